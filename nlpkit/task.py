@@ -1,0 +1,175 @@
+"""The text side of a problem: read, encode, batch, decode. Nothing here imports torch, so plugins list fast."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from nlpkit.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from nlpkit.heads import Head
+
+Features = dict[str, Any]  # a list of integers is padded, a number is stacked
+Batch = dict[str, "Tensor"]
+
+TEXT_COLUMNS = ("text", "review text", "review", "sentence", "comment", "content", "body", "message", "document")
+LABEL_COLUMNS = ("label", "sentiment", "class", "category", "target", "rating", "stars", "score")
+
+
+class Example(dict[str, Any]):
+    """One row under the task's own field names; ``where`` is ``file:line`` for messages."""
+
+    __slots__ = ("where",)
+
+    def __init__(self, values: Mapping[str, Any], where: str = "") -> None:
+        super().__init__(values)
+        self.where = where
+
+
+@dataclass
+class TaskConfig:
+    """Settings that every task has; a task adds its own by subclassing."""
+
+    labels: list[str] = field(default_factory=list)
+    """Label names in the order of the model's outputs; empty: found in the training data, sorted."""
+    max_length: int = 0
+    """Longest input in tokens; longer texts are cut and counted. 0: what the model was trained for, at most 256."""
+    head: str = ""
+    """Name of another head, registered through nlpkit_heads; empty: the task's own."""
+    metrics: list[str] = field(default_factory=list)
+    """Names of further metrics, registered through nlpkit_metrics."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column that a task reads.
+
+    Args:
+        columns: header names that are recognised, in lower case, best first.
+        required: False for what new texts do not have (the label).
+    """
+
+    columns: tuple[str, ...]
+    required: bool = True
+
+
+ConfigT = TypeVar("ConfigT", bound=TaskConfig)
+
+
+class Task(ABC, Generic[ConfigT]):
+    """The text side of a problem; holds a config and a tokenizer, no weights.
+
+    Subclasses set ``name`` and write the four abstract methods. Import torch inside methods, so that
+    ``nlpkit tasks`` stays fast.
+
+    Args:
+        config: an instance of ``config_class``; ``labels`` are filled in by then.
+        tokenizer: of the backbone that is used.
+    """
+
+    name: ClassVar[str]
+    stage: ClassVar[Literal["pretrain", "finetune"]] = "finetune"
+    config_class: ClassVar[type[TaskConfig]] = TaskConfig
+    fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS), "label": Field(LABEL_COLUMNS, required=False)}
+    defaults: ClassVar[dict[str, Any]] = {}
+    """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
+    score: ClassVar[str] = "loss"
+    """Name of the metric that chooses the best checkpoint (higher is better), or ``loss`` (lower is better)."""
+    sample: ClassVar[str] = ""
+    """Name of a dataset from nlpkit_datasets with files of its own, used when ``fit`` is given no data."""
+    padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100}
+    """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own."""
+
+    def __init__(self, config: ConfigT, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+
+    @abstractmethod
+    def encode(self, example: Example) -> Features:
+        """Turn one example into the model's input; must also work where the label is missing."""
+
+    @abstractmethod
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """Make the head for a backbone of this configuration; its width is ``backbone.hidden_size``."""
+
+    @abstractmethod
+    def build_metrics(self) -> MetricCollection:
+        """Make the scores, all at zero."""
+
+    @abstractmethod
+    def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
+        """Turn what the head predicts into JSON values, one for each example of the batch."""
+
+    @classmethod
+    def prepare(cls, config: ConfigT, examples: Sequence[Example]) -> ConfigT:
+        """Complete the config from the training examples: here the label names, sorted, numbers by value.
+
+        Raises:
+            DataError: fewer than two labels.
+        """
+        if config.labels or "label" not in cls.fields:
+            return config
+        labels = sorted({e["label"] for e in examples if e.get("label") is not None}, key=_label_order)
+        if len(labels) < 2:
+            found = f"only the label '{labels[0]}'" if labels else "no label"
+            raise DataError(f"the training data has {found}; {cls.name} needs two or more", "check data.label=COLUMN")
+        return replace(config, labels=labels)
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """Pad lists to the longest of the batch (B, L) and stack numbers (B,).
+
+        Raises:
+            KeyError: a list whose padding value is declared nowhere.
+        """
+        import torch
+
+        batch: Batch = {}
+        for key, first in features[0].items():
+            values = [f[key] for f in features]
+            if not isinstance(first, list):
+                batch[key] = torch.tensor(values)
+                continue
+            fill = self.tokenizer.pad_token_id if key == "input_ids" else self.padding.get(key)
+            if fill is None:
+                raise KeyError(f"{type(self).__name__}.padding declares no value for '{key}'")
+            length = max(map(len, values))
+            batch[key] = torch.tensor([v + [fill] * (length - len(v)) for v in values])  # (B, L)
+        return batch
+
+    def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
+        """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
+        return predictions, batch["labels"]
+
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """Scores of simple methods on the same data, printed beside the result: name -> metric -> value."""
+        return {}
+
+
+def _label_order(label: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A reader with a name, and optionally with files of its own.
+
+    Args:
+        read: path -> examples; None reads the files as any table (csv, tsv, jsonl, txt).
+        files: split name (``train``, ``dev``, ``test``) -> path.
+        about: one line that is printed when the files are used.
+    """
+
+    read: Any = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
+
