@@ -1,0 +1,153 @@
+"""Every setting of a run with its default, range and explanation; the only place where defaults are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nlpkit.task import TaskConfig
+
+
+def number(
+    default: float | int | None,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """Declare a dataclass field for a number that has limits; values outside them are refused with the rest.
+
+    Args:
+        default: the value without a word from the user.
+        above: the value must be greater than this.
+        below: the value must be smaller than this.
+        at_least: the smallest value.
+        at_most: the greatest value.
+    """
+    limits = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
+    return field(default=default, metadata={name: limit for name, limit in limits.items() if limit is not None})
+
+
+@dataclass
+class DataConfig:
+    """How files are read and divided."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column of each field of the task; data.text=COLUMN is short for data.columns.text=COLUMN. Empty: guessed."""
+    dev_share: float = number(0.15, above=0, below=1)
+    """Share of the training data that is held out to choose the best checkpoint, where no dev file is given."""
+    group: str = ""
+    """Column whose rows stay together when the data is divided (a customer, a document); empty: none."""
+    reader: str = ""
+    """Name of a reader, registered through nlpkit_datasets; empty: csv, tsv, jsonl and txt files."""
+    encoding: str = ""
+    """Encoding of the files; empty: detected."""
+    delimiter: str = ""
+    """Character between two columns; empty: detected."""
+    errors: Literal["strict", "replace"] = "strict"
+    """What to do with bytes that are no text: stop and name the line, or replace and count them."""
+
+
+@dataclass
+class ModelConfig:
+    """The backbone and tokenizer that are made when no model is handed over by --from."""
+
+    preset: Literal["tiny", "mini", "small", "base"] = "mini"
+    """Size of the backbone."""
+    family: Literal["bert", "modernbert"] = "modernbert"
+    """Architecture of the backbone."""
+    tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
+    """Kind of tokenizer that is trained on the text."""
+    lowercase: bool = True
+    """Whether the tokenizer takes upper and lower case as one."""
+    vocabulary: int = number(8000, at_least=100, at_most=1_000_000)
+    """Number of tokens in the trained tokenizer, at most."""
+    sequence_length: int = number(256, at_least=8, at_most=65_536)
+    """Longest input of the backbone, in tokens."""
+    dropout: float | None = number(None, at_least=0, below=1)
+    """Share of activations that are dropped in training; none: what the stage or the model says."""
+
+
+@dataclass
+class OptimConfig:
+    """How weights are changed."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """Optimiser; muon takes the matrices of the body and leaves the rest to adamw."""
+    learning_rate: float | None = number(None, above=0)
+    """Highest rate of adamw; none: chosen for the stage and the size of the model."""
+    muon_learning_rate: float = number(0.02, above=0)
+    """Highest rate of muon."""
+    weight_decay: float = number(0.01, at_least=0)
+    """Decoupled weight decay of matrices; biases and norms have none."""
+    warmup: float = number(0.1, at_least=0, below=1)
+    """Share of all steps in which the rate rises from zero."""
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    """How the rate falls after the warm-up; wsd stays and falls in the last fifth."""
+    layer_decay: float = number(0.9, above=0, at_most=1)
+    """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
+    head_learning_rate: float | None = number(None, above=0)
+    """Highest rate of the head; none: that of the body, or what the strategy says."""
+    clip: float = number(1.0, at_least=0)
+    """Longest gradient, as a norm; 0: not clipped."""
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what."""
+
+    max_epochs: int | None = number(None, at_least=1)
+    """Passes over the data; none: chosen for the stage and the size of the data."""
+    max_steps: int | None = number(None, at_least=1)
+    """Optimiser steps; none: as many as the epochs have."""
+    batch_tokens: int | None = number(None, at_least=1)
+    """Tokens in a batch, padding included; none: chosen for the stage."""
+    batch_size: int | None = number(None, at_least=1)
+    """Examples in a batch, at most; none: as many as batch_tokens holds."""
+    accumulate: int = number(1, at_least=1)
+    """Batches for one optimiser step."""
+    validations_per_epoch: int = number(2, at_least=1)
+    """How often the dev part is scored in an epoch."""
+    patience: int = number(4, at_least=0)
+    """Validations without a better score after which training stops; 0: never."""
+    precision: Literal["auto", "32", "bf16-mixed"] = "auto"
+    """Number format of the computation; auto: bf16-mixed where the device has it, 32 elsewhere."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Device; auto: a GPU if there is one."""
+    devices: int = number(1, at_least=1)
+    """Number of devices."""
+    threads: int = number(0, at_least=0)
+    """CPU threads; 0: what torch chooses."""
+    minutes: float = number(0.0, at_least=0)
+    """Minutes after which the run is saved and ends as if its last step were done; 0: no limit."""
+
+
+@dataclass
+class CheckpointConfig:
+    """When the state of a run is saved."""
+
+    every_steps: int = number(0, at_least=0)
+    """Optimiser steps between two checkpoints; 0: at every validation and every 10 minutes."""
+
+
+@dataclass
+class RunConfig:
+    """Everything that decides what a run does."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    """Settings of the task or objective."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """How files are read and divided."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The backbone and tokenizer that are made when no model is handed over by --from."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """How weights are changed."""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """How long and on what."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When the state of a run is saved."""
+    strategy: Literal["full", "layerwise", "freeze", "lora"] = "full"
+    """Which weights learn: all, all with smaller rates near the input, the head alone, or added LoRA matrices."""
+    seed: int = number(0, at_least=0, at_most=2**32 - 1)
+    """Start of every random choice."""
