@@ -1,0 +1,234 @@
+"""Tokenizers: train one on the corpus, load one from a folder, know it by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from nlpkit.errors import DataError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger("nlpkit")
+
+Kind = Literal["wordpiece", "bpe"]
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+SMALLEST_VOCABULARY = {"wordpiece": 64, "bpe": 256 + len(SPECIAL_TOKENS)}
+SAMPLE_BYTES = 100_000_000
+PIECE_CHARACTERS = 65_536
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+_INNER_SPACE = re.compile(r"(?<=\S) (?=\S)")
+_SPACE = re.compile(r"\s")
+
+
+def train(
+    texts: Iterable[str],
+    *,
+    kind: Kind,
+    vocabulary: int,
+    lowercase: bool,
+    max_length: int,
+    sample_bytes: int = SAMPLE_BYTES,
+) -> PreTrainedTokenizerBase:
+    """Train a tokenizer that plain transformers reads back with equal ids.
+
+    Args:
+        texts: the corpus; read once, of which a sample spread over the whole is kept in memory.
+        kind: WordPiece as in BERT, or byte-level BPE as in ModernBERT.
+        vocabulary: tokens wanted; a small text gives fewer, with a warning.
+        lowercase: fold case; accents stay.
+        max_length: longest input of the model in tokens, special tokens included.
+        sample_bytes: most text that is looked at, in bytes of UTF-8.
+
+    Raises:
+        DataError: no text, or text that cannot be encoded.
+        UsageError: a vocabulary that cannot hold the alphabet and the special tokens.
+    """
+    if vocabulary < SMALLEST_VOCABULARY[kind]:
+        raise UsageError(
+            f"model.vocabulary is {vocabulary}, {kind} needs at least {SMALLEST_VOCABULARY[kind]}",
+            "model.vocabulary=8000",
+        )
+    sample = sample_texts(texts, sample_bytes)
+    if not sample:
+        raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
+    backend = _untrained(kind, lowercase)
+    backend.train_from_iterator(sample, trainer=_trainer(kind, vocabulary), length=len(sample))
+    backend.post_processor = _frame(backend, pair_type=1 if kind == "wordpiece" else 0)
+    if (size := backend.get_vocab_size()) < vocabulary:
+        logger.warning("the text supports a vocabulary of %d tokens, %d were asked for", size, vocabulary)
+    return _wrap(backend, kind, max_length)
+
+
+def sample_texts(texts: Iterable[str], most_bytes: int) -> list[str]:
+    """Keep texts spread evenly over a stream of unknown length, at most so many bytes of them.
+
+    Each piece has a fixed pseudo-random rank; when the sample is full, the upper half of the ranks is given up.
+    Blank texts are left out.
+
+    Raises:
+        DataError: a text with half of a surrogate pair.
+    """
+    kept: list[tuple[int, int, str]] = []
+    limit, total = 1 << 64, 0
+    for number, piece in enumerate(_text_pieces(texts)):
+        rank = (number * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        if rank >= limit:
+            continue
+        kept.append((rank, size := len(piece.encode()), piece))
+        total += size
+        while total > most_bytes and len(kept) > 1:
+            limit //= 2
+            kept = [item for item in kept if item[0] < limit]
+            total = sum(item[1] for item in kept)
+    return [piece for _, _, piece in kept]
+
+
+def _text_pieces(texts: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(texts, 1):
+        check_unicode(text, f"text {number}")
+        if text and not text.isspace():
+            yield from pieces(text)
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Refuse half surrogate pairs, which no file can hold and no tokenizer reads.
+
+    Raises:
+        DataError: naming the character and its place.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise DataError(
+            f"{where}: lone surrogate U+{code:04X} at character {error.start + 1}, expected whole characters",
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+        ) from None
+
+
+def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:
+    """Cut a text into pieces of at most twice so many characters, which joined are the text.
+
+    Cuts are made before a single space within a line, where no tokenizer of ours joins both sides into one token;
+    where there is none, at any white space; where there is none either, at the limit.
+    """
+    start = 0
+    while len(text) - start > 2 * characters:
+        low, high = start + characters, start + 2 * characters
+        found = _INNER_SPACE.search(text, low, high) or _SPACE.search(text, low, high)
+        end = found.start() if found else high
+        yield text[start:end]
+        start = end
+    yield text[start:] if start else text
+
+
+def _untrained(kind: Kind, lowercase: bool) -> Tokenizer:
+    if kind == "wordpiece":
+        backend = Tokenizer(models.WordPiece(vocab={}, unk_token="[UNK]", max_input_chars_per_word=100))
+        backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        backend.decoder = decoders.WordPiece()
+        return backend
+    backend = Tokenizer(models.BPE())
+    steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+    # The prefix space makes a word the same token at the start of a text as inside it.
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _trainer(kind: Kind, vocabulary: int) -> Any:
+    shared: dict[str, Any] = {"vocab_size": vocabulary, "special_tokens": list(SPECIAL_TOKENS), "show_progress": False}
+    if kind == "bpe":
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        return trainers.BpeTrainer(**shared, min_frequency=2, initial_alphabet=alphabet)
+    # A character takes up to two entries (at the start of a word and inside it): leave room for words.
+    return trainers.WordPieceTrainer(**shared, min_frequency=2, limit_alphabet=(vocabulary - len(SPECIAL_TOKENS)) // 3)
+
+
+def _frame(backend: Tokenizer, pair_type: int) -> processors.TemplateProcessing:
+    return processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair=f"[CLS]:0 $A:0 [SEP]:0 $B:{pair_type} [SEP]:{pair_type}",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+
+
+def _wrap(backend: Tokenizer, kind: Kind, max_length: int) -> PreTrainedTokenizerBase:
+    from transformers import PreTrainedTokenizerFast
+
+    inputs = (
+        ["input_ids", "token_type_ids", "attention_mask"] if kind == "wordpiece" else ["input_ids", "attention_mask"]
+    )
+    roles = {f"{name[1:-1].lower()}_token": name for name in SPECIAL_TOKENS}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=max_length, model_input_names=inputs, **roles
+    )
+
+
+def load(folder: str | Path, hub: bool = False) -> PreTrainedTokenizerBase:
+    """Open the tokenizer of a model folder, without network and without running its code.
+
+    Args:
+        folder: a local folder, or with ``hub`` the name of a hub model.
+        hub: whether the network may be used.
+
+    Raises:
+        ModelError: there is no tokenizer, it is damaged, or it has no fast form.
+    """
+    if not hub and not any((Path(folder) / name).is_file() for name in FILES):
+        raise ModelError(f"{folder}: no tokenizer found, expected tokenizer.json", "name a model folder with --from")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=not hub, trust_remote_code=False)
+    except Exception as error:  # the readers below raise bare Exception, too
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{folder}: the tokenizer cannot be read: {reason}", "copy the tokenizer files once more"
+        ) from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None or not len(tokenizer):
+        raise ModelError(f"{folder}: the tokenizer has no fast form, expected tokenizer.json", "save it as a fast one")
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Copy the backend of a tokenizer, without the truncation and padding that earlier calls have left in it."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 of what decides the ids: vocabulary, merges, normaliser, special tokens."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    content["truncation"] = content["padding"] = None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_matches(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Refuse a tokenizer that gives ids the model has no embedding for.
+
+    Raises:
+        ModelError: naming the token with the highest id.
+    """
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
+    if highest < 0:
+        raise ModelError("the tokenizer has no tokens", "use the tokenizer that was saved with the model")
+    if highest >= vocab_size:
+        raise ModelError(
+            f"tokenizer and model do not match: '{token}' has id {highest}, the model has {vocab_size} embeddings",
+            "use the tokenizer that was saved with the model",
+        )
