@@ -82,6 +82,8 @@ class Task(ABC, Generic[ConfigT]):
     """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
     score: ClassVar[str] = "loss"
     """Name of the metric that chooses the best checkpoint (higher is better), or ``loss`` (lower is better)."""
+    seeded: ClassVar[bool] = False
+    """Whether ``collate`` draws at random: each features dict then has a ``seed`` of (run, epoch, example)."""
     sample: ClassVar[str] = ""
     """Name of a dataset from nlpkit_datasets with files of its own, used when ``fit`` is given no data."""
     padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100}

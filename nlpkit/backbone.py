@@ -1,0 +1,84 @@
+"""The shared body: architectures by preset, built with random weights. Loading weights is handover.py's."""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    AutoModel,
+    BertConfig,
+    ModernBertConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from nlpkit.config import ModelConfig
+from nlpkit.heads import detach_pooler
+
+# layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
+PRESETS = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
+
+
+def architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The complete configuration of a preset, for a tokenizer's vocabulary and special tokens.
+
+    Positions end at ``model.sequence_length``: the model never meets a position it was not trained for.
+    """
+    layers, width = PRESETS[model.preset]
+    dropout = 0.0 if model.dropout is None else model.dropout
+    shared = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "max_position_embeddings": model.sequence_length,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if model.family == "bert":
+        return BertConfig(
+            **shared,
+            intermediate_size=4 * width,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+    return ModernBertConfig(
+        **shared,
+        intermediate_size=width * 8 // 3 // 64 * 64,  # gated: three matrices, so two thirds of the usual 4 times
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        global_attn_every_n_layers=1,
+        classifier_pooling="mean",
+        embedding_dropout=dropout,
+        mlp_dropout=dropout,
+        attention_dropout=dropout,
+    )
+
+
+def build(config: PretrainedConfig) -> PreTrainedModel:
+    """The body with random weights and without its pooler, ready to train."""
+    body: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32)
+    detach_pooler(body)
+    return body.train()
+
+
+def set_dropout(config: PretrainedConfig, share: float) -> PretrainedConfig:
+    """Set every dropout of the body, whatever the family calls it."""
+    names = (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "mlp_dropout",
+        "embedding_dropout",
+    )
+    for name in names:
+        if hasattr(config, name):
+            setattr(config, name, share)
+    return config
+
+
+def count_parameters(*modules: torch.nn.Module) -> int:
+    """Parameters, shared ones once."""
+    return sum(p.numel() for p in {id(p): p for m in modules for p in m.parameters()}.values())

@@ -1,0 +1,178 @@
+"""Examples or a token store to batches, in an order that counters alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+
+from nlpkit.batching import BatchPlan, sorted_batches
+from nlpkit.randomness import seed_of
+from nlpkit.task import Batch, Example, Features, Task
+
+
+class Samples(Protocol):
+    """What batches are made of: encoded examples, or blocks of a token store."""
+
+    lengths: NDArray[np.int64]
+
+    def features(self, index: int) -> Features:
+        """The features of one sample."""
+
+
+class EncodedExamples:
+    """Examples encoded once, in memory.
+
+    Args:
+        task: encodes them.
+        examples: in any order.
+    """
+
+    def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
+        self._features = [task.encode(example) for example in examples]
+        self.lengths = np.array([len(f["input_ids"]) for f in self._features], np.int64)
+
+    def features(self, index: int) -> Features:
+        """The features of one example."""
+        return self._features[index]
+
+
+class CountedLoader:
+    """Batches whose order is a function of (seed, epoch) and whose state is two integers: epoch and next batch.
+
+    The state moves when a batch is handed over, and position = length means the start of the next epoch, so a resumed
+    run goes on at exactly the next batch, also at the end of an epoch.
+
+    Args:
+        task: collates.
+        samples: what to batch.
+        plan: which samples stand together.
+        epochs: epochs in one pass of ``iter``.
+    """
+
+    def __init__(self, task: Task[Any], samples: Samples, plan: BatchPlan, epochs: int = 1) -> None:
+        self.task, self.samples, self.plan, self.epochs = task, samples, plan, epochs
+        self.epoch, self.batch = 0, 0
+        self._sizes: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Batches of the pass that the present position lies in."""
+        first = self.epoch - self.epoch % self.epochs
+        return sum(self._size(e) for e in range(first, first + self.epochs))
+
+    def __iter__(self) -> Iterator[Batch]:
+        end = self.epoch - self.epoch % self.epochs + self.epochs
+        while self.epoch < end:
+            epoch, rows = self.epoch, self.plan.epoch(self.epoch)[self.batch]
+            self.batch += 1
+            if self.batch == self._size(epoch):
+                self.epoch, self.batch = epoch + 1, 0
+            yield make_batch(self.task, self.samples, rows, self.plan.seed, epoch)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of the next batch."""
+        return {"epoch": self.epoch, "batch": self.batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a position."""
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+
+    def _size(self, epoch: int) -> int:
+        if epoch not in self._sizes:
+            self._sizes[epoch] = len(self.plan.epoch(epoch))
+        return self._sizes[epoch]
+
+
+class FixedLoader:
+    """The same batches in the same order each time, longest first: for scores and predictions.
+
+    Args:
+        task: collates.
+        samples: what to batch.
+        tokens: padded tokens in a batch, at most.
+        rows: samples in a batch, at most.
+        seed: of the run, for objectives that draw at random.
+    """
+
+    def __init__(self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0) -> None:
+        self.task, self.samples, self.seed = task, samples, seed
+        self.rows = list(sorted_batches(samples.lengths, tokens, rows))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self.rows:
+            yield make_batch(self.task, self.samples, rows, self.seed, -1)
+
+
+def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
+    """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
+    features = [samples.features(int(i)) for i in rows]
+    if task.seeded:
+        features = [{**f, "seed": seed_of(seed, 2, epoch, int(i))} for f, i in zip(features, rows, strict=True)]
+    return task.collate(features)
+
+
+class TaskDataModule(pl.LightningDataModule):
+    """Train, dev and test examples of a task as batches; works in an ordinary ``pl.Trainer``.
+
+    Args:
+        task: encodes and collates.
+        train: examples, or samples that are encoded already.
+        dev: likewise, for validation.
+        test: likewise, for ``Trainer.test`` and ``Trainer.predict``.
+        batch_tokens: padded tokens in a training batch, at most; None takes ``batch_size`` times the mean length.
+        batch_size: typical number of examples in a training batch.
+        seed: of the order.
+        epochs: epochs in one pass of the loader; our own runs put the whole run in one.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        train: Sequence[Example] | Samples = (),
+        dev: Sequence[Example] | Samples = (),
+        test: Sequence[Example] | Samples = (),
+        *,
+        batch_tokens: int | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        epochs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.task, self.seed, self.epochs = task, seed, epochs
+        self.train, self.dev, self.test = (_encoded(task, part) for part in (train, dev, test))
+        mean = float(self.train.lengths.mean()) if len(self.train.lengths) else 1.0
+        self.batch_tokens = batch_tokens or max(1, round(batch_size * mean))
+        self.batch_rows = max(1, 2 * batch_size) if batch_tokens is None else max(1, batch_tokens)
+        self._train_loader: CountedLoader | None = None
+
+    def train_dataloader(self) -> CountedLoader:
+        """Shuffled, length-bucketed batches under the token budget."""
+        if self._train_loader is None:
+            plan = BatchPlan(self.train.lengths, self.batch_tokens, self.batch_rows, self.seed)
+            self._train_loader = CountedLoader(self.task, self.train, plan, self.epochs)
+        return self._train_loader
+
+    def val_dataloader(self) -> FixedLoader | list[Any]:
+        """The dev part, in a fixed order."""
+        return self._fixed(self.dev)
+
+    def test_dataloader(self) -> FixedLoader | list[Any]:
+        """The test part, in a fixed order."""
+        return self._fixed(self.test)
+
+    predict_dataloader = test_dataloader
+
+    def _fixed(self, samples: Samples) -> FixedLoader | list[Any]:
+        if not len(samples.lengths):
+            return []
+        return FixedLoader(self.task, samples, max(4096, self.batch_tokens), 128, self.seed)
+
+
+def _encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:
+    return part if hasattr(part, "lengths") else EncodedExamples(task, part)  # type: ignore[arg-type, return-value]

@@ -1,0 +1,128 @@
+"""The tensor side of a task: hidden states to logits, loss and predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from nlpkit.task import Batch
+
+
+class Head(nn.Module, ABC):
+    """Hidden states to logits, loss and predictions. B batch, L length, D width, C classes."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Map hidden states (B, L, D) to logits (..., C)."""
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross entropy of ``batch["labels"]`` in nats, averaged; labels of -100 do not count."""
+        labels = batch["labels"].reshape(-1)
+        total = nn.functional.cross_entropy(logits.reshape(-1, logits.size(-1)).float(), labels, reduction="sum")
+        return total / (labels != -100).sum().clamp(min=1)
+
+    def predict(self, hidden: Tensor, batch: Batch) -> Any:
+        """Class probabilities (..., C)."""
+        return self(hidden, batch).float().softmax(-1)
+
+    def tie(self, backbone: PreTrainedModel) -> None:  # noqa: B027 - most heads share nothing
+        """Share weights with the backbone, where the head does."""
+
+
+class TransformersHead(Head):
+    """The head of a transformers class, so that the saved folder opens in that class with equal outputs.
+
+    The class is built from the backbone's configuration and everything but its body is kept. BERT's pooler counts
+    as a part of the head: hidden states are all that a head receives.
+
+    Args:
+        auto_class: name of the class, such as ``AutoModelForSequenceClassification``.
+        backbone: configuration of the backbone.
+        settings: what the class needs besides, such as ``id2label``; written to the saved config.json.
+    """
+
+    def __init__(self, auto_class: str, backbone: PretrainedConfig, **settings: Any) -> None:
+        super().__init__()
+        self.auto_class = auto_class
+        self.config = type(backbone)(**{**backbone.to_dict(), **settings})
+        self.model: PreTrainedModel = getattr(transformers, auto_class).from_config(
+            self.config, dtype=torch.float32
+        )
+        self._body = self.model.base_model_prefix
+        setattr(self.model, self._body, _Given(detach_pooler(self.model.base_model)))
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Run the class on given hidden states (B, L, D); returns its logits."""
+        body: _Given = getattr(self.model, self._body)
+        body.hidden = hidden
+        try:
+            return self.model(input_ids=batch.get("input_ids"), attention_mask=batch.get("attention_mask")).logits
+        finally:
+            body.hidden = None
+
+    def tie(self, backbone: PreTrainedModel) -> None:
+        """Share the output projection with the backbone's embedding, where the class ties them."""
+        output = self.model.get_output_embeddings()
+        if output is not None and self.config.tie_word_embeddings:
+            output.weight = backbone.get_input_embeddings().weight
+
+    def adopt(self, model: PreTrainedModel) -> None:
+        """Take over the head's weights of a whole model of the same class."""
+        pooler = detach_pooler(model.base_model)
+        setattr(model, self._body, _Given(pooler))
+        self.model = model
+
+    def assemble(self, backbone: PreTrainedModel) -> _Assembled:
+        """The whole model, body and head, for the length of a ``with`` block."""
+        return _Assembled(self.model, self._body, backbone)
+
+
+class _Given(nn.Module):
+    """Stands in for the body: returns the hidden states it was given, pooled where the body would."""
+
+    def __init__(self, pooler: nn.Module | None) -> None:
+        super().__init__()
+        self.pooler = pooler
+        self.hidden: Tensor | None = None
+
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
+        hidden = self.hidden
+        assert hidden is not None
+        if self.pooler is None:
+            return BaseModelOutputWithPooling(last_hidden_state=hidden)
+        if isinstance(self.pooler, nn.Linear):  # ALBERT keeps its activation in the body
+            return BaseModelOutputWithPooling(hidden, torch.tanh(self.pooler(hidden[:, 0])))
+        return BaseModelOutputWithPooling(hidden, self.pooler(hidden))
+
+
+class _Assembled:
+    """Puts the backbone, with its pooler, into the head's class while the ``with`` block lasts."""
+
+    def __init__(self, model: PreTrainedModel, prefix: str, backbone: PreTrainedModel) -> None:
+        self.model, self.prefix, self.backbone = model, prefix, backbone
+        self.stand_in: _Given = getattr(model, prefix)
+
+    def __enter__(self) -> PreTrainedModel:
+        if self.stand_in.pooler is not None:
+            self.backbone.pooler = self.stand_in.pooler
+        setattr(self.model, self.prefix, self.backbone)
+        return self.model
+
+    def __exit__(self, *_: object) -> None:
+        detach_pooler(self.backbone)
+        setattr(self.model, self.prefix, self.stand_in)
+
+
+def detach_pooler(body: nn.Module) -> nn.Module | None:
+    """Take the pooler out of a body and return it; None where it has none."""
+    pooler = getattr(body, "pooler", None)
+    if isinstance(pooler, nn.Module):
+        body.pooler = None  # type: ignore[assignment]
+        return pooler
+    return None

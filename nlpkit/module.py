@@ -1,0 +1,90 @@
+"""The one LightningModule: a task, a backbone and a head, trained together."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from nlpkit.config import OptimConfig
+from nlpkit.heads import Head
+from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.task import Batch, Task
+
+
+class TaskModule(pl.LightningModule):
+    """Any task on any backbone; works in an ordinary ``pl.Trainer`` and may be subclassed.
+
+    Args:
+        task: the text side.
+        backbone: the body, token ids (B, L) to hidden states (B, L, D).
+        head: the tensor side.
+        optim: rates and schedule; a learning rate that is not set is 5e-5.
+        layerwise: lower rates for lower layers.
+        total_steps: optimiser steps of the whole run, for the schedule; None asks the trainer.
+    """
+
+    def __init__(
+        self,
+        task: Task[Any],
+        backbone: PreTrainedModel,
+        head: Head,
+        optim: OptimConfig | None = None,
+        *,
+        layerwise: bool = False,
+        total_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.task, self.backbone, self.head = task, backbone, head
+        self.optim = optim or OptimConfig(learning_rate=5e-5)
+        self.layerwise, self.total_steps = layerwise, total_steps
+        self.metrics = task.build_metrics()
+        self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & set(
+            inspect.signature(backbone.forward).parameters
+        )
+        head.tie(backbone)
+        self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden states (B, L, D) of a batch."""
+        inputs = {k: v for k, v in batch.items() if k in self._inputs}
+        return self.backbone(**inputs).last_hidden_state
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits of a batch."""
+        return self.head(self.hidden(batch), batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch, in nats."""
+        loss = self.head.loss(self(batch), batch)
+        self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]), on_step=True, on_epoch=False)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the scores ``dev/...``."""
+        hidden = self.hidden(batch)
+        loss = self.head.loss(self.head(hidden, batch), batch)
+        self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
+        self.log("dev/loss", loss, batch_size=len(batch["input_ids"]), on_step=False, on_epoch=True, sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole dev part."""
+        scores = self.metrics.compute()
+        self.log_dict({f"dev/{name}": value for name, value in scores.items()}, sync_dist=False)
+        self.metrics.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
+        """One JSON value for each example of a batch."""
+        return self.task.decode(self.head.predict(self.hidden(batch), batch), batch)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or Muon with the schedule of ``optim``, stepped with the optimiser."""
+        groups = parameter_groups(self.backbone, self.head, self.optim, layerwise=self.layerwise)
+        optimizer = build_optimizer(groups)
+        total = self.total_steps or int(self.trainer.estimated_stepping_batches)
+        factor = schedule(self.optim.schedule, self.optim.warmup, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}

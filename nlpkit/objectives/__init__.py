@@ -1,0 +1,1 @@
+"""Objectives: tasks whose labels come from the text itself."""

@@ -1,0 +1,105 @@
+"""Masked language modelling: guess hidden words from both sides (BERT, Devlin et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nlpkit.hookspecs import hookimpl
+from nlpkit.objectives.objective import Objective
+from nlpkit.task import Batch, Features, Task, TaskConfig
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig
+
+    from nlpkit.heads import Head
+
+
+@dataclass
+class MlmConfig(TaskConfig):
+    """Settings of mlm."""
+
+    rate: float = 0.2
+    """Share of the tokens that are to be guessed. BERT's 0.15 is low for small models (Wettig et al. 2023)."""
+    mask_share: float = 0.8
+    """Share of these that the model sees as [MASK]."""
+    random_share: float = 0.1
+    """Share of these that the model sees as a random token; the rest it sees unchanged."""
+
+
+class Mlm(Objective[MlmConfig]):
+    """Guess hidden words from both sides: the objective for encoders."""
+
+    name = "mlm"
+    config_class = MlmConfig
+    score = "loss"
+    defaults: ClassVar[dict[str, Any]] = {
+        "optim.name": "muon",
+        "optim.learning_rate": 4e-3,
+        "optim.schedule": "wsd",
+        "optim.warmup": 0.05,
+        "trainer.batch_tokens": 8192,
+        "data.dev_share": 0.02,
+    }
+
+    @property
+    def overhead(self) -> int:
+        """[CLS]; the separators are in the store, behind each document."""
+        return 1
+
+    def encode_tokens(self, tokens: Sequence[int]) -> Features:
+        """[CLS] and the tokens; every position is attended to."""
+        return {"input_ids": [self.tokenizer.cls_token_id, *tokens]}
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """Hide tokens of each row (B, L) by its own seed; at least one in every row that has a word."""
+        import numpy as np
+        import torch
+
+        from nlpkit.randomness import seed_of, uniform
+
+        plain = super().collate([{"input_ids": f["input_ids"]} for f in features])["input_ids"].numpy()  # (B, L)
+        seeds = np.array([f.get("seed", seed_of(*f["input_ids"])) for f in features], np.uint64)
+        words = ~np.isin(plain, self.tokenizer.all_special_ids)
+        draw = np.where(words, uniform(seeds, plain.shape[1], 0), 2.0)
+        chosen = (draw < self.config.rate) | (draw == draw.min(1, keepdims=True))
+        chosen &= words
+        how = uniform(seeds, plain.shape[1], 1)
+        other = (uniform(seeds, plain.shape[1], 2) * len(self.tokenizer)).astype(np.int64)
+        hidden = np.where(chosen & (how < self.config.mask_share), self.tokenizer.mask_token_id, plain)
+        hidden = np.where(chosen & (how >= 1 - self.config.random_share), other, hidden)
+        batch: Batch = {
+            "input_ids": torch.from_numpy(hidden),
+            "labels": torch.from_numpy(np.where(chosen, plain, -100)),
+        }
+        lengths = np.array([len(f["input_ids"]) for f in features])
+        if (lengths != plain.shape[1]).any():
+            batch["attention_mask"] = torch.from_numpy((np.arange(plain.shape[1]) < lengths[:, None]).astype(np.int64))
+        return batch
+
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """The masked-LM head of the backbone's own class, run at the hidden places only."""
+        from nlpkit.objectives.masked_head import MaskedHead
+
+        return MaskedHead("AutoModelForMaskedLM", backbone)
+
+    def build_metrics(self) -> MetricCollection:
+        """Share of the hidden tokens that are guessed."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
+        accuracy = MulticlassAccuracy(len(self.tokenizer), average="micro", validate_args=False)
+        return MetricCollection({"accuracy": accuracy}, compute_groups=False)
+
+    def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
+        """Guesses and answers at the hidden places, (N,) each."""
+        places = batch["labels"] != -100
+        return predictions[places], batch["labels"][places]
+
+
+@hookimpl
+def nlpkit_tasks() -> list[type[Task[Any]]]:
+    """Register mlm."""
+    return [Mlm]

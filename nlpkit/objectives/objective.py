@@ -1,0 +1,38 @@
+"""What all objectives share: they read blocks of a token store as well as texts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
+
+ObjectiveConfigT = TypeVar("ObjectiveConfigT", bound=TaskConfig)
+
+
+class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
+    """A task of the pre-training stage. Subclasses write `encode_tokens` in place of ``encode``."""
+
+    stage: ClassVar[Literal["pretrain", "finetune"]] = "pretrain"
+    seeded: ClassVar[bool] = True
+    fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
+
+    @abstractmethod
+    def encode_tokens(self, tokens: Sequence[int]) -> Features:
+        """Features of a stretch of token ids without special tokens at its start."""
+
+    @property
+    @abstractmethod
+    def overhead(self) -> int:
+        """Tokens that `encode_tokens` adds to a stretch."""
+
+    def encode(self, example: Example) -> Features:
+        """Features of a text, cut at ``max_length``."""
+        tokens = self.tokenizer.backend_tokenizer.encode(example["text"], add_special_tokens=False).ids
+        most = (self.config.max_length or 512) - self.overhead
+        return self.encode_tokens(tokens[:most])
+
+    def decode(self, predictions: Any, batch: Any) -> list[dict[str, Any]]:
+        """The text of each row, with what the model would put in the hidden places."""
+        return [{"text": self.tokenizer.decode(row, skip_special_tokens=True)} for row in predictions]

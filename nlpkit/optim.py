@@ -1,0 +1,167 @@
+"""Parameter groups, the optimiser and the schedule of the learning rate."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from nlpkit.config import OptimConfig
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+def parameter_groups(
+    backbone: nn.Module, head: nn.Module, optim: OptimConfig, *, layerwise: bool
+) -> list[dict[str, Any]]:
+    """Group what is trained by rate and weight decay.
+
+    Biases, norms and other vectors are not decayed. ``layerwise`` multiplies the rate by ``layer_decay`` for each
+    layer below the top (ULMFiT's discriminative fine-tuning, Howard and Ruder 2018). With Muon the matrices of the
+    backbone's layers form groups of their own.
+    """
+    rate = _needed(optim.learning_rate)
+    depth = 1 + max((int(m[1]) for n, _ in backbone.named_parameters() if (m := _LAYER.search(n))), default=-1)
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+    seen: set[int] = set()
+    named: list[tuple[str, Tensor, bool]] = [(n, p, False) for n, p in backbone.named_parameters()]
+    for name, parameter, in_head in named + [(n, p, True) for n, p in head.named_parameters()]:
+        if not parameter.requires_grad or id(parameter) in seen:
+            continue
+        seen.add(id(parameter))
+        layer = _LAYER.search(name)
+        muon = optim.name == "muon" and not in_head and parameter.ndim == 2 and layer is not None
+        scale = 1.0
+        if layerwise and not in_head:
+            scale = optim.layer_decay ** (depth - int(layer[1]) if layer else depth + 1)
+        own = optim.muon_learning_rate if muon else (optim.head_learning_rate or rate) if in_head else rate
+        decay = optim.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((own * scale, decay, muon), []).append(parameter)
+    return [
+        {"params": p, "lr": lr, "weight_decay": decay, "muon": muon} for (lr, decay, muon), p in sorted(groups.items(), key=lambda g: g[0])
+    ]
+
+
+def build_optimizer(groups: list[dict[str, Any]]) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), fused; with Muon for the groups that ask for it."""
+    if any(g["muon"] for g in groups):
+        return MuonAdamW(groups)
+    return AdamW(groups, betas=(0.9, 0.98), eps=1e-8, fused=True)
+
+
+class MuonAdamW(Optimizer):
+    """Muon (Jordan et al. 2024) for matrices, AdamW for the rest, as one optimiser.
+
+    Muon replaces the gradient's singular values by one, through five Newton-Schulz steps on the momentum. They run
+    in float32 on a CPU, where torch's own bfloat16 form can be a hundred times slower; matrices of one shape are
+    orthogonalised together.
+
+    Args:
+        groups: parameter groups with the key ``muon``.
+        momentum: of Muon, with Nesterov's look-ahead.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.95) -> None:
+        super().__init__(groups, {"momentum": momentum, "betas": (0.9, 0.98), "eps": 1e-8})
+        self._adamw = AdamW([g for g in groups if not g["muon"]] or [{"params": [nn.Parameter(torch.zeros(1))]}], fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Any:
+        """One step; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._step_adamw()
+        for group in self.param_groups:
+            if group["muon"]:
+                self._step_muon(group)
+        return loss
+
+    def _step_adamw(self) -> None:
+        # the same dicts, not copies: the schedule sets the rates in them and a resume replaces them
+        template = self._adamw.defaults
+        self._adamw.param_groups = [g for g in self.param_groups if not g["muon"]]
+        for group in self._adamw.param_groups:
+            for key, value in template.items():
+                group.setdefault(key, value)
+        self._adamw.state = self.state
+        if self._adamw.param_groups:
+            self._adamw.step()
+
+    def _step_muon(self, group: dict[str, Any]) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                by_shape.setdefault(parameter.shape, []).append(parameter)
+        for shape, parameters in by_shape.items():
+            updates = []
+            for parameter in parameters:
+                state = self.state[parameter]
+                momentum = state.setdefault("momentum", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - group["momentum"])
+                updates.append(parameter.grad.lerp(momentum, group["momentum"]))
+            rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+            for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(parameter.dtype), alpha=-rate)
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly: singular values between 0.7 and 1.2.
+
+    Newton-Schulz with the quintic coefficients published with Muon (Jordan et al. 2024).
+
+    Args:
+        matrices: (N, rows, columns).
+        steps: iterations.
+    """
+    x = matrices.float() if matrices.device.type == "cpu" else matrices.bfloat16()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.size(-2) > x.size(-1)
+    x = x.mT if tall else x
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+def schedule(kind: str, warmup: float, total: int) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: up over ``warmup`` (a share of the steps), then down.
+
+    Args:
+        kind: ``linear`` or ``cosine`` to zero, ``wsd`` (flat, then linear to zero in the last 40%), ``constant``.
+        warmup: share of the steps.
+        total: steps of the run.
+    """
+    first = max(1, math.ceil(warmup * total))
+
+    def factor(step: int) -> float:
+        if step < first:
+            return (step + 1) / first
+        done = min(1.0, (step - first) / max(1, total - first))
+        if kind == "linear":
+            return 1 - done
+        if kind == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if kind == "wsd":
+            return min(1.0, (1 - done) / 0.4)
+        return 1.0
+
+    return factor
+
+
+def freeze(parameters: Iterable[Tensor]) -> None:
+    """Train none of these."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+
+
+def _needed(rate: float | None) -> float:
+    if rate is None:
+        raise ValueError("optim.learning_rate is not set; run.resolve chooses it")
+    return rate

@@ -1,0 +1,93 @@
+"""Sentiment: one label for each text, two or more classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nlpkit import Batch, Dataset, Example, Features, Task, TaskConfig, hookimpl
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig
+
+    from nlpkit import Head
+
+
+class Sentiment(Task[TaskConfig]):
+    """Label each text: positive or negative, stars, or any classes of your own."""
+
+    name = "sentiment"
+    score = "f1_macro"
+    sample = "sentiment-sample"
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def encode(self, example: Example) -> Features:
+        """Token ids, cut at ``max_length``; the label where there is one."""
+        features: Features = dict(
+            self.tokenizer(example["text"], truncation=True, max_length=self.config.max_length or None)
+        )
+        if example.get("label") is not None:
+            features["labels"] = self.config.labels.index(example["label"])
+        return features
+
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """The classification head of the backbone's own class."""
+        from nlpkit import TransformersHead
+
+        names = dict(enumerate(self.config.labels))
+        return TransformersHead(
+            "AutoModelForSequenceClassification",
+            backbone,
+            id2label=names,
+            label2id={name: i for i, name in names.items()},
+            problem_type="single_label_classification",
+        )
+
+    def build_metrics(self) -> MetricCollection:
+        """Accuracy, macro F1, and F1 of each class."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+        from torchmetrics.wrappers import ClasswiseWrapper
+
+        classes = len(self.config.labels)
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(classes, average="micro"),
+                "f1_macro": MulticlassF1Score(classes, average="macro"),
+                "f1": ClasswiseWrapper(MulticlassF1Score(classes, average="none"), self.config.labels, prefix="f1/"),
+            }
+        )
+
+    def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
+        """The likeliest label of each text and the probability of every label."""
+        rows = predictions.tolist()
+        labels = self.config.labels
+        return [
+            {
+                "label": labels[max(range(len(row)), key=row.__getitem__)],
+                "score": max(row),
+                "scores": dict(zip(labels, row, strict=True)),
+            }
+            for row in rows
+        ]
+
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """Always the most frequent label, and TF-IDF with logistic regression."""
+        from nlpkit_sentiment.baselines import majority, tfidf
+
+        return {"majority": majority(train, test), "tfidf": tfidf(train, test, seed=0)}
+
+
+@hookimpl
+def nlpkit_tasks() -> list[type[Task[Any]]]:
+    """Register sentiment."""
+    return [Sentiment]
+
+
+@hookimpl
+def nlpkit_datasets() -> Mapping[str, Dataset]:
+    """The sample that ``nlpkit fit --task sentiment`` runs on when it is given no data."""
+    path = Path(__file__).with_name("sample.csv")
+    return {"sentiment-sample": Dataset(files={"train": str(path)}, about="short texts written for nlpkit")}
