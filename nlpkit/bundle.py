@@ -1,0 +1,172 @@
+"""The bundle: the model folder that one stage hands to the next, readable by plain transformers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nlpkit import config as config_module
+from nlpkit import handover, tokenizer
+from nlpkit.errors import ModelError, NlpkitError, PluginError
+from nlpkit.files import new_folder, recover, verify_manifest, write_json
+from nlpkit.folder import read_json, versions
+from nlpkit.heads import Head, TransformersHead
+from nlpkit.plugins import Registry
+from nlpkit.task import Task
+
+RECORD = "nlpkit.json"
+HEAD_FILE = "head.safetensors"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A bundle in memory.
+
+    Args:
+        task: with config and tokenizer.
+        backbone: in evaluation mode.
+        head: in evaluation mode.
+        record: what nlpkit.json says.
+    """
+
+    task: Task[Any]
+    backbone: PreTrainedModel
+    head: Head
+    record: dict[str, Any]
+
+
+def save(
+    folder: Path, task: Task[Any], backbone: PreTrainedModel, head: Head, record: dict[str, Any], registry: Registry
+) -> None:
+    """Write the bundle whole or not at all.
+
+    Args:
+        folder: becomes the bundle.
+        task: its tokenizer and settings go in.
+        backbone: the body.
+        head: saved in its class's own names, or beside the backbone when it is a module of its own.
+        record: history, scores, data; task, plugin and versions are added.
+        registry: knows the task's plugin.
+    """
+    owner = registry.owner("task", task.name)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "task": task.name,
+        "stage": task.stage,
+        "task_config": config_module.to_plain(task.config),
+        "plugin": {"name": owner.name, "distribution": owner.distribution, "version": owner.version},
+        **record,
+        "versions": versions(),
+    }
+    with new_folder(folder) as temporary:
+        if isinstance(head, TransformersHead):
+            with head.assemble(backbone) as model:
+                model.save_pretrained(temporary)
+        else:
+            backbone.save_pretrained(temporary)
+            save_model(head, str(temporary / HEAD_FILE))
+        task.tokenizer.save_pretrained(temporary)
+        write_json(temporary / RECORD, record)
+
+
+def find(source: str) -> str:
+    """The model folder of a run folder; anything else as it is."""
+    model = Path(source) / "model"
+    if (Path(source) / "run.json").is_file():
+        recover(model)
+        if not model.is_dir():
+            raise ModelError(f"{source}: the run has no model yet", f"finish it first with --resume {source}")
+        return str(model)
+    return source
+
+
+def read_record(source: str) -> dict[str, Any] | None:
+    """What nlpkit.json of a bundle says, after the hashes were checked; None for a plain transformers folder.
+
+    Raises:
+        ModelError: damaged, or written by a newer nlpkit.
+    """
+    folder = Path(source)
+    if not (folder / RECORD).is_file():
+        return None
+    verify_manifest(folder)
+    record = read_json(folder / RECORD)
+    version = record.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ModelError(
+            f"{folder / RECORD}: format {version}, this nlpkit reads up to {FORMAT_VERSION}", "upgrade nlpkit-core"
+        )
+    return record
+
+
+def load(source: str, registry: Registry) -> Loaded:
+    """Load a finished task model for predictions; nothing may be missing.
+
+    Raises:
+        ModelError: no bundle, damaged, or not every tensor was found.
+        PluginError: the task's plugin is not installed; it is named with the version that wrote the bundle.
+    """
+    source = find(source)
+    record = read_record(source)
+    architecture = handover.read_architecture(source)
+    if record is None:
+        raise ModelError(
+            f"{source}: no {RECORD}, so it is no model of nlpkit", f"fit a task first: nlpkit fit --from {source}"
+        )
+    task_class = _task_class(source, record, registry)
+    settings = config_module.from_plain(task_class, {"task": record["task_config"]}).task
+    task = task_class(settings, tokenizer.load(source))
+    head = build_head(task, architecture, registry)
+    backbone, account = handover.load(source, head, config=architecture)
+    if account.new:
+        raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}")
+    if not isinstance(head, TransformersHead):
+        _load_head(Path(source) / HEAD_FILE, head)
+    head.tie(backbone)
+    return Loaded(task, backbone.eval(), head.eval(), record)
+
+
+def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
+    """The task's own head, or the one that ``task.head`` names."""
+    if not task.config.head:
+        return task.build_head(architecture)
+    heads = registry.heads()
+    if task.config.head not in heads:
+        raise PluginError(f"no head is named '{task.config.head}'", f"known heads: {', '.join(sorted(heads)) or 'none'}")
+    return heads[task.config.head](task, architecture)
+
+
+def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type[Task[Any]]:
+    name = str(record.get("task"))
+    plugin = record.get("plugin") or {}
+    try:
+        return registry.task(name)
+    except NlpkitError as error:
+        wrote = f"{plugin.get('distribution')} {plugin.get('version')}"
+        logging.getLogger("nlpkit").debug("looking for task %s: %s", name, error)
+        raise PluginError(
+            f"{source}: made by task '{name}' of {wrote}, which is not installed or does not load",
+            f"pip install {plugin.get('distribution')}; nlpkit plugins doctor",
+        ) from error
+
+
+def _load_head(path: Path, head: Head) -> None:
+    try:
+        tensors = load_file(path)
+        missing, unexpected = head.load_state_dict(tensors, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    own = {id(p) for n, p in head.named_parameters() if n in tensors}
+    lost = [n for n in missing if id(dict(head.named_parameters(remove_duplicate=False)).get(n)) not in own]
+    if lost or unexpected:
+        raise ModelError(f"{path}: missing {lost or 'nothing'}, unexpected {list(unexpected) or 'nothing'}")
+    if any(not torch.isfinite(t).all() for t in tensors.values() if t.is_floating_point()):
+        raise ModelError(f"{path}: holds NaN or infinity")

@@ -1,0 +1,84 @@
+"""Checkpoints for resuming: written whole or not at all, verified before use, never a pickle."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from nlpkit.errors import ModelError, NlpkitError
+from nlpkit.files import new_folder, recover, verify_manifest
+
+_STATE = "state.ckpt"
+_NAME = re.compile(r"step-(\d+)")
+log = logging.getLogger("nlpkit")
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Lightning's reading and writing of checkpoints, replaced: a folder with a manifest, tensors and plain values."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write one checkpoint folder."""
+        with new_folder(Path(path)) as folder:
+            torch.save(checkpoint, folder / _STATE)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read one, after its hashes were checked; code in it never runs."""
+        return load(Path(path), map_location or "cpu")
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete one."""
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def load(folder: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint folder.
+
+    Raises:
+        ModelError: no manifest, damaged, or holding anything but tensors and plain values.
+    """
+    verify_manifest(folder)
+    try:
+        # passed explicitly: only then is TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD ignored
+        return torch.load(folder / _STATE, map_location=map_location, weights_only=True)
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise ModelError(f"{folder / _STATE}: no checkpoint of nlpkit ({type(error).__name__})") from None
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands."""
+    return folder / f"step-{step:08d}"
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint that is whole; damaged ones are passed over with a warning.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))
+    for path in reversed(found):
+        try:
+            verify_manifest(path)
+            return path
+        except NlpkitError as error:
+            log.warning("%s; going back to an earlier checkpoint", error.message)
+    what = "no whole checkpoint" if found else "no checkpoint was saved yet"
+    raise ModelError(f"{folder}: {what}", "start the run again with another --out")
+
+
+def prune(folder: Path, keep: set[int]) -> None:
+    """Delete all checkpoints but those of the given steps, and leavings of interrupted saves."""
+    for path in folder.glob("step-*"):
+        match = _NAME.fullmatch(path.name)
+        if match and int(match[1]) not in keep:
+            shutil.rmtree(path, ignore_errors=True)
+    for step in keep:
+        recover(path_of(folder, step))

@@ -1,0 +1,133 @@
+"""The run folder: made once, locked while it is written, never overwritten."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from nlpkit.errors import ModelError, RunFolderError
+from nlpkit.files import explain_os_errors, write_json
+
+_VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers")
+
+
+class RunFolder:
+    """Paths of a run, and its lock.
+
+    Args:
+        path: the folder; use `create` or `open_existing`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.results = path / "results.json"
+        self.facts = path / "run.json"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, out: str | None, name: str) -> RunFolder:
+        """Make a new folder: ``out``, or the next free ``runs/NAME-N``; locked.
+
+        Raises:
+            RunFolderError: it exists and is not empty, or cannot be made.
+        """
+        path = Path(out) if out else _next_free(Path("runs"), name)
+        with explain_os_errors(path):
+            try:
+                path.mkdir(parents=True, exist_ok=out is not None)
+            except FileExistsError:
+                raise RunFolderError(f"{path}: is a file", "choose another --out") from None
+        folder = cls(path)
+        if any(p.name != ".lock" for p in path.iterdir()):
+            hint = f"choose another --out, or go on with --resume {path}"
+            raise RunFolderError(f"{path}: is not empty, and a run is never overwritten", hint)
+        folder.lock()
+        return folder
+
+    @classmethod
+    def open_existing(cls, path: str) -> RunFolder:
+        """The folder of an earlier run, locked.
+
+        Raises:
+            RunFolderError: another process writes in it.
+            ModelError: it is no run folder.
+        """
+        folder = cls(Path(path))
+        if not folder.facts.is_file():
+            raise ModelError(f"{path}: no run.json, so it is no run folder", "give the folder that --out named")
+        folder.lock()
+        return folder
+
+    def lock(self) -> None:
+        """Hold the folder until `unlock` or the end of the process."""
+        with explain_os_errors(self.path):
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held until unlock
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            self._lock = None
+            raise RunFolderError(
+                f"{self.path}: another process is writing this run", "wait for it, or choose another --out"
+            ) from None
+
+    def unlock(self) -> None:
+        """Let others write."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def read_facts(self) -> dict[str, Any]:
+        """What run.json says.
+
+        Raises:
+            ModelError: it is not JSON.
+        """
+        return read_json(self.facts)
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write run.json: command, stage, data, parent; versions are added."""
+        write_json(self.facts, {**facts, "versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of ours.
+
+    Raises:
+        ModelError: missing, not JSON, or no object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: missing") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _next_free(parent: Path, name: str) -> Path:
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
+    taken = [int(m[1]) for p in parent.glob(f"{name}-*") if (m := pattern.fullmatch(p.name))]
+    return parent / f"{name}-{max(taken, default=0) + 1}"
