@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import platform
@@ -85,6 +86,13 @@ class RunFolder:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    def remove_if_unused(self) -> None:
+        """Take the folder away again when nothing was put in it: the run failed before it began."""
+        if not self.facts.exists():
+            with contextlib.suppress(OSError):
+                (self.path / ".lock").unlink(missing_ok=True)
+                self.path.rmdir()
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.

@@ -1,0 +1,86 @@
+"""A finished model that answers: texts in, JSON values out, in their order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlpkit.batching import sorted_batches
+from nlpkit.bundle import Loaded
+from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.errors import DataError
+from nlpkit.module import TaskModule
+from nlpkit.task import Example
+
+_WINDOW = 2048  # texts that are sorted by length together
+_BATCH_TOKENS = 4096
+_BATCH_ROWS = 64
+
+
+class Predictor:
+    """Predictions of a finished run, without a trainer.
+
+    Args:
+        loaded: the bundle.
+        device: ``cpu`` or ``cuda``; None: a GPU if there is one.
+    """
+
+    def __init__(self, loaded: Loaded, device: str | None = None) -> None:
+        self.record, self.task = loaded.record, loaded.task
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.module = TaskModule(loaded.task, loaded.backbone, loaded.head).eval().to(self.device)
+
+    def predict(self, texts: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
+        """One JSON value for each text or row, in their order."""
+        return list(self.stream(Example({"text": t}) if isinstance(t, str) else Example(t) for t in texts))
+
+    def stream(self, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
+        """The same for any number of examples, a window of 2,048 in memory at a time."""
+        iterator = iter(examples)
+        while window := list(islice(iterator, _WINDOW)):
+            yield from self._predict_window(window)
+
+    def score(self, examples: Sequence[Example]) -> dict[str, float]:
+        """The task's metrics, and the mean loss, on labelled examples."""
+        metrics = self.task.build_metrics().to(self.device)
+        loss = count = 0.0
+        for _, batch in self._batches(examples):
+            hidden = self.module.hidden(batch)
+            rows = len(batch["input_ids"])
+            loss += float(self.module.head.loss(self.module.head(hidden, batch), batch)) * rows
+            count += rows
+            metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
+        return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in metrics.compute().items()}}
+
+    def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any] | None] = [None] * len(window)
+        for rows, batch in self._batches([_without_label(e, self.task) for e in window]):
+            for row, answer in zip(rows, self.module.predict_step(batch), strict=True):
+                answers[row] = answer
+        return [a for a in answers if a is not None]
+
+    def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Any]]:
+        with torch.inference_mode(), _unicode_errors():
+            samples = EncodedExamples(self.task, examples)
+            for rows in sorted_batches(samples.lengths, _BATCH_TOKENS, _BATCH_ROWS):
+                batch = make_batch(self.task, samples, np.asarray(rows), 0, -1)
+                yield rows.tolist(), {k: v.to(self.device) for k, v in batch.items()}
+
+
+def _without_label(example: Example, task: Any) -> Example:
+    return Example({k: v for k, v in example.items() if task.fields[k].required}, example.where)
+
+
+@contextlib.contextmanager
+def _unicode_errors() -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeEncodeError, TypeError) as error:
+        if "TextInputSequence" in str(error) or isinstance(error, UnicodeEncodeError):
+            raise DataError("a text holds a lone surrogate, which is no character", "clean the text first") from None
+        raise

@@ -1,0 +1,320 @@
+"""From a request and a config to everything a run trains with: the one difference between the two stages."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from nlpkit import backbone, bundle, corpus, handover, readers, splits, tokenizer
+from nlpkit.config import RunConfig
+from nlpkit.data import EncodedExamples, Samples
+from nlpkit.errors import DataError, UsageError
+from nlpkit.heads import Head
+from nlpkit.objectives.objective import Objective
+from nlpkit.plugins import Registry
+from nlpkit.task import Example, Features, Task
+
+log = logging.getLogger("nlpkit")
+_DEFAULT_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, as run.json keeps it.
+
+    Args:
+        task: name of the task or objective.
+        data: files, folders or globs; empty: the task's sample.
+        dev: files of the dev part; empty: held out of the data.
+        source: model folder or hub name to start from; empty: from nothing.
+        plugins: files of plugins that are not installed.
+        hub: whether ``source`` may be a hub name.
+    """
+
+    task: str
+    data: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()
+    source: str = ""
+    plugins: tuple[str, ...] = ()
+    hub: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass
+class Prepared:
+    """Everything a run trains with.
+
+    Args:
+        task: with complete config and tokenizer.
+        config: complete.
+        backbone: the body, with the weights it starts from.
+        head: likewise.
+        train: samples to train on.
+        dev: samples that choose the best step.
+        fingerprint: of the data, so that a resume notices changes.
+        examples: train and dev examples of a fine-tuning, for baselines; empty in pre-training.
+        facts: for nlpkit.json and run.json.
+        word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
+    """
+
+    task: Task[Any]
+    config: RunConfig
+    backbone: PreTrainedModel
+    head: Head
+    train: Samples
+    dev: Samples
+    fingerprint: str
+    examples: tuple[list[Example], list[Example]] = ((), ())  # type: ignore[assignment]
+    facts: dict[str, Any] = field(default_factory=dict)
+    word_entropy: float | None = None
+
+
+class Blocks:
+    """Equal blocks of a token store as samples of an objective; nothing is copied before it is asked for."""
+
+    def __init__(self, view: corpus.View, objective: Objective[Any], length: int) -> None:
+        self.view, self.objective = view, objective
+        self.stretch = min(length - objective.overhead, len(view))
+        self.lengths: NDArray[np.int64] = np.full(view.blocks(self.stretch) if self.stretch else 0, length)
+
+    def features(self, index: int) -> Features:
+        """The features of one block."""
+        return self.objective.encode_tokens(self.view.block(index, self.stretch).tolist())
+
+
+def pretraining(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
+    """Texts to a token store, and a model to learn from it.
+
+    Args:
+        request: what to read and where to start from.
+        config: as composed.
+        registry: of plugins.
+        setup: architecture and tokenizer of the run that is resumed.
+
+    Raises:
+        DataError: too little text.
+    """
+    task_class = registry.task(request.task, stage="pretrain")
+    paths = readers.expand(list(request.data))
+    source = str(setup) if setup else bundle.find(request.source) if request.source else ""
+    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_texts(task_class, paths, config), config)
+    architecture = _architecture(source, config, words, request.hub)
+    length = config.task.max_length or min(config.model.sequence_length, _model_length(architecture, words))
+    task = task_class(replace(config.task, max_length=length), words)
+    config = replace(config, task=task.config)
+    assert isinstance(task, Objective)
+    key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), repr(config.data))
+    size = sum(os.path.getsize(p) for p in paths)
+    store = corpus.build(
+        _texts(task_class, paths, config), words, _cache() / "stores" / key[:32], key=key, expected_bytes=size
+    )
+    log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
+    learnt, held_out = store.holdout(config.data.dev_share, config.seed)
+    train, dev = Blocks(learnt, task, length), Blocks(held_out, task, length)
+    if not len(train.lengths) or not len(dev.lengths):
+        raise DataError(
+            f"{', '.join(request.data)}: {store.documents} documents with {len(store)} tokens are too few to learn from",
+            "give more text, one document a row",
+        )
+    head = bundle.build_head(task, architecture, registry)
+    body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    record = bundle.read_record(source) if request.source and not setup else None
+    facts = {"corpus": store.header.content, "documents": store.documents, "tokens": len(store), "parent": record}
+    return Prepared(
+        task, config, body, head, train, dev, store.header.content, facts=facts, word_entropy=_word_entropy(store)
+    )
+
+
+def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
+    """Labelled examples, divided, and a model with a head to learn from them.
+
+    Raises:
+        DataError: no labels, one class only, or a class that the dev part lacks.
+    """
+    task_class = registry.task(request.task, stage="finetune")
+    examples = read_labelled(task_class, request.data or _sample(task_class, registry), config, registry)
+    if request.dev:
+        train, dev = examples, read_labelled(task_class, request.dev, config, registry)
+    else:
+        group = config.data.group or None
+        first, second = splits.split(examples, config.data.dev_share, seed=config.seed, group=group)
+        train, dev = [examples[i] for i in first], [examples[i] for i in second]
+    settings = task_class.prepare(config.task, train)
+    _check_parts(train, dev, settings.labels, config)
+    source = str(setup) if setup else bundle.find(request.source) if request.source else ""
+    words = _tokenizer_of(source, request.hub) or _train_tokenizer(iter([e["text"] for e in train]), config)
+    architecture = _architecture(source, config, words, request.hub)
+    dropout = 0.1 if config.model.dropout is None else config.model.dropout
+    backbone.set_dropout(architecture, dropout)
+    length = settings.max_length or min(_DEFAULT_LENGTH, _model_length(architecture, words))
+    task = task_class(replace(settings, max_length=length), words)
+    config = replace(config, task=task.config)
+    head = bundle.build_head(task, architecture, registry)
+    body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    record = bundle.read_record(source) if request.source and not setup else None
+    print_fingerprint = _fingerprint(examples + (dev if request.dev else []))
+    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
+    samples = EncodedExamples(task, train), EncodedExamples(task, dev)
+    cut = float((samples[0].lengths >= length).mean())
+    if cut > 0.01:
+        log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
+    return Prepared(task, config, body, head, *samples, print_fingerprint, (train, dev), facts)
+
+
+def read_labelled(
+    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry
+) -> list[Example]:
+    """Examples with every field of the task; rows with an empty text or label are counted and left out."""
+    need = tuple(name for name, f in task_class.fields.items() if not f.required)
+    examples = list(read_examples(task_class, paths, config, registry, need=need))
+    kept = [e for e in examples if all(str(e[name]).strip() for name in task_class.fields)]
+    if lost := len(examples) - len(kept):
+        log.warning("%d of %d rows have an empty text or label and are left out", lost, len(examples))
+    if not kept:
+        raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
+    return kept
+
+
+def read_examples(
+    task_class: type[Task[Any]],
+    paths: Sequence[str],
+    config: RunConfig,
+    registry: Registry | None = None,
+    *,
+    need: tuple[str, ...] = (),
+) -> Iterator[Example]:
+    """Examples under the task's field names, from tables or the reader that ``data.reader`` names."""
+    data = config.data
+    if data.reader:
+        known = registry.datasets() if registry else {}
+        if data.reader not in known or known[data.reader].read is None:
+            names = ", ".join(sorted(n for n, d in known.items() if d.read)) or "none"
+            raise UsageError(f"data.reader is '{data.reader}', which no plugin registers", f"known readers: {names}")
+        for path in readers.expand(list(paths)):
+            yield from known[data.reader].read(path)
+        return
+    yield from readers.read_examples(
+        readers.expand(list(paths)),
+        task_class.fields,
+        data.columns,
+        need=need,
+        encoding=data.encoding or None,
+        delimiter=data.delimiter or None,
+        errors=data.errors,
+        on_source=_report_source,
+        extra=(data.group,) if data.group and need else (),
+    )
+
+
+def _report_source(source: readers.Source, mapping: dict[str, str]) -> None:
+    columns = ", ".join(f"{field} = '{column}'" for field, column in mapping.items())
+    kind = f"{source.format}{', ' + repr(source.delimiter) if source.format == 'csv' else ''}, {source.encoding}"
+    log.info("%s: %s%s", source.path, kind, f"; {columns}" if columns and source.format != "txt" else "")
+
+
+def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
+    datasets = registry.datasets()
+    if task_class.sample not in datasets:
+        raise UsageError(f"no data was given, and {task_class.name} brings no sample", "name a file with labelled rows")
+    sample = datasets[task_class.sample]
+    log.warning("no data was given: running on the plugin's own sample (%s)", sample.about or task_class.sample)
+    return [sample.files["train"]]
+
+
+def _texts(task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig) -> Iterator[str]:
+    return (example["text"] for example in read_examples(task_class, paths, config))
+
+
+def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
+    return tokenizer.load(source, hub) if source else None
+
+
+def _train_tokenizer(texts: Iterator[str], config: RunConfig) -> PreTrainedTokenizerBase:
+    model = config.model
+    return tokenizer.train(
+        texts,
+        kind=model.tokenizer,
+        vocabulary=model.vocabulary,
+        lowercase=model.lowercase,
+        max_length=model.sequence_length,
+    )
+
+
+def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase, hub: bool) -> PretrainedConfig:
+    if not source:
+        return backbone.architecture(config.model, words)
+    architecture = handover.read_architecture(source, hub=hub)
+    tokenizer.check_matches(words, architecture.vocab_size)
+    if config.model.dropout is not None:
+        backbone.set_dropout(architecture, config.model.dropout)
+    return architecture
+
+
+def _model_length(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
+    # RoBERTa counts positions from the padding id on
+    offset = architecture.pad_token_id + 1 if architecture.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
+    positions = getattr(architecture, "max_position_embeddings", None) or words.model_max_length
+    return min(int(positions) - offset, words.model_max_length)
+
+
+def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *, fresh: bool) -> PreTrainedModel:
+    """The body with the weights the run starts from; a resumed run gets its weights from the checkpoint instead."""
+    if fresh or not source:
+        body = backbone.build(architecture)
+        if not fresh:
+            count = backbone.count_parameters(body, head)
+            log.info("a new %s with %.1f million parameters", architecture.model_type, count / 1e6)
+        return body
+    body, account = handover.load(source, head, config=architecture, hub=hub)
+    log.info("%s: %s", source, account)
+    return body
+
+
+def _check_parts(train: list[Example], dev: list[Example], labels: list[str], config: RunConfig) -> None:
+    if not labels or not dev:
+        return
+    known = set(labels)
+    for example in (*train, *dev):
+        if example["label"] not in known:
+            raise DataError(
+                f"{example.where}: label '{example['label']}' is none of {', '.join(labels)}",
+                "the training data must have every label; or name them all with task.labels=[...]",
+            )
+    found = Counter(e["label"] for e in dev)
+    if absent := [name for name in labels if not found[name]]:
+        counts = Counter(e["label"] for e in train)
+        raise DataError(
+            f"the dev part has no row of label '{absent[0]}' (training part: {counts[absent[0]]})",
+            "add rows of that label, raise data.dev_share, or give a dev file with --dev",
+        )
+
+
+def _fingerprint(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(sorted(example.items())).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _word_entropy(store: corpus.TokenStore, most: int = 2_000_000) -> float:
+    counts = np.bincount(store.read(0, most)).astype(np.float64)
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("NLPKIT_CACHE") or platformdirs.user_cache_dir("nlpkit"))

@@ -1,0 +1,393 @@
+"""Where the parts meet: pretrain, fit, resume, evaluate, load. A Python API; nothing here prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nlpkit import bundle, checkpoints, readers, trainer
+from nlpkit import config as config_module
+from nlpkit.callbacks import Progress
+from nlpkit.config import RunConfig
+from nlpkit.data import TaskDataModule
+from nlpkit.errors import DataError, ModelError, PluginError
+from nlpkit.files import new_folder, write_json
+from nlpkit.folder import RunFolder, read_json
+from nlpkit.module import TaskModule
+from nlpkit.plugins import Registry
+from nlpkit.predictor import Predictor
+from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
+from nlpkit.strategy import apply_strategy, merge
+
+log = logging.getLogger("nlpkit")
+
+Paths = str | Sequence[str]
+
+# continuing a trained model with the rates that suit a new one would undo it
+_CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
+_PLATEAU = 0.5
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: everything it left.
+        results: what results.json says.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The bundle."""
+        return self.folder / "model"
+
+
+def pretrain(
+    data: Paths,
+    *,
+    objective: str = "mlm",
+    source: str = "",
+    out: str | None = None,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    hub: bool = False,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+    flags: dict[str, Any] | None = None,
+) -> Run:
+    """Learn from plain text: from nothing, or continued from any transformers model.
+
+    Args:
+        data: files, folders or globs of csv, tsv, jsonl or txt, each plain or .gz.
+        objective: name of the objective.
+        source: model folder (or hub name with ``hub``) to continue from.
+        out: folder of the run, which must not exist; None: the next free ``runs/OBJECTIVE-N``.
+        config: a YAML file of settings.
+        overrides: settings as ``key=value``.
+        plugins: files of plugins that are not installed.
+        hub: allow names on the hub.
+        progress: shows how far the run is.
+        callbacks: Lightning callbacks of your own.
+        flags: settings that override all others, by dotted key.
+
+    Raises:
+        NlpkitError: see the exit codes; nothing is left half written.
+    """
+    request = Request(objective, _paths(data), (), source, tuple(plugins), hub)
+    return _start(request, "pretrain", out, config, overrides, flags, progress, callbacks)
+
+
+def fit(
+    task: str = "sentiment",
+    data: Paths = (),
+    *,
+    dev: Paths = (),
+    source: str = "",
+    out: str | None = None,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    hub: bool = False,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+    flags: dict[str, Any] | None = None,
+) -> Run:
+    """Learn a task from labelled examples.
+
+    Args:
+        task: name of the task.
+        data: labelled files; none: the sample that the task's plugin brings.
+        dev: labelled files that choose the best step; none: a share of the data.
+        source: bundle or model folder to start from; none: a new model.
+        out: see `pretrain`, as for all other arguments.
+        config: see `pretrain`.
+        overrides: see `pretrain`.
+        plugins: see `pretrain`.
+        hub: see `pretrain`.
+        progress: see `pretrain`.
+        callbacks: see `pretrain`.
+        flags: see `pretrain`.
+
+    Raises:
+        NlpkitError: see the exit codes; nothing is left half written.
+    """
+    request = Request(task, _paths(data), _paths(dev), source, tuple(plugins), hub)
+    return _start(request, "finetune", out, config, overrides, flags, progress, callbacks)
+
+
+def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[Any] = (), anyway: bool = False) -> Run:
+    """Go on with an interrupted run from its newest whole checkpoint.
+
+    Args:
+        run: the run folder.
+        progress: shows how far the run is.
+        callbacks: Lightning callbacks of your own.
+        anyway: go on although the data has changed.
+
+    Raises:
+        ModelError: no run folder, finished, or without a whole checkpoint.
+        DataError: the data has changed since the run began.
+    """
+    folder = RunFolder.open_existing(run)
+    try:
+        facts = folder.read_facts()
+        if folder.results.exists():
+            raise ModelError(f"{run}: the run is finished", f"nlpkit evaluate {run} FILE")
+        try:
+            asked = facts["request"]
+            request = Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
+            stage, fingerprint = str(facts["stage"]), str(facts["data_fingerprint"])
+        except (KeyError, TypeError, AttributeError):
+            raise ModelError(f"{folder.facts}: not written by nlpkit") from None
+        registry = Registry(files=request.plugins)
+        task_class = registry.task(request.task, stage=stage)
+        config = config_module.load(task_class, str(folder.config))
+        # before any checkpoint was made, the run starts again from what it started from
+        checkpoint = checkpoints.newest(folder.checkpoints) if any(folder.checkpoints.glob("step-*")) else None
+        prepared = _prepare(request, stage, config, registry, folder.path / "setup" if checkpoint else None)
+        prepared.facts["parent"] = facts.get("parent")
+        if prepared.fingerprint != fingerprint and not anyway:
+            raise DataError(
+                f"{', '.join(request.data)}: the data has changed since the run began", "start a new run with --out"
+            )
+        return _train(folder, prepared, registry, facts, checkpoint, progress, callbacks)
+    finally:
+        folder.unlock()
+
+
+def evaluate(
+    run: str, data: Paths, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), device: str | None = None
+) -> dict[str, Any]:
+    """Scores of a finished run on labelled files.
+
+    Args:
+        run: run folder or bundle.
+        data: labelled files.
+        overrides: ``data.`` settings as ``key=value``.
+        plugins: files of plugins that are not installed.
+        device: ``cpu`` or ``cuda``; None: a GPU if there is one.
+
+    Returns:
+        ``scores``, the number of ``examples``, and the ``labels``.
+    """
+    registry = Registry(files=plugins)
+    predictor = Predictor(bundle.load(run, registry), device)
+    task_class = type(predictor.task)
+    config = config_module.compose(task_class, overrides=overrides).config
+    examples = read_labelled(task_class, _paths(data), config, registry)
+    for example in examples:
+        if predictor.task.config.labels and example.get("label") not in predictor.task.config.labels:
+            raise DataError(
+                f"{example.where}: label '{example.get('label')}' is none of the model's "
+                f"({', '.join(predictor.task.config.labels)})",
+                "name the right column with data.label=COLUMN",
+            )
+    return {"scores": predictor.score(examples), "examples": len(examples), "labels": predictor.task.config.labels}
+
+
+def load(run: str | Path, *, plugins: Sequence[str] = (), device: str | None = None) -> Predictor:
+    """A finished run, ready to predict.
+
+    Args:
+        run: run folder or bundle.
+        plugins: files of plugins that are not installed.
+        device: ``cpu`` or ``cuda``; None: a GPU if there is one.
+    """
+    return Predictor(bundle.load(str(run), Registry(files=plugins)), device)
+
+
+def predict_files(predictor: Predictor, data: Paths, overrides: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Predictions for the texts of files, as a stream; ``-`` is standard input, a line a text."""
+    task_class = type(predictor.task)
+    config = config_module.compose(task_class, overrides=overrides).config
+    paths = readers.expand(list(_paths(data)))
+    return predictor.stream(read_examples(task_class, paths, config))
+
+
+def _start(
+    request: Request,
+    stage: str,
+    out: str | None,
+    config_file: str | None,
+    overrides: Sequence[str],
+    flags: dict[str, Any] | None,
+    progress: Progress | None,
+    callbacks: Sequence[Any],
+) -> Run:
+    registry = Registry(files=request.plugins)
+    task_class = registry.task(request.task, stage=stage)
+    defaults = _CONTINUED if stage == "pretrain" and request.source else {}
+    composed = config_module.compose(
+        task_class, defaults=defaults, file=config_file, overrides=overrides, flags=flags or {}
+    )
+    folder = RunFolder.create(out, request.task)
+    try:
+        prepared = _prepare(request, stage, composed.config, registry, None)
+        facts = {
+            "stage": stage,
+            "request": request.plain(),
+            "command": " ".join(sys.argv),
+            "seed": composed.config.seed,
+            "data_fingerprint": prepared.fingerprint,
+            "parent": prepared.facts.get("parent"),
+        }
+        _write_setup(folder, prepared, facts)
+        return _train(folder, prepared, registry, facts, None, progress, callbacks)
+    except BaseException:
+        folder.remove_if_unused()
+        raise
+    finally:
+        folder.unlock()
+
+
+def _prepare(request: Request, stage: str, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
+    make = pretraining if stage == "pretrain" else fine_tuning
+    prepared = make(request, config, registry, setup)
+    return replace(prepared, config=_complete(prepared, stage, bool(request.source)))
+
+
+def _complete(prepared: Prepared, stage: str, continued: bool) -> RunConfig:
+    """Fill in what was left to us: rates, epochs and batches that suit the stage and the sizes."""
+    config, width = prepared.config, getattr(prepared.backbone.config, "hidden_size", 768)
+    optim, training = config.optim, config.trainer
+    if optim.learning_rate is None:
+        rate = 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width)
+        optim = replace(optim, learning_rate=float(f"{rate:.2g}"))
+    tokens = int(prepared.train.lengths.sum())
+    if stage == "pretrain":
+        epochs = max(1, min(10, math.ceil(4_000_000 / max(1, tokens))))
+        batch_tokens = min(training.batch_tokens or 8192, max(256, tokens // 20))
+    else:
+        epochs = trainer.small_data_epochs(len(prepared.train.lengths))
+        batch_tokens = training.batch_tokens or max(1, round((training.batch_size or 16) * float(prepared.train.lengths.mean())))
+    if training.max_steps is not None and training.max_epochs is None:
+        epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
+    training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
+    return replace(config, optim=optim, trainer=training)
+
+
+def _write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
+    with new_folder(folder.path / "setup") as setup:
+        prepared.backbone.config.save_pretrained(setup)
+        prepared.task.tokenizer.save_pretrained(setup)
+    config_module.save(prepared.config, str(folder.config))
+    folder.write_facts(facts)
+
+
+def _train(
+    folder: RunFolder,
+    prepared: Prepared,
+    registry: Registry,
+    facts: dict[str, Any],
+    checkpoint: Path | None,
+    progress: Progress | None,
+    callbacks: Sequence[Any],
+) -> Run:
+    config, task = prepared.config, prepared.task
+    adapted = apply_strategy(config.strategy, prepared.backbone)
+    data = TaskDataModule(
+        task,
+        prepared.train,
+        prepared.dev,
+        batch_tokens=config.trainer.batch_tokens,
+        batch_size=config.trainer.batch_size or 32,
+        seed=config.seed,
+        epochs=config.trainer.max_epochs or 1,
+    )
+    length = trainer.plan_length(config, data)
+    module = TaskModule(
+        task,
+        prepared.backbone,
+        prepared.head,
+        config.optim,
+        layerwise=config.strategy == "layerwise",
+        total_steps=length.steps,
+    )
+    if config.task.metrics:
+        module.metrics.add_metrics({name: _metric(registry, name)(task) for name in config.task.metrics})
+    outcome = trainer.train(
+        module,
+        data,
+        config,
+        length,
+        folder,
+        resume_from=checkpoint,
+        resume_command=_resume_command(facts["stage"], folder),
+        progress=progress,
+        callbacks=tuple(callbacks),
+    )
+    backbone = merge(adapted, prepared.backbone)
+    return _finish(folder, prepared, registry, facts, outcome, backbone)
+
+
+def _finish(
+    folder: RunFolder, prepared: Prepared, registry: Registry, facts: dict[str, Any], outcome: trainer.Outcome, body: Any
+) -> Run:
+    task, parent = prepared.task, prepared.facts.get("parent")
+    dev = _scores_at(folder.metrics, outcome.best_step)
+    results: dict[str, Any] = {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
+    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
+    train, held_out = prepared.examples
+    if train and (baselines := task.baselines(train, held_out)):
+        results["baselines"] = baselines
+    if prepared.word_entropy is not None:
+        results["word_frequency_loss"] = prepared.word_entropy
+        if dev.get("loss", 0.0) > prepared.word_entropy - _PLATEAU:
+            log.warning(
+                "the loss (%.2f) is hardly below that of word frequencies alone (%.2f): the model has learnt little of "
+                "context; train longer, on more text, or with a smaller model.preset",
+                dev["loss"],
+                prepared.word_entropy,
+            )
+    stage = {
+        "stage": task.stage,
+        "task": task.name,
+        "steps": outcome.steps,
+        "tokens": outcome.tokens,
+        "data_fingerprint": prepared.fingerprint,
+        "sequence_length": task.config.max_length,
+        "dev": dev,
+    }
+    history = [*(parent or {}).get("history", []), stage]
+    source = facts["request"]["source"]
+    bundle.save(
+        folder.model, task, body, prepared.head, {"history": history, "source": source}, registry
+    )
+    write_json(folder.results, results)
+    return Run(folder.path, read_json(folder.results))
+
+
+def _scores_at(path: Path, step: int) -> dict[str, float]:
+    """The dev scores that were logged at a step."""
+    found: dict[str, float] = {}
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if row["step"] == step and "dev/loss" in row:
+            found = {k.removeprefix("dev/"): v for k, v in row.items() if k.startswith("dev/")}
+    return found
+
+
+def _metric(registry: Registry, name: str) -> Any:
+    known = registry.metrics()
+    if name not in known:
+        raise PluginError(f"no metric is named '{name}'", f"known metrics: {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
+def _resume_command(stage: str, folder: RunFolder) -> str:
+    return f"nlpkit {'pretrain' if stage == 'pretrain' else 'fit'} --resume {folder.path}"
+
+
+def _paths(data: Paths) -> tuple[str, ...]:
+    return (data,) if isinstance(data, str) else tuple(str(p) for p in data)

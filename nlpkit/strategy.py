@@ -1,0 +1,41 @@
+"""Which weights learn: all of them, the head alone, or added LoRA matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from nlpkit.errors import UsageError
+from nlpkit.optim import freeze
+
+
+def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
+    """Freeze or adapt a backbone in place.
+
+    Args:
+        strategy: ``full`` and ``layerwise`` train every weight, ``freeze`` none, ``lora`` small added matrices
+            (Hu et al. 2022) in every linear layer.
+        backbone: changed in place.
+
+    Returns:
+        What `merge` needs afterwards.
+
+    Raises:
+        UsageError: ``lora`` without the package peft.
+    """
+    if strategy == "freeze":
+        freeze(backbone.parameters())
+    if strategy != "lora":
+        return None
+    try:
+        from peft import LoraConfig, LoraModel
+    except ImportError:
+        raise UsageError("strategy=lora needs the package peft", "pip install 'nlpkit-core[lora]'") from None
+    settings = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules="all-linear", bias="none")
+    return LoraModel(backbone, settings, "default")
+
+
+def merge(adapted: Any, backbone: PreTrainedModel) -> PreTrainedModel:
+    """Work the added matrices into the weights, so that the saved folder needs no peft."""
+    return backbone if adapted is None else adapted.merge_and_unload()

@@ -1,0 +1,205 @@
+"""The one place that builds a pl.Trainer: devices, precision, the length of a run, and what is kept off the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from nlpkit import checkpoints
+from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder, Signals
+from nlpkit.config import RunConfig
+from nlpkit.data import TaskDataModule
+from nlpkit.errors import ResourceError, UsageError
+from nlpkit.folder import RunFolder
+from nlpkit.module import TaskModule
+
+log = logging.getLogger("nlpkit")
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is.
+
+    Args:
+        steps: optimiser steps.
+        validate_every: batches between two scores of the dev part; divides the number of batches.
+    """
+
+    steps: int
+    validate_every: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training run ended with.
+
+    Args:
+        steps: optimiser steps done.
+        tokens: tokens seen, padding included.
+        best_step: step of the best dev score; the module holds its weights.
+        best: that score.
+    """
+
+    steps: int
+    tokens: int
+    best_step: int
+    best: float | None
+
+
+def plan_length(config: RunConfig, data: TaskDataModule) -> Length:
+    """Steps of the run, a whole number of equal stretches between validations.
+
+    The whole run is one Lightning epoch, so that no checkpoint can fall on an epoch's end; a few batches at the end
+    are left out to make the stretches equal.
+    """
+    trainer = config.trainer
+    batches = len(data.train_dataloader())
+    steps = batches // trainer.accumulate
+    if trainer.max_steps is not None:
+        steps = min(steps, trainer.max_steps)
+    if steps < 1:
+        raise UsageError(
+            f"{batches} batches make no step with trainer.accumulate={trainer.accumulate}", "trainer.accumulate=1"
+        )
+    epochs = steps * trainer.accumulate / max(1, batches / data.epochs)
+    stretches = max(1, min(steps, round(epochs * trainer.validations_per_epoch)))
+    every = max(1, steps // stretches)
+    return Length(steps // every * every, every * trainer.accumulate)
+
+
+def train(
+    module: TaskModule,
+    data: TaskDataModule,
+    config: RunConfig,
+    length: Length,
+    folder: RunFolder,
+    *,
+    resume_from: Path | None = None,
+    resume_command: str = "",
+    progress: Progress | None = None,
+    callbacks: tuple[Any, ...] = (),
+) -> Outcome:
+    """Train, and leave the best weights in the module.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM, after a save.
+        DivergedError: a loss or score that is not finite.
+        ResourceError: memory ran out.
+    """
+    saver = Checkpoints(
+        folder.checkpoints,
+        module.task.score,
+        config.trainer.patience,
+        config.checkpoint.every_steps,
+        config.trainer.accumulate,
+        progress,
+    )
+    recorder = Recorder(folder.metrics, folder.path.name, length.steps, progress)
+    signals = Signals(saver, resume_command)
+    ours = [CounterSeeds(config.seed), recorder, saver, signals, *callbacks]
+    with quiet(), _memory_errors():
+        trainer = build(config, length, ours)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        finally:
+            signals.restore()
+            if progress:
+                progress.end()
+    if saver.best_step >= 0 and saver.best_step != trainer.global_step:
+        state = checkpoints.load(checkpoints.path_of(folder.checkpoints, saver.best_step))
+        module.load_state_dict(state["state_dict"])
+    return Outcome(trainer.global_step, recorder.tokens, saver.best_step, saver.best)
+
+
+def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer:
+    """The Trainer of a run; nothing is left to Lightning's defaults or its environment variables."""
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    accelerator = accelerator_of(config)
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=config.trainer.devices,
+        precision=precision_of(config, accelerator),  # type: ignore[arg-type]
+        max_epochs=1,
+        max_steps=length.steps,
+        val_check_interval=length.validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        accumulate_grad_batches=config.trainer.accumulate,
+        gradient_clip_val=config.optim.clip or None,
+        log_every_n_steps=50,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        plugins=[checkpoints.AtomicCheckpointIO()],
+        default_root_dir=os.getcwd(),
+        inference_mode=True,
+    )
+
+
+def accelerator_of(config: RunConfig) -> str:
+    """``cpu`` or ``gpu``.
+
+    Raises:
+        UsageError: a GPU was asked for and there is none.
+    """
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("trainer.accelerator is gpu, and torch sees none", "trainer.accelerator=auto")
+    if config.trainer.accelerator == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return config.trainer.accelerator
+
+
+def precision_of(config: RunConfig, accelerator: str) -> str:
+    """float32 on a CPU, where bfloat16 is often far slower; bfloat16 on a GPU that computes in it."""
+    if config.trainer.precision != "auto":
+        return "32-true" if config.trainer.precision == "32" else config.trainer.precision
+    return "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported(False) else "32-true"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's adverts, and warnings that are not for our user, off the screen."""
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)")
+            warnings.filterwarnings("ignore", message=r".*(does not have many workers|No positive samples|LeafSpec).*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    hint = "use smaller batches: trainer.batch_tokens=1024 trainer.accumulate=4"
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError("memory ran out while training", hint) from error
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise ResourceError("memory ran out while training", hint) from error
+        raise
+
+
+def small_data_epochs(examples: int) -> int:
+    """Epochs that let a few labels be learnt: about 6,000 examples seen, 3 epochs at least and 20 at most."""
+    return max(3, min(20, math.ceil(6000 / max(1, examples))))
