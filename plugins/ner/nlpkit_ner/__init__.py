@@ -1,0 +1,1 @@
+"""Named entity recognition for nlpkit: nothing is registered yet."""

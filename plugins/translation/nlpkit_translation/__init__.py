@@ -1,0 +1,1 @@
+"""Translation for nlpkit: nothing is registered yet."""
