@@ -46,7 +46,7 @@ def clauses() -> dict[str, Any]:
 
 
 def generate(rng: random.Random, seen: set[str]) -> Iterator[Review]:
-    """Yield reviews without end, labels in even shares, no text twice.
+    """Yield reviews without end, each label by the toss of a coin, no text twice.
 
     Args:
         rng: decides everything; equal seeds give equal reviews.

@@ -45,20 +45,21 @@ def write_shop(folder: str | Path) -> list[Path]:
         folder: made when absent; may exist if it is empty.
 
     Returns:
-        The files in the order they are used in.
+        The files in the order they are used in, below ``folder`` as it was given.
 
     Raises:
         RunFolderError: the folder has files in it, is no folder, or cannot be written.
         ResourceError: the disk is full.
     """
     target = Path(os.path.abspath(folder))
-    _refuse_occupied(target, str(folder))
     try:
         with explain_os_errors(target):
-            return _write(target)
+            _refuse_occupied(target, str(folder))
+            _write(target)
     except OSError as error:
         message = f"{folder}: cannot be written ({error.strerror})"
         raise RunFolderError(message, "choose another folder with --out DIR") from error
+    return [Path(folder) / file.name for file in FILES]
 
 
 def _refuse_occupied(target: Path, named: str) -> None:
@@ -70,7 +71,7 @@ def _refuse_occupied(target: Path, named: str) -> None:
         raise RunFolderError(f"{named}: is not a folder", hint)
 
 
-def _write(target: Path) -> list[Path]:
+def _write(target: Path) -> None:
     """Write beside the target (inside it when it exists and is empty) and move into place when complete."""
     existing = target.is_dir()
     parent = target if existing else target.parent
@@ -86,7 +87,6 @@ def _write(target: Path) -> list[Path]:
             stage.rename(target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return [target / file.name for file in FILES]
 
 
 def _shop() -> Iterator[tuple[ShopFile, list[Review]]]:
