@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
@@ -76,6 +77,11 @@ class TaskModule(pl.LightningModule):
         scores = self.metrics.compute()
         self.log_dict({f"dev/{name}": value for name, value in scores.items()}, sync_dist=False)
         self.metrics.reset()
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm to ``optim.clip``; done here because Lightning refuses fused optimisers with bf16."""
+        if self.optim.clip:
+            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], self.optim.clip)
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""

@@ -136,7 +136,6 @@ def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         accumulate_grad_batches=config.trainer.accumulate,
-        gradient_clip_val=config.optim.clip or None,
         log_every_n_steps=50,
         logger=False,
         callbacks=callbacks,
