@@ -1,0 +1,92 @@
+"""How a command ends when something goes wrong: one message, a hint, and the exit code. A traceback means our bug."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+
+import click
+
+from nlpkit.errors import Interrupted, NlpkitError, PluginError, ResourceError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def report(error: BaseException) -> int:
+    """Print an exception on stderr as its kind deserves.
+
+    Returns:
+        The exit code of the command.
+    """
+    if isinstance(error, BrokenPipeError):
+        _silence_stdout()
+        return 141
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        click.echo("\ninterrupted", err=True)
+        return 130
+    known = _translate(error)
+    if known is None:
+        return _bug(error)
+    if isinstance(known, ResourceError):
+        _silence_stdout()
+    _print(known)
+    return known.exit_code
+
+
+def _translate(error: BaseException) -> NlpkitError | None:
+    if isinstance(error, NlpkitError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, MemoryError):
+        return ResourceError("not enough memory", "use smaller batches: trainer.batch_tokens=N")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f"{error.filename}: " if error.filename else ""
+        return ResourceError(f"{where}{os.strerror(error.errno or 0).lower()}", "free some space, or write elsewhere")
+    return None
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"{context.command_path} --help" if context else ""
+    return UsageError(message[:1].lower() + message[1:], hint)
+
+
+def _print(error: NlpkitError) -> None:
+    if isinstance(error, Interrupted):
+        click.echo(str(error.message), err=True)
+        click.echo(error.hint, err=True, nl=bool(error.hint))
+        return
+    click.echo(f"{style('error:', 'red')} {error.message}", err=True)
+    if error.hint:
+        click.echo(f"{style('hint:', 'cyan')} {error.hint}", err=True)
+
+
+def _bug(error: BaseException) -> int:
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    plugin = None
+    if "nlpkit.plugins.loading" in sys.modules:
+        from nlpkit.plugins.loading import culprit
+
+        plugin = culprit(error)
+    if plugin is None:
+        click.echo(f"{style('error:', 'red')} this is a bug in nlpkit; please report the lines above", err=True)
+        return 1
+    _print(PluginError(f"plugin {plugin} failed; the lines above are for its author", "nlpkit plugins list"))
+    return PluginError.exit_code
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: nobody reads, or nothing fits."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        return
+
+
+def style(text: str, colour: str) -> str:
+    """Colour a word for stderr, unless NO_COLOR is set; click strips colours where stderr is no terminal."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)

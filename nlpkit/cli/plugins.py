@@ -1,0 +1,84 @@
+"""``nlpkit plugins``: what is installed, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.failures import style
+from nlpkit.cli.options import Common, print_json, print_table, shared
+from nlpkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from nlpkit.plugins import Problem
+    from nlpkit.plugins.loading import Loaded
+
+
+@click.group(name="plugins")
+def command() -> None:
+    """List plugins, and say what is wrong with them."""
+
+
+@command.command(name="list")
+@shared
+def list_plugins(common: Common) -> None:
+    """List the plugins in use, by their metadata alone: none is imported."""
+    plugins = common.registry.plugins()
+    if common.as_json:
+        print_json([vars(plugin) for plugin in plugins])
+    else:
+        header = ("NAME", "DISTRIBUTION", "VERSION", "VALUE")
+        print_table(header, [(p.name, p.distribution or "-", p.version or "-", p.value) for p in plugins])
+    _say_not_installed(common)
+
+
+@command.command()
+@shared
+def doctor(common: Common) -> None:
+    """Import every plugin and say what each one registers or why it cannot; exit code 5 if one cannot.
+
+    With -v the tracebacks are printed, for the plugin's author.
+    """
+    problems = common.registry.problems()
+    loaded = common.registry.loaded()
+    if common.as_json:
+        print_json({"plugins": [_row(one) for one in loaded], "problems": [_problem_row(p) for p in problems]})
+    else:
+        for one in loaded:
+            _print_loaded(one)
+        for problem in problems:
+            _print_problem(problem, common)
+    _say_not_installed(common)
+    if problems:
+        click.get_current_context().exit(PluginError.exit_code)
+
+
+def _row(one: Loaded) -> dict[str, Any]:
+    names = {f"{kind}s": sorted(values) for kind, values in one.values.items()}
+    return {**vars(one.plugin), "ok": one.problem is None, **names, "slow": list(one.slow)}
+
+
+def _problem_row(problem: Problem) -> dict[str, Any]:
+    return {**vars(problem), "plugin": vars(problem.plugin), "names": list(problem.names)}
+
+
+def _print_loaded(one: Loaded) -> None:
+    parts = [f"{kind}s: {', '.join(sorted(values))}" for kind, values in one.values.items() if values]
+    what = "broken" if one.problem else "; ".join(parts) or "registers nothing"
+    click.echo(f"{one.plugin.name} ({one.plugin.owner}): {what}")
+    if one.slow:
+        click.echo(f"  slow: imports {', '.join(one.slow)} at once; import it inside the functions that use it")
+
+
+def _print_problem(problem: Problem, common: Common) -> None:
+    click.echo(f"{style('problem:', 'red')} {problem}")
+    if common.verbose and problem.traceback:
+        click.echo(problem.traceback, nl=False)
+
+
+def _say_not_installed(common: Common) -> None:
+    if not common.registry.has_core():
+        from nlpkit.plugins.registry import NOT_INSTALLED
+
+        common.say(NOT_INSTALLED)

@@ -1,0 +1,217 @@
+"""Look-ups by name over all plugins; a failed one says what was asked, what is near, and how to repair it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from nlpkit.errors import PluginError, UsageError, nearest
+from nlpkit.plugins.installed import CORE, Plugin, Problem, find_installed
+
+if TYPE_CHECKING:
+    from nlpkit.plugins.loading import Loaded
+    from nlpkit.task import Dataset, Task
+
+Kind = Literal["task", "dataset", "head", "metric"]
+Stage = Literal["pretrain", "finetune"]
+_WORD = {"finetune": "task", "pretrain": "objective"}
+_COMMAND = {"finetune": "nlpkit fit --task", "pretrain": "nlpkit pretrain --objective"}
+_OWN = {name: f"nlpkit-{name}" for name in ("sentiment", "ner", "translation")}
+
+
+class Registry:
+    """All plugins of this installation, plus files; nothing is imported before something is asked for.
+
+    Args:
+        files: paths of unpackaged plugins; one of them that is broken is an error, because it was asked for.
+        enabled: names of plugins or distributions to use, besides the core's own; an empty one: only the core's.
+            None: what the environment variable NLPKIT_PLUGINS lists, or all.
+    """
+
+    def __init__(self, files: Sequence[str] = (), enabled: Collection[str] | None = None) -> None:
+        self._installed, self._metadata_problems = find_installed()
+        self._files = [
+            Plugin(os.path.basename(path).removesuffix(".py"), "", "", path)
+            for path in {os.path.realpath(path): path for path in files}.values()
+        ]
+        self._enabled = _from_environment() if enabled is None else enabled
+        self._loaded: list[Loaded] | None = None
+        self._warned = False
+
+    def plugins(self) -> list[Plugin]:
+        """The plugins that are in use, by metadata alone.
+
+        Raises:
+            PluginError: a plugin to be enabled is not installed.
+        """
+        return [*(plugin for plugin in self._installed if self._is_enabled(plugin)), *self._files]
+
+    def _is_enabled(self, plugin: Plugin) -> bool:
+        if self._enabled is None or plugin.distribution == CORE:
+            return True
+        return bool({plugin.name, plugin.distribution} & set(self._enabled))
+
+    def _check_enabled(self) -> None:
+        known = {name for plugin in self._installed for name in (plugin.name, plugin.distribution)}
+        for name in self._enabled or ():
+            if name not in known:
+                names = ", ".join(sorted({plugin.name for plugin in self._installed})) or "none"
+                hint = f"{nearest(name, known)}installed plugins: {names}"
+                raise PluginError(f"NLPKIT_PLUGINS lists '{name}', which is not installed", hint)
+
+    def loaded(self) -> list[Loaded]:
+        """Import every plugin in use, once; broken ones are in the list with their problem."""
+        if self._loaded is None:
+            from nlpkit.plugins.loading import load
+
+            self._check_enabled()
+            self._loaded = [load(plugin) for plugin in self.plugins()]
+        return self._loaded
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with the plugins in use."""
+        broken = [one.problem for one in self.loaded() if one.problem]
+        return [*filter(lambda p: self._is_enabled(p.plugin), self._metadata_problems), *broken, *self._clashes()]
+
+    def _clashes(self) -> list[Problem]:
+        kinds: tuple[Kind, ...] = ("task", "dataset", "head", "metric")
+        return [
+            Problem(owners[-1], "clash", f"{kind} '{name}' is also registered by {' and '.join(map(str, owners[:-1]))}")
+            for kind in kinds
+            for name, owners in self._owners(kind).items()
+            if len(owners) > 1
+        ]
+
+    def _owners(self, kind: Kind) -> dict[str, list[Plugin]]:
+        """Name -> the plugins that register it; two entries for one and the same object count as one."""
+        first: dict[str, list[Any]] = {}
+        owners: dict[str, list[Plugin]] = {}
+        for one in self.loaded():
+            for name, value in one.values.get(kind, {}).items():
+                if all(value is not other for other in first.setdefault(name, [])):
+                    first[name].append(value)
+                    owners.setdefault(name, []).append(one.plugin)
+        return owners
+
+    def _collect(self, kind: Kind) -> dict[str, Any]:
+        """Name -> value for all names that have one owner; says once which plugins are left out."""
+        for one in self.loaded():
+            if one.problem and not one.plugin.distribution:
+                raise PluginError(_sentence(one.problem), "correct the file, or leave out its --plugin")
+        self._warn()
+        owners = self._owners(kind)
+        pairs = [pair for one in self.loaded() for pair in one.values.get(kind, {}).items()]
+        return {name: value for name, value in reversed(pairs) if len(owners[name]) == 1}
+
+    def _warn(self) -> None:
+        if self._warned or not self.problems():
+            return
+        import logging
+
+        self._warned = True
+        for problem in self.problems():
+            left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
+            logging.getLogger("nlpkit").warning("%s%s; see nlpkit plugins doctor", left_out, problem)
+
+    def tasks(self, stage: Stage | None = None) -> dict[str, type[Task[Any]]]:
+        """Tasks by name, sorted, of one stage or of both; names that two plugins claim are left out."""
+        found = self._collect("task")
+        return {name: found[name] for name in sorted(found) if stage in (None, found[name].stage)}
+
+    def task(self, name: str, stage: Stage | None = None) -> type[Task[Any]]:
+        """The task (stage ``finetune``) or objective (stage ``pretrain``) of a name.
+
+        Raises:
+            UsageError: there is none, or it belongs to the other stage.
+            PluginError: two plugins claim the name, or the plugin that has it is broken.
+        """
+        word = _WORD.get(stage or "finetune", "task")
+        found: type[Task[Any]] = self._look_up("task", word, name, lambda: sorted(self.tasks(stage)))
+        if stage and found.stage != stage:
+            article = {"task": "a task, not an objective", "objective": "an objective, not a task"}
+            raise UsageError(f"'{name}' is {article[_WORD[found.stage]]}", f"{_COMMAND[found.stage]} {name}")
+        return found
+
+    def heads(self) -> dict[str, Callable[..., Any]]:
+        """Functions that make a head from (task, backbone configuration), by name."""
+        return self._collect("head")
+
+    def datasets(self) -> dict[str, Dataset]:
+        """Named readers and sample data."""
+        return self._collect("dataset")
+
+    def metrics(self) -> dict[str, Callable[..., Any]]:
+        """Functions that make a metric from (task), by name."""
+        return self._collect("metric")
+
+    def head(self, name: str) -> Callable[..., Any]:
+        """The head of a name; raises as `task`."""
+        return self._look_up("head", "head", name, lambda: sorted(self.heads()))
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset of a name; raises as `task`."""
+        return self._look_up("dataset", "dataset", name, lambda: sorted(self.datasets()))
+
+    def metric(self, name: str) -> Callable[..., Any]:
+        """The metric of a name; raises as `task`."""
+        return self._look_up("metric", "metric", name, lambda: sorted(self.metrics()))
+
+    def owner(self, kind: Kind, name: str) -> Plugin:
+        """The plugin that registers a name; raises as `task`."""
+        self._look_up(kind, kind, name, lambda: sorted(self._owners(kind)))
+        return self._owners(kind)[name][0]
+
+    def _look_up(self, kind: Kind, word: str, name: str, known: Callable[[], list[str]]) -> Any:
+        values = self._collect(kind)
+        if name in values:
+            return values[name]
+        owners = self._owners(kind).get(name, [])
+        if owners:
+            raise PluginError(f"{word} '{name}' is registered by {' and by '.join(map(str, owners))}", _choose(owners))
+        for one in self.loaded():
+            if one.problem and (name in one.problem.names or (kind == "task" and name == one.plugin.name)):
+                raise PluginError(f"no {word} '{name}': {one.problem}", "nlpkit plugins doctor -v")
+        raise UsageError(f"unknown {word} '{name}'", self._advice(word, name, known()))
+
+    def _advice(self, word: str, name: str, known: list[str]) -> str:
+        parts = [f"{nearest(name, known)}known {word}s: {', '.join(known) or 'none'}"]
+        if word in _WORD.values():
+            parts.append("see nlpkit tasks")
+            parts += self._how_to_get(name)
+        if any(one.problem for one in self.loaded()):
+            parts.append("broken plugins are left out, see nlpkit plugins doctor")
+        return "; ".join(parts)
+
+    def _how_to_get(self, name: str) -> list[str]:
+        hidden = [plugin for plugin in self._installed if not self._is_enabled(plugin)]
+        if any(name in (plugin.name, plugin.distribution) for plugin in hidden):
+            return [f"plugin '{name}' is installed but switched off by NLPKIT_PLUGINS or --no-plugins"]
+        if not self.has_core():
+            return [NOT_INSTALLED]
+        return [f"pip install {_OWN[name]}"] if name in _OWN else []
+
+    def has_core(self) -> bool:
+        """Whether nlpkit itself is installed; run from a bare folder, it does not find its own objectives."""
+        return any(plugin.distribution == CORE for plugin in self._installed)
+
+
+NOT_INSTALLED = (
+    "nlpkit runs from a folder without being installed, so that plugins are not found: pip install -e that folder"
+)
+
+
+def _from_environment(environment: Mapping[str, str] = os.environ) -> list[str] | None:
+    names = [name.strip() for name in environment.get("NLPKIT_PLUGINS", "").split(",")]
+    return list(filter(None, names)) or None
+
+
+def _sentence(problem: Problem) -> str:
+    """The problem of a file; a syntax error names the file and line itself."""
+    path = os.path.abspath(problem.plugin.value)
+    return problem.error if problem.error.startswith(f"{path}:") else f"{problem.plugin.value}: {problem.error}"
+
+
+def _choose(owners: Sequence[Plugin]) -> str:
+    last = owners[-1]
+    return f"pip uninstall {last.distribution}" if last.distribution else f"leave out --plugin {last.value}"

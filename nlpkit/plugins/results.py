@@ -1,0 +1,93 @@
+"""What hooks may return; a plugin that returns anything else is refused as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from nlpkit.task import Dataset, Task, TaskConfig
+
+KINDS = {"nlpkit_tasks": "task", "nlpkit_datasets": "dataset", "nlpkit_heads": "head", "nlpkit_metrics": "metric"}
+"""Hook -> what one of its results is called."""
+STAGES = ("pretrain", "finetune")
+_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
+class Rubbish(Exception):
+    """A result that cannot be used; the message says what was found and what is expected."""
+
+
+def check(hook: str, result: Any) -> dict[str, Any]:
+    """Turn what a hook returned into name -> value.
+
+    Raises:
+        Rubbish: anything but what hookspecs.py says.
+    """
+    return _check_tasks(result) if hook == "nlpkit_tasks" else _check_named(hook, result)
+
+
+def _check_tasks(result: Any) -> dict[str, Any]:
+    if not isinstance(result, (list, tuple)):
+        raise Rubbish(f"returned {_kind(result)}, expected a list of task classes")
+    tasks: dict[str, Any] = {}
+    for task in result:
+        _check_task(task)
+        if tasks.setdefault(task.name, task) is not task:
+            raise Rubbish(f"returned two tasks of the name '{task.name}'")
+    return tasks
+
+
+def _check_task(task: Any) -> None:
+    if not isinstance(task, type):
+        raise Rubbish(f"returned a list with {_kind(task)}, expected task classes")
+    if not issubclass(task, Task):
+        raise Rubbish(f"returned the class {task.__name__}, which is no subclass of nlpkit.Task")
+    name = getattr(task, "name", None)
+    if name is None:
+        raise Rubbish(f"{task.__name__} has no name")
+    if not isinstance(name, str) or not _KEBAB.fullmatch(name):
+        raise Rubbish(f"{task.__name__}.name is {name!a}, expected lower-case words joined by '-'")
+    if task.stage not in STAGES:
+        raise Rubbish(f"{task.__name__}.stage is {task.stage!a}, expected 'pretrain' or 'finetune'")
+    if missing := sorted(task.__abstractmethods__):
+        raise Rubbish(f"{task.__name__} does not define {', '.join(missing)}")
+    _check_config_class(task)
+
+
+def _check_config_class(task: type[Task[Any]]) -> None:
+    config: Any = task.config_class
+    if not (isinstance(config, type) and issubclass(config, TaskConfig)):
+        raise Rubbish(f"{task.__name__}.config_class is {_kind(config)}, expected a subclass of nlpkit.TaskConfig")
+    settings = vars(config).get("__annotations__", {})
+    if "__dataclass_fields__" not in vars(config) and settings:
+        raise Rubbish(f"{config.__name__} has settings of its own but lacks @dataclass")
+
+
+def _check_named(hook: str, result: Any) -> dict[str, Any]:
+    kind = KINDS[hook]
+    if not isinstance(result, Mapping):
+        raise Rubbish(f"returned {_kind(result)}, expected a dict of {kind}s by name")
+    for name, value in result.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise Rubbish(f"returned a {kind} of the name {name!a}, expected letters, digits, '-', '_' and '.'")
+        if kind == "dataset" and not isinstance(value, Dataset):
+            raise Rubbish(f"dataset '{name}' is {_kind(value)}, expected an nlpkit.Dataset")
+        if kind != "dataset" and not callable(value):
+            raise Rubbish(f"{kind} '{name}' is {_kind(value)}, expected a function that makes one")
+    return dict(result)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    name = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+    return name if isinstance(value, type) else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def offered(result: Any) -> list[str]:
+    """Names in a result, good or bad, so that a later question for one of them can be answered."""
+    values = result if isinstance(result, (list, tuple, Mapping)) else ()
+    names = [value if isinstance(value, str) else getattr(value, "name", None) for value in values]
+    return [name for name in names if isinstance(name, str)]
