@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 import click
 
+from nlpkit.cli.options import Common, print_json, shared
 
-@click.group("demo", help="Write data of our own to try nlpkit on.")
+
+@click.group(name="demo")
 def command() -> None:
-    """Hold one subcommand for each set of demo data."""
+    """Write a small data set of our own, to try nlpkit on."""
 
 
-@command.command("shop")
+@command.command()
 @click.option("--out", default="shop", show_default=True, metavar="DIR", help="Folder to write; must be new or empty.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
-@click.option("--quiet", is_flag=True, help="Do not print what to type next.")
-def shop(out: str, as_json: bool, quiet: bool) -> None:
-    """Write a shop's reviews: 3,000 without labels, 400 and 200 with, and 20 new ones."""
+@shared
+def shop(common: Common, out: str) -> None:
+    """Write a shop's reviews, some of them labelled.
+
+    3,000 without labels to pre-train on, 400 with labels to fit, 200 to evaluate, and 20 new ones to predict.
+    """
     from nlpkit.demo import write_shop
 
     paths = write_shop(out)
     steps = next_steps(*paths)
-    if as_json:
-        click.echo(json.dumps({"files": [str(path) for path in paths], "next": steps}, ensure_ascii=False))
+    if common.as_json:
+        print_json({"files": [str(path) for path in paths], "next": steps})
     else:
         click.echo("\n".join(map(str, paths)))
-    if not quiet:
-        click.echo("\n".join(["next:", *(f"  {step}" for step in steps)]), err=True)
+    common.say("\n".join(["next:", *(f"  {step}" for step in steps)]))
 
 
 def next_steps(reviews: Path, labelled: Path, new: Path, more: Path) -> list[str]:

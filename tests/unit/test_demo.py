@@ -14,12 +14,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 import nlpkit.demo.shop
-from nlpkit.cli.demo import command
+from nlpkit.cli import main
 from nlpkit.demo import write_shop
 from nlpkit.demo.reviews import clauses, generate
 from nlpkit.errors import ResourceError, RunFolderError
@@ -287,36 +286,49 @@ def test_shop_rows_read_the_same_with_a_plain_parser(shop: dict[str, Rows], tmp_
 
 
 def test_demo_shop_prints_files_on_stdout_and_next_commands_on_stderr(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(command, ["shop"])
-    assert result.exit_code == 0
-    assert result.stdout == "shop/reviews.csv\nshop/labelled.csv\nshop/new.csv\nshop/more-labelled.csv\n"
-    assert result.stderr == (
+    assert main(["demo", "shop"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "shop/reviews.csv\nshop/labelled.csv\nshop/new.csv\nshop/more-labelled.csv\n"
+    assert printed.err == (
         "next:\n"
         "  nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base\n"
         "  nlpkit fit --task sentiment shop/labelled.csv --from runs/base --out runs/sentiment\n"
         "  nlpkit evaluate runs/sentiment shop/more-labelled.csv\n"
         "  nlpkit predict runs/sentiment shop/new.csv > predictions.jsonl\n"
     )
-    assert all(Path(line).is_file() for line in result.stdout.splitlines())
+    assert all(Path(line).is_file() for line in printed.out.splitlines())
 
 
-def test_demo_shop_quotes_paths_for_the_shell(tmp_path: Path) -> None:
+def test_demo_shop_quotes_paths_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my shop"
-    result = CliRunner().invoke(command, ["shop", "--out", str(folder)])
-    assert f"nlpkit evaluate runs/sentiment '{folder}/more-labelled.csv'\n" in result.stderr
+    main(["demo", "shop", "--out", str(folder)])
+    assert f"nlpkit evaluate runs/sentiment '{folder}/more-labelled.csv'\n" in capsys.readouterr().err
 
 
-def test_demo_shop_json_is_one_object(tmp_path: Path) -> None:
-    result = CliRunner().invoke(command, ["shop", "--out", str(tmp_path), "--json", "--quiet"])
-    printed = json.loads(result.stdout)
-    assert [Path(name).name for name in printed["files"]] == [
+def test_demo_shop_json_is_one_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "shop", "--out", str(tmp_path), "--json", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    content = json.loads(printed.out)
+    assert [Path(name).name for name in content["files"]] == [
         "reviews.csv",
         "labelled.csv",
         "new.csv",
         "more-labelled.csv",
     ]
-    assert len(printed["next"]) == 4
-    assert result.stderr == ""
+    assert len(content["next"]) == 4
+    assert printed.err == ""
+
+
+def test_demo_shop_a_second_time_exits_with_8_and_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["demo", "shop", "--out", str(tmp_path), "--quiet"])
+    capsys.readouterr()
+    assert main(["demo", "shop", "--out", str(tmp_path)]) == 8
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"error: {tmp_path}: folder is not empty, and nothing in it is overwritten\n"
+        "hint: choose another folder with --out DIR, or delete this one first\n"
+    )
