@@ -1,10 +1,6 @@
-"""``python -m nlpkit``: the command, for where its script is not on the path."""
-
-from __future__ import annotations
-
-import sys
+"""``python -m nlpkit`` is the command ``nlpkit``."""
 
 from nlpkit.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -138,10 +138,7 @@ def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
     """The task's own head, or the one that ``task.head`` names."""
     if not task.config.head:
         return task.build_head(architecture)
-    heads = registry.heads()
-    if task.config.head not in heads:
-        raise PluginError(f"no head is named '{task.config.head}'", f"known heads: {', '.join(sorted(heads)) or 'none'}")
-    return heads[task.config.head](task, architecture)
+    return registry.head(task.config.head)(task, architecture)
 
 
 def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type[Task[Any]]:

@@ -12,26 +12,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nlpkit.encoder import LONG_CHARACTERS, Encoder
 from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
-from nlpkit.splits import fingerprint
 from nlpkit.token_store import DOCUMENT, HEADER, Header, TokenStore, View
 from nlpkit.token_writer import Chunk, Output, Seen, State, after, forget, locked, recover
-from nlpkit.tokenizer import check_unicode, pieces, plain_backend, tokenizer_hash
+from nlpkit.tokenizer import check_unicode, plain_backend, tokenizer_hash
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["TokenStore", "View", "build", "content_key"]
 
 logger = logging.getLogger("nlpkit")
 
-CHUNK_CHARACTERS = 1 << 18  # what a worker takes at a time
+CHUNK_CHARACTERS = LONG_CHARACTERS  # what a worker takes at a time
 COMMIT_BYTES = 1 << 23  # what a kill costs at most
 Progress = Callable[[int, int], None]
 
@@ -125,7 +124,7 @@ class _Builder:
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
         self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
         self.separator = int(separator)
-        self.encode = _Encoder(plain_backend(tokenizer), self.separator, self.dtype)
+        self.encode = Encoder(plain_backend(tokenizer), self.separator, self.dtype)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
         self.content = _Content()
 
@@ -211,44 +210,6 @@ class _Builder:
         )
         write_json(self.folder / HEADER, asdict(header))
         forget(self.folder)
-
-
-class _Encoder:
-    """Turns texts into the ids and index entries of a chunk; safe to call from several threads."""
-
-    def __init__(self, backend: Tokenizer, separator: int, dtype: np.dtype[Any]) -> None:
-        self.backend, self.separator, self.dtype = backend, separator, dtype
-
-    def __call__(self, texts: list[str]) -> Chunk:
-        if len(texts) == 1 and len(texts[0]) > CHUNK_CHARACTERS:
-            return self._long(texts[0])
-        ids: list[int] = []
-        entries: list[tuple[int, int]] = []
-        for text, found in zip(texts, self._ids(texts), strict=True):
-            if found:
-                ids += found
-                ids.append(self.separator)
-                entries.append((len(ids), fingerprint(text)))
-        return Chunk(np.array(ids, self.dtype), np.array(entries, DOCUMENT), len(texts))
-
-    def _long(self, text: str) -> Chunk:
-        """Encode a text in pieces, so that memory stays flat however long its line is."""
-        parts, cut = [], pieces(text)
-        while batch := list(islice(cut, 4)):
-            parts += [np.array(found, self.dtype) for found in self._ids(batch)]
-        tokens = np.concatenate([*parts, np.array([self.separator], self.dtype)])
-        if len(tokens) == 1:
-            return Chunk(tokens[:0], np.empty(0, DOCUMENT), 1)
-        return Chunk(tokens, np.array([(len(tokens), fingerprint(text))], DOCUMENT), 1)
-
-    def _ids(self, texts: list[str]) -> Iterator[list[int]]:
-        try:
-            encoded = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(
-                f"the tokenizer fails: {error}", "use the tokenizer that was saved with the model"
-            ) from error
-        return (encoding.ids for encoding in encoded)
 
 
 class _Content:

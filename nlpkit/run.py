@@ -16,7 +16,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import DataError, ModelError, PluginError
+from nlpkit.errors import DataError, ModelError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
@@ -315,7 +315,7 @@ def _train(
         total_steps=length.steps,
     )
     if config.task.metrics:
-        module.metrics.add_metrics({name: _metric(registry, name)(task) for name in config.task.metrics})
+        module.metrics.add_metrics({name: registry.metric(name)(task) for name in config.task.metrics})
     outcome = trainer.train(
         module,
         data,
@@ -376,13 +376,6 @@ def _scores_at(path: Path, step: int) -> dict[str, float]:
         if row["step"] == step and "dev/loss" in row:
             found = {k.removeprefix("dev/"): v for k, v in row.items() if k.startswith("dev/")}
     return found
-
-
-def _metric(registry: Registry, name: str) -> Any:
-    known = registry.metrics()
-    if name not in known:
-        raise PluginError(f"no metric is named '{name}'", f"known metrics: {', '.join(sorted(known)) or 'none'}")
-    return known[name]
 
 
 def _resume_command(stage: str, folder: RunFolder) -> str:

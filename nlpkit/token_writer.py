@@ -40,11 +40,16 @@ class State:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Encoded texts: ids of all documents, and an index whose ends count from the chunk's first token."""
+    """Encoded texts: ids of all documents as bytes, and an index whose ends count from the chunk's first token."""
 
-    tokens: NDArray[Any]
+    tokens: bytes
     index: NDArray[Any]
     texts: int
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return int(self.index["end"][-1]) if len(self.index) else 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ class Output:
 
     def append(self, chunk: Chunk, state: State) -> State:
         """Write a chunk after what is there, and return the state with its checksums."""
-        tokens, index = chunk.tokens.tobytes(), chunk.index.copy()
-        index["end"] += state.tokens - len(chunk.tokens)
+        tokens, index = chunk.tokens, chunk.index.copy()
+        index["end"] += state.tokens - chunk.length
         with _disk(self.folder):
             _write(self._files[0], tokens)
             _write(self._files[1], index.tobytes())
@@ -104,7 +109,7 @@ def after(state: State, chunk: Chunk, seen: Seen) -> State:
         content=seen.content,
         documents=state.documents + len(chunk.index),
         skipped=state.skipped + chunk.texts - len(chunk.index),
-        tokens=state.tokens + len(chunk.tokens),
+        tokens=state.tokens + chunk.length,
     )
 
 

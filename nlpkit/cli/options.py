@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ class Common:
         """The plugins that this command may use; nothing is imported yet."""
         from nlpkit.plugins import Registry
 
-        return Registry(self.plugins, enabled=() if self.no_plugins else None)
+        return Registry(self.plugins)
 
     def say(self, text: str) -> None:
         """Tell the user something that is no result; on stderr, and not with --quiet."""
@@ -65,6 +66,8 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any, as_json: bool, quiet: bool, verbose: int, plugins: Sequence[str], no_plugins: bool, **rest: Any
     ) -> Any:
         common = Common(as_json, quiet, verbose, tuple(plugins), no_plugins)
+        if no_plugins:  # the library and worker processes make registries of their own
+            os.environ["NLPKIT_PLUGINS"] = "nlpkit-core"
         set_up_log(common)
         return function(common, *args, **rest)
 

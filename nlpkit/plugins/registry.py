@@ -17,6 +17,7 @@ Kind = Literal["task", "dataset", "head", "metric"]
 Stage = Literal["pretrain", "finetune"]
 _WORD = {"finetune": "task", "pretrain": "objective"}
 _COMMAND = {"finetune": "nlpkit fit --task", "pretrain": "nlpkit pretrain --objective"}
+_said: set[Problem] = set()
 _OWN = {name: f"nlpkit-{name}" for name in ("sentiment", "ner", "translation")}
 
 
@@ -37,7 +38,6 @@ class Registry:
         ]
         self._enabled = _from_environment() if enabled is None else enabled
         self._loaded: list[Loaded] | None = None
-        self._warned = False
 
     def plugins(self) -> list[Plugin]:
         """The plugins that are in use, by metadata alone.
@@ -53,7 +53,7 @@ class Registry:
         return bool({plugin.name, plugin.distribution} & set(self._enabled))
 
     def _check_enabled(self) -> None:
-        known = {name for plugin in self._installed for name in (plugin.name, plugin.distribution)}
+        known = {CORE, *(name for plugin in self._installed for name in (plugin.name, plugin.distribution))}
         for name in self._enabled or ():
             if name not in known:
                 names = ", ".join(sorted({plugin.name for plugin in self._installed})) or "none"
@@ -105,12 +105,13 @@ class Registry:
         return {name: value for name, value in reversed(pairs) if len(owners[name]) == 1}
 
     def _warn(self) -> None:
-        if self._warned or not self.problems():
+        unsaid = [problem for problem in self.problems() if problem not in _said]
+        if not unsaid:
             return
         import logging
 
-        self._warned = True
-        for problem in self.problems():
+        _said.update(unsaid)
+        for problem in unsaid:
             left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
             logging.getLogger("nlpkit").warning("%s%s; see nlpkit plugins doctor", left_out, problem)
 
@@ -147,15 +148,18 @@ class Registry:
 
     def head(self, name: str) -> Callable[..., Any]:
         """The head of a name; raises as `task`."""
-        return self._look_up("head", "head", name, lambda: sorted(self.heads()))
+        found: Callable[..., Any] = self._look_up("head", "head", name, lambda: sorted(self.heads()))
+        return found
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of a name; raises as `task`."""
-        return self._look_up("dataset", "dataset", name, lambda: sorted(self.datasets()))
+        found: Dataset = self._look_up("dataset", "dataset", name, lambda: sorted(self.datasets()))
+        return found
 
     def metric(self, name: str) -> Callable[..., Any]:
         """The metric of a name; raises as `task`."""
-        return self._look_up("metric", "metric", name, lambda: sorted(self.metrics()))
+        found: Callable[..., Any] = self._look_up("metric", "metric", name, lambda: sorted(self.metrics()))
+        return found
 
     def owner(self, kind: Kind, name: str) -> Plugin:
         """The plugin that registers a name; raises as `task`."""

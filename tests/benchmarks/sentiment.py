@@ -1,0 +1,166 @@
+"""Does pre-training help? Sentiment from 1,000 labels: from nothing, from our own bundle, from MiniLM, from MiniLM continued.
+
+    python tests/benchmarks/sentiment.py prepare imdb WORK       # writes WORK/imdb/{corpus,train,test}
+    python tests/benchmarks/sentiment.py fit imdb WORK nothing --seeds 5 [--from BUNDLE] [key=value ...]
+    python tests/benchmarks/sentiment.py table WORK
+
+Every model is made by the commands ``nlpkit pretrain``, ``fit`` and ``evaluate``; this program only prepares the files,
+calls them, and keeps what they print in WORK/results.jsonl. Data: NLPKIT_DATA, default ../shared/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from nlpkit.splits import fingerprint
+
+DATA = Path(os.environ.get("NLPKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
+LABELLED = 1000
+Row = tuple[str, str]
+
+
+def imdb() -> tuple[Iterable[str], list[Row], list[Row]]:
+    """Unlabelled reviews, 1,000 labelled ones (balanced), and the 5,000 test reviews that are in neither."""
+    csv.field_size_limit(10**9)
+
+    def rows(name: str) -> list[Row]:
+        with gzip.open(DATA / "imdb" / f"{name}.csv.gz", "rt", encoding="utf-8", newline="") as file:
+            return [(r["review"], r["sentiment"]) for r in csv.DictReader(file)]
+
+    with gzip.open(DATA / "imdb" / "unlabelled_25k.txt.gz", "rt", encoding="utf-8", newline="\n") as file:
+        corpus = [line.rstrip("\n") for line in file]
+    return corpus, balanced(rows("train_5k"), LABELLED)[0], rows("test_5k")
+
+
+def clothing() -> tuple[Iterable[str], list[Row], list[Row]]:
+    """All reviews but the test texts; 4-5 stars positive, 1-2 negative, 3 left out; 1,000 and 3,000 rows, balanced."""
+    path = DATA / "womens_clothing_reviews" / "Womens Clothing E-Commerce Reviews.csv"
+    with open(path, encoding="utf-8", newline="") as file:
+        table = [(r["Review Text"].strip(), int(r["Rating"])) for r in csv.DictReader(file)]
+    unique = {fingerprint(text): (text, stars) for text, stars in table if text}
+    rated = [(text, "positive" if stars > 3 else "negative") for text, stars in unique.values() if stars != 3]
+    train, rest = balanced(rated, LABELLED)
+    test, _ = balanced(rest, 3000)
+    return (text for text, _ in unique.values()), train, test
+
+
+def balanced(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
+    """Draw as many rows of each label, by a fixed seed; the drawn and the others."""
+    order = random.Random(0).sample(rows, len(rows))
+    labels = sorted({label for _, label in rows})
+    drawn = [r for name in labels for r in [x for x in order if x[1] == name][: count // len(labels)]]
+    taken = {id(r) for r in drawn}
+    return random.Random(1).sample(drawn, len(drawn)), [r for r in order if id(r) not in taken]
+
+
+SETS = {"imdb": imdb, "clothing": clothing}
+
+
+def prepare(name: str, work: Path) -> None:
+    """Write corpus.csv, train.csv and test.csv; no test text is in the corpus or in the training rows."""
+    corpus, train, test = SETS[name]()
+    seen = {fingerprint(text) for text, _ in train}
+    test = [(t, label) for t, label in test if fingerprint(t) not in seen]
+    hidden = {fingerprint(t) for t, _ in test}
+    texts = [t for t in corpus if fingerprint(t) not in hidden]
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "corpus.csv", ["text"], ([t] for t in texts))
+    write(folder / "train.csv", ["text", "label"], train)
+    write(folder / "test.csv", ["text", "label"], test)
+    print(json.dumps({"corpus": len(texts), "train": len(train), "test": len(test), "hidden": len(hidden)}))
+
+
+def write(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
+    """Write a table."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def fit(name: str, work: Path, variant: str, seeds: list[int], source: str, overrides: list[str]) -> None:
+    """Fit and evaluate one variant with several seeds."""
+    for seed in seeds:
+        run = work / name / f"{variant}-{seed}"
+        start = time.time()
+        begin = ["--from", source] if source else []
+        command("fit", "--task", "sentiment", name_of(work, name, "train"), *begin, "--out", str(run), f"seed={seed}", *overrides)
+        scores = json.loads(command("evaluate", str(run), name_of(work, name, "test"), "--json"))["scores"]
+        row = {"set": name, "variant": variant, "seed": seed, "seconds": round(time.time() - start), **scores}
+        with open(work / "results.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def baselines(name: str, work: Path) -> None:
+    """Majority and TF-IDF on the same files."""
+    from nlpkit_sentiment.baselines import majority, tfidf
+
+    from nlpkit import Example
+
+    parts = []
+    for part in ("train", "test"):
+        with open(name_of(work, name, part), encoding="utf-8", newline="") as file:
+            parts.append([Example(r) for r in csv.DictReader(file)])
+    for variant, scores in (("majority", majority(*parts)), ("tfidf", tfidf(*parts, seed=0))):
+        with open(work / "results.jsonl", "a") as file:
+            file.write(json.dumps({"set": name, "variant": variant, "seed": 0, **scores}) + "\n")
+        print(name, variant, scores)
+
+
+def table(work: Path) -> None:
+    """Print mean and spread as Markdown."""
+    rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
+    print("| data | from | seeds | accuracy: mean | std | lowest | highest | macro F1: mean |\n|---|---|---|---|---|---|---|---|")
+    for key in dict.fromkeys((r["set"], r["variant"]) for r in rows):
+        of = [r for r in rows if (r["set"], r["variant"]) == key]
+        scores = [100 * r["accuracy"] for r in of]
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        f1 = statistics.mean(100 * r["f1_macro"] for r in of)
+        print(
+            f"| {key[0]} | {key[1]} | {len(of)} | {statistics.mean(scores):.1f} | {spread:.1f} | {min(scores):.1f} |"
+            f" {max(scores):.1f} | {f1:.1f} |"
+        )
+
+
+def name_of(work: Path, name: str, part: str) -> str:
+    """Path of a prepared file."""
+    return str(work / name / f"{part}.csv")
+
+
+def command(*words: str) -> str:
+    """Run nlpkit; its messages go to our stderr."""
+    return subprocess.run([sys.executable, "-m", "nlpkit", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["prepare", "fit", "baselines", "table"])
+    parser.add_argument("words", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--from", dest="source", default="")
+    options = parser.parse_args()
+    if options.what == "table":
+        table(Path(options.words[0]))
+    elif options.what == "fit":
+        name, work, variant, *overrides = options.words
+        fit(name, Path(work), variant, options.seeds, options.source, overrides)
+    else:
+        {"prepare": prepare, "baselines": baselines}[options.what](options.words[0], Path(options.words[1]))
+
+
+if __name__ == "__main__":
+    main()
