@@ -1,0 +1,12 @@
+"""Limits on what one input may cost, each with the test that reaches it. A plugin may lower them, never a data file."""
+
+from __future__ import annotations
+
+LONGEST_LINE = 32 * 2**20
+"""Bytes in one line, and in one row whose quoted cells span lines; a book has about 5 million."""
+BLOCK = 2**18
+"""Bytes that are read, unpacked and decoded at a time."""
+ENCODING_PREFIX = 2**20
+"""Bytes at the start of a file by which its encoding is told."""
+TABLE_PREFIX = 2**16
+"""Characters at the start of a file by which its delimiter and its keys are told."""

@@ -1,0 +1,13 @@
+"""Files to examples: csv, tsv, jsonl and txt, plain or gzip, streamed, every cell a string.
+
+Encoding, delimiter and columns are detected and can be shown (`Source`, `describe`); nothing is guessed in silence.
+"""
+
+from __future__ import annotations
+
+from nlpkit.readers.columns import choose_columns
+from nlpkit.readers.examples import describe, inspect, read_examples, read_rows
+from nlpkit.readers.paths import expand
+from nlpkit.readers.source import Source
+
+__all__ = ["Source", "choose_columns", "describe", "expand", "inspect", "read_examples", "read_rows"]

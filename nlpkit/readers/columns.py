@@ -1,0 +1,117 @@
+"""Which column is which field: named by the user, or guessed where only one guess is possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from nlpkit.errors import DataError, nearest
+from nlpkit.readers.paths import shown
+from nlpkit.task import Field
+
+_NO_TEXT = re.compile(r"(column\d+|id|.* id|index|idx|no|nr|number|row|date|time|timestamp)")
+_LISTED = 20
+
+
+def choose_columns(
+    columns: Sequence[str],
+    fields: Mapping[str, Field],
+    chosen: Mapping[str, str],
+    *,
+    path: str,
+    need: Collection[str] = (),
+) -> dict[str, str]:
+    """Find the column of each field.
+
+    A column the user named must be there. The others are guessed: a header name the field knows, in the order of
+    the field; then the one column whose last words are such a name (``airline_sentiment``); then, for fields that
+    must be there, the only column that is left. Case, ``_``, ``-`` and camelCase make no difference.
+
+    Args:
+        columns: of the file.
+        fields: of the task.
+        chosen: field -> column, as named by the user.
+        path: for messages.
+        need: fields that must be there although the task does not require them.
+
+    Returns:
+        Field -> column, without the optional fields that the file does not have.
+
+    Raises:
+        DataError: a named column that is missing, or a field without a column or with several.
+    """
+    found = {
+        field: _named(chosen[field], columns, path, field) for field in fields if _must(field, fields, need, chosen)
+    }
+    found |= {f: c for f in fields if f not in found and (c := _lookup(chosen.get(f, ""), columns))}
+    for field, known in fields.items():
+        free = [column for column in columns if column not in found.values()]
+        if field not in found and field not in chosen and (column := _guess(field, known, free, path)):
+            found[field] = column
+    for field in (f for f, known in fields.items() if f not in found and (known.required or f in need)):
+        found[field] = _only(field, [c for c in columns if c not in found.values()], columns, path)
+    return {field: found[field] for field in fields if field in found}
+
+
+def pick_column(column: str, columns: Sequence[str], path: str, setting: str) -> str:
+    """The column of that name, or of the only name that differs in case and the like.
+
+    Raises:
+        DataError: none, with the nearest name.
+    """
+    match = _lookup(column, columns)
+    if match is None:
+        hint = f"{nearest(column, columns)}name it with {setting}=COLUMN"
+        raise DataError(f"{shown(path)}: no column '{column}'; it has {listed(columns)}", hint)
+    return match
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Column names for a message, cut where there are many or long ones."""
+    names = [f"'{c if len(c) <= 40 else c[:39] + '…'}'" for c in columns[:_LISTED]]
+    more = [f"{len(columns) - _LISTED} more"] if len(columns) > _LISTED else []
+    return ", ".join(names + more) or "none"
+
+
+def _must(field: str, fields: Mapping[str, Field], need: Collection[str], chosen: Mapping[str, str]) -> bool:
+    return bool(chosen.get(field)) and (fields[field].required or field in need)
+
+
+def _named(column: str, columns: Sequence[str], path: str, field: str) -> str:
+    return pick_column(column, columns, path, f"data.{field}")
+
+
+def _lookup(column: str, columns: Sequence[str]) -> str | None:
+    if column in columns:
+        return column
+    alike = [c for c in columns if column and _plain(c) == _plain(column)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _plain(name: str) -> str:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return " ".join(re.split(r"[\s_\-.]+", words.casefold().strip()))
+
+
+def _guess(field: str, known: Field, free: Sequence[str], path: str) -> str | None:
+    names = {column: _plain(column) for column in free}
+    for name in known.columns:
+        if same := [column for column, plain in names.items() if plain == name]:
+            return _one(field, same, path)
+    ends = [c for c, plain in names.items() if plain.endswith(tuple(f" {name}" for name in known.columns))]
+    return ends[0] if len(ends) == 1 else None
+
+
+def _one(field: str, candidates: Sequence[str], path: str) -> str:
+    if len(candidates) > 1:
+        hint = f'choose one, for example "data.{field}={candidates[0]}"'
+        raise DataError(f"{shown(path)}: '{field}' could be any of {listed(candidates)}", hint)
+    return candidates[0]
+
+
+def _only(field: str, free: Sequence[str], columns: Sequence[str], path: str) -> str:
+    usable = [column for column in free if not _NO_TEXT.fullmatch(_plain(column))]
+    if len(usable) == 1 and len(usable[0]) <= 40:
+        return usable[0]
+    hint = f"name it with data.{field}=COLUMN; a file without a header needs one as its first line"
+    raise DataError(f"{shown(path)}: no column for '{field}'; it has {listed(columns)}", hint)
