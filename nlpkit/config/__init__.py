@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from nlpkit.config.compose import Composed, compose, from_plain, load
+from nlpkit.config.describe import Description, describe, show
+from nlpkit.config.plain import save, to_plain, to_yaml
 from nlpkit.config.schema import (
     CheckpointConfig,
     DataConfig,
@@ -11,13 +14,25 @@ from nlpkit.config.schema import (
     TrainerConfig,
     number,
 )
+from nlpkit.config.yaml_files import recipes
 
 __all__ = [
     "CheckpointConfig",
+    "Composed",
     "DataConfig",
+    "Description",
     "ModelConfig",
     "OptimConfig",
     "RunConfig",
     "TrainerConfig",
+    "compose",
+    "describe",
+    "from_plain",
+    "load",
     "number",
+    "recipes",
+    "save",
+    "show",
+    "to_plain",
+    "to_yaml",
 ]
