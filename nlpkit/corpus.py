@@ -122,7 +122,7 @@ class _Builder:
             raise ModelError("the tokenizer has no separator token", "use a tokenizer with sep_token or eos_token")
         self.folder = folder
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
-        self.dtype = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+        self.dtype = np.dtype("<u2" if self.vocabulary < 1 << 16 else "<u4")  # the highest value is no id
         self.separator = int(separator)
         self.encode = Encoder(plain_backend(tokenizer), self.separator, self.dtype)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
