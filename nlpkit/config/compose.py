@@ -10,11 +10,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from nlpkit.config.kinds import Reference, Refused, convert
 from nlpkit.config.plain import flat, to_plain
 from nlpkit.config.schema import RunConfig
 from nlpkit.config.sources import Sources, Value
 from nlpkit.config.tree import Path, Tree, default, tree_of
+from nlpkit.config.values import Reference, Refused, convert
 from nlpkit.errors import NlpkitError, PluginError, UsageError
 from nlpkit.task import Task
 

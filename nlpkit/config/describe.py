@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nlpkit.config.compose import Composed
+from nlpkit.config.compose import Composed, compose
 from nlpkit.config.plain import flat, one_line, to_plain, to_yaml
-from nlpkit.config.tree import default, tree_of
+from nlpkit.config.tree import tree_of
 from nlpkit.task import Task
 
 
@@ -39,16 +39,15 @@ def describe(task_class: type[Task[Any]]) -> list[Description]:
     """Describe every setting of a run of this task, in the order of the schema.
 
     Raises:
-        PluginError: the task's config class has a type that settings cannot have.
+        PluginError: the task's own settings or defaults are wrong.
     """
     tree = tree_of(task_class)
-    plain = to_plain(default(task_class))
+    plain = to_plain(compose(task_class).config)
     rows = []
     for setting in tree.settings.values():
         value: Any = plain
         for name in setting.path:
             value = value[name]
-        value = task_class.defaults.get(setting.key, value)
         doc = documentation(setting.owner).get(setting.path[-1], "")
         rows.append(Description(setting.key, setting.kind.type, value, setting.kind.allowed, doc))
     return rows

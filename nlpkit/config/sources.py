@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nlpkit.config import yaml_files
-from nlpkit.config.kinds import Kind, Refused, Text, convert, shown
+from nlpkit.config.kinds import Kind
 from nlpkit.config.tree import Path, Setting, Tree
+from nlpkit.config.values import Refused, Text, convert, shown
 from nlpkit.config.yaml_files import Node
 from nlpkit.errors import UsageError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nlpkit.config.kinds import Text
+from nlpkit.config.values import Text
 from nlpkit.errors import UsageError
 
 LARGEST_FILE = 4 * 2**20
