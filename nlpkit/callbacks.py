@@ -186,7 +186,7 @@ class Checkpoints(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Keep the best; stop after too many validations without a better one."""
-        if trainer.sanity_checking or not trainer.training:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         scores = dev_scores(trainer)
         value = scores[f"dev/{self.score}"]

@@ -133,7 +133,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     record = bundle.read_record(source) if request.source and not setup else None
-    facts = {"corpus": store.header.content, "documents": store.documents, "tokens": len(store), "parent": record}
+    facts = {"corpus": {"documents": store.documents, "tokens": len(store)}, "parent": record}
     return Prepared(
         task, config, body, head, train, dev, store.header.content, facts=facts, word_entropy=_word_entropy(store)
     )
@@ -275,6 +275,7 @@ def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *,
     """The body with the weights the run starts from; a resumed run gets its weights from the checkpoint instead."""
     if fresh or not source:
         body = backbone.build(architecture)
+        head.tie(body)
         if not fresh:
             count = backbone.count_parameters(body, head)
             log.info("a new %s with %.1f million parameters", architecture.model_type, count / 1e6)

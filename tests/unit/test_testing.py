@@ -1,0 +1,52 @@
+"""The test kit passes every registered task and catches a broken one."""
+
+from __future__ import annotations
+
+import pytest
+from torchmetrics import MetricCollection
+
+from nlpkit.plugins import Registry
+from nlpkit.testing import CHECKS, check_task
+
+GOOD = ["lovely soft wool", "warm and well made", "a joy to wear", "fits me perfectly"]
+BAD = ["torn after a day", "cheap and itchy", "never arrived", "far too small for me"]
+EXAMPLES = [{"text": t, "label": "good"} for t in GOOD] + [{"text": t, "label": "bad"} for t in BAD]
+
+
+@pytest.mark.parametrize("name", sorted(Registry().tasks()))
+def test_check_task_passes_every_registered_task(name: str) -> None:
+    check_task(Registry().task(name), EXAMPLES)
+
+
+def test_check_task_names_each_broken_part() -> None:
+    sentiment = Registry().task("sentiment")
+
+    class Broken(sentiment):  # type: ignore[misc, valid-type]
+        score = "bleu"
+
+        def encode(self, example):
+            return {**super().encode(example), "labels": self.config.labels.index(example["label"])}
+
+        def decode(self, predictions, batch):
+            return super().decode(predictions, batch)[:-1]
+
+        def build_metrics(self):
+            return MetricCollection({})
+
+    with pytest.raises(AssertionError) as caught:
+        check_task(Broken, EXAMPLES)
+    failed = [line.split(":")[0] for line in str(caught.value).splitlines()[1:] if line.split(":")[0] in CHECKS]
+    assert failed == [
+        "encodes_without_label",
+        "takes_odd_texts",
+        "answers_are_json",
+        "company_changes_nothing",
+        "metrics_are_finite",
+    ]
+
+
+def test_check_task_skips_what_it_is_told() -> None:
+    class Broken(Registry().task("sentiment")):  # type: ignore[misc]
+        score = "bleu"
+
+    check_task(Broken, EXAMPLES, skip=["metrics_are_finite"])
