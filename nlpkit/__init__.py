@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nlpkit.run import fit as fit
     from nlpkit.run import load as load
     from nlpkit.run import pretrain as pretrain
+    from nlpkit.run import resume as resume
     from nlpkit.task import Batch as Batch
     from nlpkit.task import Dataset as Dataset
     from nlpkit.task import Example as Example
@@ -40,6 +41,7 @@ _HOME = {
     "fit": "run",
     "load": "run",
     "pretrain": "run",
+    "resume": "run",
     "Batch": "task",
     "Dataset": "task",
     "Example": "task",
