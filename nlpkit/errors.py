@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -92,5 +91,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         ``"did you mean 'label'? "`` or an empty string, to be put before the rest of a hint.
     """
+    import difflib  # only mistakes pay for it
+
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'? " if matches else ""

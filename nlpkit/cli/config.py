@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,8 +12,6 @@ import click
 from nlpkit.cli.options import Common, print_json, shared
 from nlpkit.errors import UsageError
 from nlpkit.task import Task
-
-_YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 
 
 @click.group(name="config")
@@ -27,7 +26,7 @@ def _for_task(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--config", "file", metavar="FILE", help="A YAML file of settings.")
+@click.option("--config", "file", metavar="FILE", help="A YAML file of settings, or the name of a recipe.")
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @_for_task
 @shared
@@ -39,17 +38,17 @@ def show(
     Without --task or --objective: the settings that all tasks share.
     """
     task_class = _task_class(common, task, objective)
-    from nlpkit.config import compose, to_plain
+    from nlpkit import config
+    from nlpkit.config.plain import flat
 
-    composed = compose(task_class, file=file, overrides=overrides)
-    plain, origins = to_plain(composed.config), composed.origins
+    composed = config.compose(task_class, file=file, overrides=overrides)
     if not common.as_json:
-        for line in yaml_lines(plain, origins if origin else {}):
-            click.echo(line)
+        click.echo(config.show(composed, origin=origin), nl=False)
     elif origin:
-        print_json({key: {"value": value, "origin": _origin(key, origins)} for key, value in _flat(plain)})
+        values = dict(flat(config.to_plain(composed.config)))
+        print_json({key: {"value": value, "origin": composed.origins[key]} for key, value in values.items()})
     else:
-        print_json(plain)
+        print_json(config.to_plain(composed.config))
 
 
 @command.command()
@@ -60,12 +59,13 @@ def docs(common: Common, task: str | None, objective: str | None) -> None:
     task_class = _task_class(common, task, objective)
     from nlpkit.config import describe
 
-    rows = list(describe(task_class))
+    rows = describe(task_class)
     if common.as_json:
-        print_json([{"key": r.key, "type": r.type, "default": r.default, "doc": r.doc} for r in rows])
+        print_json([asdict(row) for row in rows])
         return
     for row in rows:
-        click.echo(f"{row.key}: {row.type} = {json.dumps(row.default, ensure_ascii=False)}")
+        allowed = f" ({row.allowed})" if row.allowed else ""
+        click.echo(f"{row.key}: {row.type}{allowed} = {json.dumps(row.default, ensure_ascii=False)}")
         click.echo(click.wrap_text(row.doc, 100, "    ", "    "))
 
 
@@ -75,36 +75,3 @@ def _task_class(common: Common, task: str | None, objective: str | None) -> type
     if task:
         return common.registry.task(task, stage="finetune")
     return common.registry.task(objective, stage="pretrain") if objective else Task
-
-
-def yaml_lines(plain: Mapping[str, Any], origins: Mapping[str, str], prefix: str = "") -> Iterator[str]:
-    """Settings as YAML, each value in JSON's spelling, its origin as a comment."""
-    indent = "  " * prefix.count(".")
-    for name, value in plain.items():
-        key = prefix + name
-        if isinstance(value, Mapping) and value:
-            yield f"{indent}{_scalar(name)}:"
-            yield from yaml_lines(value, origins, key + ".")
-        else:
-            comment = f"  # {_origin(key, origins)}" if origins else ""
-            yield f"{indent}{_scalar(name)}: {json.dumps(value, ensure_ascii=False)}{comment}"
-
-
-def _scalar(name: str) -> str:
-    plain = name.isidentifier() and name.lower() not in _YAML_WORDS
-    return name if plain else json.dumps(name, ensure_ascii=False)
-
-
-def _flat(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _origin(key: str, origins: Mapping[str, str]) -> str:
-    """The origin of a key, or of the nearest setting that holds it (one entry of a mapping)."""
-    while key not in origins and "." in key:
-        key = key.rpartition(".")[0]
-    return " ".join(origins.get(key, "default").split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 
 import click
 
@@ -66,6 +65,8 @@ def _print(error: NlpkitError) -> None:
 
 
 def _bug(error: BaseException) -> int:
+    import traceback
+
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     plugin = None
     if "nlpkit.plugins.loading" in sys.modules:

@@ -1,13 +1,10 @@
-"""Options that every verb has, the log on stderr, and results on stdout."""
+"""Options that every verb has, and results on stdout."""
 
 from __future__ import annotations
 
 import functools
-import json
-import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     from nlpkit.plugins import Registry
 
 
-@dataclass(frozen=True)
 class Common:
     """What the shared options say.
 
@@ -27,26 +23,29 @@ class Common:
         quiet: print nothing on stderr but warnings and errors.
         verbose: number of -v.
         plugins: files of unpackaged plugins.
-        no_plugins: use the core's own plugins and those files alone.
     """
 
-    as_json: bool = False
-    quiet: bool = False
-    verbose: int = 0
-    plugins: tuple[str, ...] = ()
-    no_plugins: bool = False
+    def __init__(self, as_json: bool, quiet: bool, verbose: int, plugins: Sequence[str]) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.plugins = tuple(plugins)
 
     @functools.cached_property
     def registry(self) -> Registry:
         """The plugins that this command may use; nothing is imported yet."""
         from nlpkit.plugins import Registry
 
-        return Registry(self.plugins)
+        return Registry(self.plugins, warn=self.warn)
 
     def say(self, text: str) -> None:
         """Tell the user something that is no result; on stderr, and not with --quiet."""
         if not self.quiet:
             click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Tell the user of a problem, on stderr."""
+        click.echo(f"{style('warning:', 'yellow')} {text}", err=True)
 
 
 _OPTIONS = [
@@ -59,17 +58,28 @@ _OPTIONS = [
 
 
 def shared(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the shared options; it receives them as its first argument, a `Common`."""
+    """Give a verb the shared options; it receives them as its first argument, a `Common`. Its log is on stderr."""
+
+    @functools.wraps(function)
+    def with_log(common: Common, *args: Any, **rest: Any) -> Any:
+        from nlpkit.cli.log import set_up_log
+
+        set_up_log(common.quiet, common.verbose)
+        return function(common, *args, **rest)
+
+    return shared_without_log(with_log)
+
+
+def shared_without_log(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `shared`, for a verb that must start fast and calls nothing that logs."""
 
     @functools.wraps(function)
     def with_common(
         *args: Any, as_json: bool, quiet: bool, verbose: int, plugins: Sequence[str], no_plugins: bool, **rest: Any
     ) -> Any:
-        common = Common(as_json, quiet, verbose, tuple(plugins), no_plugins)
         if no_plugins:  # the library and worker processes make registries of their own
             os.environ["NLPKIT_PLUGINS"] = "nlpkit-core"
-        set_up_log(common)
-        return function(common, *args, **rest)
+        return function(Common(as_json, quiet, verbose, plugins), *args, **rest)
 
     wrapped: Callable[..., Any] = with_common
     for option in reversed(_OPTIONS):
@@ -77,27 +87,10 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-class _Stderr(logging.Handler):
-    """Writes to whatever stderr is at the moment, so that a progress bar can take the line in."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record: information as it is, a warning with its name."""
-        text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            text = f"{style(record.levelname.lower() + ':', 'yellow')} {text}"
-        click.echo(text, err=True)
-
-
-def set_up_log(common: Common) -> None:
-    """Send the library's log to stderr: information, or warnings only, or everything."""
-    log = logging.getLogger("nlpkit")
-    log.handlers = [_Stderr()]
-    log.propagate = False
-    log.setLevel(logging.DEBUG if common.verbose else logging.WARNING if common.quiet else logging.INFO)
-
-
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
+    import json
+
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 

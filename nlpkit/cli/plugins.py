@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nlpkit.cli.failures import style
-from nlpkit.cli.options import Common, print_json, print_table, shared
+from nlpkit.cli.options import Common, print_json, print_table, shared_without_log
 from nlpkit.errors import PluginError
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def command() -> None:
 
 
 @command.command(name="list")
-@shared
+@shared_without_log
 def list_plugins(common: Common) -> None:
     """List the plugins in use, by their metadata alone: none is imported."""
     plugins = common.registry.plugins()
     if common.as_json:
-        print_json([vars(plugin) for plugin in plugins])
+        print_json([plugin._asdict() for plugin in plugins])
     else:
         header = ("NAME", "DISTRIBUTION", "VERSION", "VALUE")
         print_table(header, [(p.name, p.distribution or "-", p.version or "-", p.value) for p in plugins])
@@ -34,7 +34,7 @@ def list_plugins(common: Common) -> None:
 
 
 @command.command()
-@shared
+@shared_without_log
 def doctor(common: Common) -> None:
     """Import every plugin and say what each one registers or why it cannot; exit code 5 if one cannot.
 
@@ -56,11 +56,11 @@ def doctor(common: Common) -> None:
 
 def _row(one: Loaded) -> dict[str, Any]:
     names = {f"{kind}s": sorted(values) for kind, values in one.values.items()}
-    return {**vars(one.plugin), "ok": one.problem is None, **names, "slow": list(one.slow)}
+    return {**one.plugin._asdict(), "ok": one.problem is None, **names, "slow": list(one.slow)}
 
 
 def _problem_row(problem: Problem) -> dict[str, Any]:
-    return {**vars(problem), "plugin": vars(problem.plugin), "names": list(problem.names)}
+    return {**problem._asdict(), "plugin": problem.plugin._asdict(), "names": list(problem.names)}
 
 
 def _print_loaded(one: Loaded) -> None:

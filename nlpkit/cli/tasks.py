@@ -6,25 +6,24 @@ from typing import Any
 
 import click
 
-from nlpkit.cli.options import Common, print_json, print_table, shared
+from nlpkit.cli.options import Common, print_json, print_table, shared_without_log
 from nlpkit.task import Task
 
 
 @click.command(name="tasks")
-@shared
+@shared_without_log
 def command(common: Common) -> None:
     """List the tasks and objectives that are installed."""
     registry = common.registry
     rows = [(task, registry.owner("task", name)) for name, task in registry.tasks().items()]
     if common.as_json:
-        fields = ("name", "distribution", "version", "value")
         print_json(
             [
                 {
                     "name": task.name,
                     "stage": task.stage,
                     "summary": summary(task),
-                    "plugin": {field: getattr(plugin, field) for field in fields},
+                    "plugin": plugin._asdict(),
                 }
                 for task, plugin in rows
             ]

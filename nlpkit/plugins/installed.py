@@ -6,19 +6,15 @@ The folders are read directly because ``importlib.metadata`` costs more than eve
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 GROUP = "nlpkit"
 CORE = "nlpkit-core"
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_VALUE = re.compile(r"([A-Za-z_][\w.]*(?::[A-Za-z_][\w.]*)?)\s*(?:\[.*\])?")
 
 
-@dataclass(frozen=True)
-class Plugin:
+class Plugin(NamedTuple):
     """A plugin as its metadata tells; nothing of it is imported.
 
     Args:
@@ -42,8 +38,7 @@ class Plugin:
         return f"'{self.name}' ({self.owner})"
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What is wrong with a plugin.
 
     Args:
@@ -96,7 +91,7 @@ def _metadata_folders(folder: str) -> list[str]:
 def _identity(folder: str) -> tuple[str, str]:
     stem = os.path.basename(folder).rsplit(".", 1)[0]
     name, _, rest = stem.partition("-")
-    return re.sub(r"[-_.]+", "-", name).lower(), rest.partition("-")[0]
+    return name.replace("_", "-").replace(".", "-").lower(), rest.partition("-")[0]
 
 
 def _entry_points(folder: str, name: str, version: str, problems: list[Problem]) -> str:
@@ -129,12 +124,17 @@ def _parse(text: str, distribution: str, version: str, problems: list[Problem]) 
             section = line[1:-1].strip()
         elif section == GROUP and line and line[0] not in "#;":
             name, _, value = map(str.strip, line.partition("="))
-            match = _VALUE.fullmatch(value)
-            if _NAME.fullmatch(name) and match:
-                yield Plugin(name, distribution, version, match[1])
+            target = value.partition("[")[0].strip()  # extras, which are out of use
+            if is_name(name) and all(map(str.isidentifier, target.replace(":", ".", 1).split("."))):
+                yield Plugin(name, distribution, version, target)
             else:
                 plugin = Plugin("?", distribution, version, value)
                 problems.append(Problem(plugin, "metadata", f"entry point {line!a} is not of the form NAME = MODULE"))
+
+
+def is_name(name: str) -> bool:
+    """Whether a name consists of letters, digits, '-', '_' and '.'."""
+    return bool(name) and name[0].isalnum() and all(c.isalnum() or c in "-_." for c in name)
 
 
 def _drop_older(plugins: list[Plugin], problems: list[Problem]) -> None:

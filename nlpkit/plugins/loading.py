@@ -6,13 +6,10 @@ import contextlib
 import importlib
 import inspect
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pluggy
 
@@ -26,8 +23,7 @@ HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklea
 _packages: dict[str, Plugin] = {}
 
 
-@dataclass
-class Loaded:
+class Loaded(NamedTuple):
     """What came out of one plugin: either contributions or a problem.
 
     Args:
@@ -37,7 +33,7 @@ class Loaded:
     """
 
     plugin: Plugin
-    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]]
     problem: Problem | None = None
     slow: tuple[str, ...] = ()
 
@@ -100,7 +96,7 @@ def load(plugin: Plugin) -> Loaded:
         problem = Problem(plugin, steps.moment, str(error), names=tuple(steps.names))
     except BaseException as error:
         problem = Problem(plugin, steps.moment, describe(error), _traceback(error), tuple(steps.names))
-    return Loaded(plugin, problem=problem)
+    return Loaded(plugin, {}, problem)
 
 
 def _import(plugin: Plugin) -> tuple[ModuleType, Any]:
@@ -123,7 +119,7 @@ def _import_file(plugin: Plugin) -> ModuleType:
             raise _Refused("not a .py file")
         with open(path, "rb") as stream:
             source = stream.read()
-    module = ModuleType("nlpkit_plugin_" + re.sub(r"\W", "_", plugin.name))
+    module = ModuleType("nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name))
     module.__file__ = path
     code = compile(source, path, "exec", dont_inherit=True)
     sys.modules[module.__name__] = module  # dataclasses look their module up
@@ -193,6 +189,8 @@ def _check_signature(function: Callable[..., Any], hook: str) -> None:
 
 def culprit(error: BaseException) -> Plugin | None:
     """The plugin in whose code an exception arose, if it was neither nlpkit's own nor a caller's."""
+    import traceback
+
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -209,6 +207,8 @@ def describe(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:
         text = ""
+    import traceback
+
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{': ' if text else ''}{text[:500]}{place}"
@@ -219,6 +219,8 @@ def _ours(path: str) -> bool:
 
 
 def _traceback(error: BaseException) -> str:
+    import traceback
+
     try:
         return "".join(traceback.format_exception(error, limit=-20))
     except Exception:

@@ -28,15 +28,22 @@ class Registry:
         files: paths of unpackaged plugins; one of them that is broken is an error, because it was asked for.
         enabled: names of plugins or distributions to use, besides the core's own; an empty one: only the core's.
             None: what the environment variable NLPKIT_PLUGINS lists, or all.
+        warn: is told which plugins are left out; None: the log.
     """
 
-    def __init__(self, files: Sequence[str] = (), enabled: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[str] = (),
+        enabled: Collection[str] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._installed, self._metadata_problems = find_installed()
         self._files = [
             Plugin(os.path.basename(path).removesuffix(".py"), "", "", path)
             for path in {os.path.realpath(path): path for path in files}.values()
         ]
         self._enabled = _from_environment() if enabled is None else enabled
+        self._warn = warn or _log
         self._loaded: list[Loaded] | None = None
 
     def plugins(self) -> list[Plugin]:
@@ -99,21 +106,17 @@ class Registry:
         for one in self.loaded():
             if one.problem and not one.plugin.distribution:
                 raise PluginError(_sentence(one.problem), "correct the file, or leave out its --plugin")
-        self._warn()
+        self._report()
         owners = self._owners(kind)
         pairs = [pair for one in self.loaded() for pair in one.values.get(kind, {}).items()]
         return {name: value for name, value in reversed(pairs) if len(owners[name]) == 1}
 
-    def _warn(self) -> None:
-        unsaid = [problem for problem in self.problems() if problem not in _said]
-        if not unsaid:
-            return
-        import logging
-
-        _said.update(unsaid)
-        for problem in unsaid:
-            left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
-            logging.getLogger("nlpkit").warning("%s%s; see nlpkit plugins doctor", left_out, problem)
+    def _report(self) -> None:
+        for problem in self.problems():
+            if problem not in _said:
+                _said.add(problem)
+                left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
+                self._warn(f"{left_out}{problem}; see nlpkit plugins doctor")
 
     def tasks(self, stage: Stage | None = None) -> dict[str, type[Task[Any]]]:
         """Tasks by name, sorted, of one stage or of both; names that two plugins claim are left out."""
@@ -203,6 +206,12 @@ class Registry:
 NOT_INSTALLED = (
     "nlpkit runs from a folder without being installed, so that plugins are not found: pip install -e that folder"
 )
+
+
+def _log(text: str) -> None:
+    import logging
+
+    logging.getLogger("nlpkit").warning(text)
 
 
 def _from_environment(environment: Mapping[str, str] = os.environ) -> list[str] | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from nlpkit.plugins.installed import is_name
 from nlpkit.task import Dataset, Task, TaskConfig
 
 KINDS = {"nlpkit_tasks": "task", "nlpkit_datasets": "dataset", "nlpkit_heads": "head", "nlpkit_metrics": "metric"}
 """Hook -> what one of its results is called."""
 STAGES = ("pretrain", "finetune")
-_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 class Rubbish(Exception):
@@ -47,13 +45,17 @@ def _check_task(task: Any) -> None:
     name = getattr(task, "name", None)
     if name is None:
         raise Rubbish(f"{task.__name__} has no name")
-    if not isinstance(name, str) or not _KEBAB.fullmatch(name):
+    if not isinstance(name, str) or not _is_kebab_case(name):
         raise Rubbish(f"{task.__name__}.name is {name!a}, expected lower-case words joined by '-'")
     if task.stage not in STAGES:
         raise Rubbish(f"{task.__name__}.stage is {task.stage!a}, expected 'pretrain' or 'finetune'")
     if missing := sorted(task.__abstractmethods__):
         raise Rubbish(f"{task.__name__} does not define {', '.join(missing)}")
     _check_config_class(task)
+
+
+def _is_kebab_case(name: str) -> bool:
+    return name.isascii() and name == name.lower() and all(map(str.isalnum, name.split("-")))
 
 
 def _check_config_class(task: type[Task[Any]]) -> None:
@@ -70,7 +72,7 @@ def _check_named(hook: str, result: Any) -> dict[str, Any]:
     if not isinstance(result, Mapping):
         raise Rubbish(f"returned {_kind(result)}, expected a dict of {kind}s by name")
     for name, value in result.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_name(name):
             raise Rubbish(f"returned a {kind} of the name {name!a}, expected letters, digits, '-', '_' and '.'")
         if kind == "dataset" and not isinstance(value, Dataset):
             raise Rubbish(f"dataset '{name}' is {_kind(value)}, expected an nlpkit.Dataset")
