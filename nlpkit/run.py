@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import DataError, ModelError
+from nlpkit.errors import DataError, Interrupted, ModelError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
@@ -140,6 +142,7 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
         DataError: the data has changed since the run began.
     """
     folder = RunFolder.open_existing(run)
+    facts: dict[str, Any] = {}
     try:
         facts = folder.read_facts()
         if folder.results.exists():
@@ -162,6 +165,8 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
                 f"{', '.join(request.data)}: the data has changed since the run began", "start a new run with --out"
             )
         return _train(folder, prepared, registry, facts, checkpoint, progress, callbacks)
+    except KeyboardInterrupt as error:
+        raise _interrupted(error, str(facts.get("stage")), folder) from None
     finally:
         folder.unlock()
 
@@ -244,8 +249,10 @@ def _start(
         }
         _write_setup(folder, prepared, facts)
         return _train(folder, prepared, registry, facts, None, progress, callbacks)
-    except BaseException:
+    except BaseException as error:
         folder.remove_if_unused()
+        if isinstance(error, KeyboardInterrupt) and folder.facts.exists():
+            raise _interrupted(error, stage, folder) from None
         raise
     finally:
         folder.unlock()
@@ -336,7 +343,8 @@ def _finish(
 ) -> Run:
     task, parent = prepared.task, prepared.facts.get("parent")
     dev = _scores_at(folder.metrics, outcome.best_step)
-    results: dict[str, Any] = {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
+    results: dict[str, Any] = {"task": task.name, "score": task.score}
+    results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
     train, held_out = prepared.examples
     if train and (baselines := task.baselines(train, held_out)):
@@ -378,8 +386,15 @@ def _scores_at(path: Path, step: int) -> dict[str, float]:
     return found
 
 
+def _interrupted(error: KeyboardInterrupt, stage: str, folder: RunFolder) -> Interrupted:
+    """What a signal becomes outside of training, where no callback sees it; its argument may be the signal's number."""
+    number = int(error.args[0]) if error.args else signal.SIGINT
+    return Interrupted("interrupted; the run can go on", _resume_command(stage, folder), signal_number=number)
+
+
 def _resume_command(stage: str, folder: RunFolder) -> str:
-    return f"nlpkit {'pretrain' if stage == 'pretrain' else 'fit'} --resume {folder.path}"
+    verb = "pretrain" if stage == "pretrain" else "fit"
+    return f"nlpkit {verb} --resume {shlex.quote(str(folder.path))}"
 
 
 def _paths(data: Paths) -> tuple[str, ...]:
