@@ -1,6 +1,10 @@
 """``python -m nlpkit`` is the command ``nlpkit``."""
 
+from __future__ import annotations
+
+import sys
+
 from nlpkit.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
