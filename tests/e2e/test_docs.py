@@ -1,0 +1,59 @@
+"""Every block of code in README and docs runs, in order, in one folder a page; trainings are shortened by settings."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
+SHORT = {
+    "nlpkit pretrain": "model.preset=tiny model.vocabulary=600 model.sequence_length=64 trainer.max_steps=4",
+    "nlpkit fit": "trainer.max_steps=4",
+}
+LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_docs_blocks_run(page: str, tmp_path: Path) -> None:
+    for match in BLOCK.finditer((ROOT / page).read_text("utf-8")):
+        if match["file"]:
+            (tmp_path / match["file"]).write_text(match["code"], "utf-8")
+        words = ["bash", "-euo", "pipefail", "-c"] if match["kind"] == "bash" else [sys.executable, "-c"]
+        done = subprocess.run(
+            [*words, shortened(match["code"])], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{match['code']}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_docs_links_lead_somewhere(page: str) -> None:
+    targets = LINK.findall((ROOT / page).read_text("utf-8"))
+    assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+
+
+def shortened(code: str) -> str:
+    lines = []
+    for line in code.splitlines():
+        for start, settings in SHORT.items():
+            if line.startswith(start):
+                command, *comment = line.split("  #")
+                line = f"{command} {settings}" + "".join(f"  #{c}" for c in comment)
+        lines.append(line.replace("nlpkit.fit(", "nlpkit.fit(overrides=['trainer.max_steps=4'], task=").replace(", \"shop/lab", ", data=\"shop/lab"))
+    return "\n".join(lines)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    scripts = Path(sys.executable).parent
+    return {
+        **os.environ,
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "NLPKIT_CACHE": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
