@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nlpkit.config.compose import Composed, compose, from_plain, load
 from nlpkit.config.describe import Description, describe, show
-from nlpkit.config.plain import save, to_plain, to_yaml
+from nlpkit.config.plain import flat, save, to_plain, to_yaml
 from nlpkit.config.schema import (
     CheckpointConfig,
     DataConfig,
@@ -27,6 +27,7 @@ __all__ = [
     "TrainerConfig",
     "compose",
     "describe",
+    "flat",
     "from_plain",
     "load",
     "number",
