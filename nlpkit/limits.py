@@ -1,4 +1,4 @@
-"""Limits on what one input may cost, each with the test that reaches it. A plugin may lower them, never a data file."""
+"""Limits on what one input may cost; each has a test that reaches it."""
 
 from __future__ import annotations
 

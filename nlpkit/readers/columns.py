@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from nlpkit.errors import DataError, nearest
+from nlpkit.errors import DataError, UsageError, nearest
 from nlpkit.readers.paths import shown
 from nlpkit.task import Field
 
@@ -39,7 +39,12 @@ def choose_columns(
 
     Raises:
         DataError: a named column that is missing, or a field without a column or with several.
+        UsageError: a column named for a field that the task does not have.
     """
+    for field in chosen:
+        if field not in fields:
+            hint = f"{nearest(field, fields)}the task reads {listed(list(fields))}"
+            raise UsageError(f"data.columns: no field '{field}' to read", hint)
     found = {
         field: _named(chosen[field], columns, path, field) for field in fields if _must(field, fields, need, chosen)
     }
@@ -98,7 +103,8 @@ def _guess(field: str, known: Field, free: Sequence[str], path: str) -> str | No
     for name in known.columns:
         if same := [column for column, plain in names.items() if plain == name]:
             return _one(field, same, path)
-    ends = [c for c, plain in names.items() if plain.endswith(tuple(f" {name}" for name in known.columns))]
+    last = tuple(f" {name}" for name in known.columns)
+    ends = [column for column, plain in names.items() if plain.endswith(last) and len(plain.split()) <= 4]
     return ends[0] if len(ends) == 1 else None
 
 

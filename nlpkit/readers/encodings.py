@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nlpkit.errors import DataError, UsageError, nearest
 from nlpkit.limits import LONGEST_LINE
 from nlpkit.readers.paths import shown
-from nlpkit.readers.streams import ByteStream
+from nlpkit.readers.streams import ByteStream, too_long
 
 _MARKS = (  # the longer first: UTF-32 begins like UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -34,7 +33,6 @@ _KINDS = (
     (b"\x1f\x8b", "gzip data inside gzip", "unpack it once: gunzip FILE"),
 )
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
-_SINGLE_BYTE = re.compile(r"(cp|iso8859-|koi8-|mac-|ascii|latin|hp-roman)")
 _REPLACEMENT = "\ufffd"
 _NAME_IT = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16"
 
@@ -142,7 +140,7 @@ class Text:
         blocks: Iterable[bytes] = self.stream
         if encoding in ("utf-8", "utf-8-sig"):
             blocks, encoding = _drop_mark(blocks), "utf-8"
-        elif not _SINGLE_BYTE.match(encoding):
+        elif not _holds_ascii(encoding):
             blocks, encoding = self._recode(blocks), "utf-8"
         for piece in self._pieces(blocks):
             yield self._decode(piece, encoding)
@@ -154,7 +152,7 @@ class Text:
         for block in blocks:
             first = block.find(b"\n")
             if size + (first if first >= 0 else len(block)) > LONGEST_LINE:
-                raise self._too_long()
+                raise too_long(self.stream.path, self._line)
             cut = block.rfind(b"\n") + 1
             if cut:
                 yield b"".join((*parts, block[:cut]))
@@ -164,10 +162,6 @@ class Text:
                 size += len(block) - cut
         if parts:
             yield b"".join(parts)
-
-    def _too_long(self) -> DataError:
-        limit = f"{LONGEST_LINE >> 20} MiB"
-        return DataError(f"{self._where(self._line)}: a line longer than {limit}", "put each text on a line of its own")
 
     def _decode(self, piece: bytes, encoding: str) -> str:
         try:
@@ -221,6 +215,12 @@ class Text:
 def _place(piece: bytes, offset: int) -> tuple[int, int]:
     """Lines before an offset, and the byte in its line, from 1."""
     return piece.count(b"\n", 0, offset), offset - piece.rfind(b"\n", 0, offset)
+
+
+def _holds_ascii(encoding: str) -> bool:
+    """Whether the byte LF is a line end and nothing else; not so in UTF-16, EBCDIC and encodings with shifts."""
+    plain = bytes(range(128))
+    return plain.decode(encoding, "replace") == plain.decode("ascii")
 
 
 def _drop_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:

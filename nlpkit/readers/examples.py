@@ -13,7 +13,7 @@ from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import STDIN, shown
 from nlpkit.readers.source import Source, detect
 from nlpkit.readers.streams import open_bytes
-from nlpkit.readers.tables import Lines, plain_lines, table
+from nlpkit.readers.tables import plain_lines, split_lines, table
 from nlpkit.task import Example, Field
 
 Errors = Literal["strict", "replace"]
@@ -123,10 +123,10 @@ def _rows(source: Source, text: Text) -> Iterator[tuple[int, Any]]:
     if source.format == "txt":
         rows: Iterator[tuple[int, Any]] = plain_lines(text)
     elif source.delimiter:
-        rows = table(Lines(text), source.delimiter, name)
+        rows = table(text, source.delimiter, name)
         next(rows, None)
     else:
-        rows = objects(Lines(text), name, text.errors)
+        rows = objects(split_lines(text), name, text.errors)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{name}: a header and no rows" if source.delimiter else f"{name}: no rows")
@@ -139,7 +139,7 @@ def _mapping(
 ) -> dict[str, str]:
     if source.format != "txt":
         return choose_columns(source.columns, fields, chosen, path=source.path, need=need)
-    required = [field for field, known in fields.items() if known.required or field in need]
+    required = [f for f, known in fields.items() if known.required or f in need] or list(fields)[:1]
     if len(required) != 1:
         others = ", ".join(f"'{f}'" for f in required if f != "text")
         raise DataError(f"{shown(source.path)}: plain text has no column for {others}", "use csv, tsv or jsonl")

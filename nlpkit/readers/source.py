@@ -13,7 +13,7 @@ from nlpkit.readers.encodings import check_encoding, detect_encoding
 from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import STDIN, format_of, shown
 from nlpkit.readers.streams import ByteStream
-from nlpkit.readers.tables import header, records, table
+from nlpkit.readers.tables import header, records, split_lines, table
 
 _DELIMITERS = ",;\t|"
 _FORMATS = ("csv", "tsv", "jsonl", "txt")
@@ -50,8 +50,11 @@ def detect(stream: ByteStream, format: str | None, encoding: str | None, delimit
         UsageError: no such format or encoding, or a delimiter of several characters.
     """
     name, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream)
+    kind = _check_format(format) or _told_by_name(stream.path)
+    if kind != "txt":
+        stream.complete_line()
     start = _start(stream, name)
-    kind = _check_format(format) or _told_by_name(stream.path) or _sniff_format(start)
+    kind = kind or _sniff_format(start)
     mark = None
     if kind in ("csv", "tsv"):
         mark = _check_delimiter(delimiter) or ("\t" if kind == "tsv" else sniff_delimiter(start))
@@ -61,8 +64,9 @@ def detect(stream: ByteStream, format: str | None, encoding: str | None, delimit
 
 def _start(stream: ByteStream, encoding: str) -> str:
     """The first characters, in whole lines where there are several."""
-    text = stream.prefix[: 4 * TABLE_PREFIX].decode(encoding, "replace").removeprefix("\ufeff")
-    whole = stream.ended and len(stream.prefix) <= 4 * TABLE_PREFIX
+    size = max(4 * TABLE_PREFIX, stream.prefix.find(b"\n") + 2)
+    text = stream.prefix[:size].decode(encoding, "replace").removeprefix("\ufeff")
+    whole = stream.ended and len(stream.prefix) <= size
     if not text.strip("\r\n"):
         found = "empty file" if not text else "only blank lines" if whole else "begins with blank lines"
         raise DataError(f"{shown(stream.path)}: {found}")
@@ -72,13 +76,12 @@ def _start(stream: ByteStream, encoding: str) -> str:
 def _columns(start: str, kind: str, delimiter: str | None, name: str) -> list[str]:
     if kind == "txt":
         return ["text"]
-    lines = io.StringIO(start, newline="\n")
     if delimiter:
-        line, cells = next(table(lines, delimiter, name))
+        line, cells = next(table([start], delimiter, name))
         return header(cells, f"{name}:{line}")
     keys: dict[str, None] = {}
     try:
-        for _, row in objects(lines, name):
+        for _, row in objects(split_lines([start]), name):
             keys.update(dict.fromkeys(row))
     except DataError:  # a damaged row further on: the reader says so when it comes to it
         if not keys:
@@ -104,10 +107,9 @@ def _check_delimiter(delimiter: str | None) -> str | None:
 
 
 def _sniff_format(start: str) -> str:
-    """Plain lines, unless the first ones are JSON objects."""
-    lines = [line + "\n" for line in start.split("\n")[:20]]
+    """Plain lines, unless the first one is a JSON object."""
     try:
-        return "jsonl" if all(isinstance(row, dict) for _, row in objects(lines, "")) else "txt"
+        return "jsonl" if next(objects(split_lines([start]), ""), None) else "txt"
     except DataError:
         return "txt"
 

@@ -7,12 +7,12 @@ import itertools
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from nlpkit.errors import DataError
-from nlpkit.limits import BLOCK, ENCODING_PREFIX
+from nlpkit.limits import BLOCK, ENCODING_PREFIX, LONGEST_LINE
 from nlpkit.readers.paths import STDIN, missing, shown
 
 _GZIP = b"\x1f\x8b"
@@ -36,10 +36,24 @@ class ByteStream:
     ended: bool
     rest: Iterator[bytes]
 
+    def complete_line(self) -> None:
+        """Make the prefix longer until it holds a whole line, within `LONGEST_LINE`."""
+        if b"\n" not in self.prefix and not self.ended:
+            more, self.ended = _take(self.rest, lambda block, size: b"\n" in block or size > LONGEST_LINE)
+            self.prefix += more
+            if len(self.prefix) > LONGEST_LINE and b"\n" not in self.prefix:
+                raise too_long(self.path, 1)
+
     def __iter__(self) -> Iterator[bytes]:
         for start in range(0, len(self.prefix), BLOCK):
             yield self.prefix[start : start + BLOCK]
         yield from self.rest
+
+
+def too_long(path: str, line: int) -> DataError:
+    """The error for a line above `LONGEST_LINE`."""
+    found = f"a line longer than {LONGEST_LINE >> 20} MiB"
+    return DataError(f"{shown(path)}:{line}: {found}", "put each text on a line of its own")
 
 
 @contextlib.contextmanager
@@ -57,7 +71,7 @@ def open_bytes(path: str) -> Iterator[ByteStream]:
             raise DataError(f"{shown(path)}: not gzip, as its ending says", "rename it without .gz if it is plain text")
         joined = itertools.chain((first,), blocks)
         unpacked = _unpack(joined, path) if compressed else joined
-        prefix, ended = _take(unpacked)
+        prefix, ended = _take(unpacked, lambda _, size: size >= ENCODING_PREFIX)
         yield ByteStream(path, compressed, prefix, ended, unpacked)
 
 
@@ -94,12 +108,13 @@ def _unreadable(path: str, error: Exception) -> DataError:
     return DataError(f"{shown(path)}: cannot be read: {reason.lower()}")
 
 
-def _take(blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+def _take(blocks: Iterator[bytes], enough: Callable[[bytes, int], bool]) -> tuple[bytes, bool]:
+    """The first blocks until there is enough, and whether they are all."""
     taken, size = [], 0
     for block in blocks:
         taken.append(block)
         size += len(block)
-        if size >= ENCODING_PREFIX:
+        if enough(block, size):
             return b"".join(taken), False
     return b"".join(taken), True
 

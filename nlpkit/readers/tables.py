@@ -9,34 +9,36 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nlpkit.errors import DataError
-from nlpkit.limits import BLOCK, LONGEST_LINE
+from nlpkit.limits import LONGEST_LINE, TABLE_PREFIX
 
 _QUOTES = 'write a quote inside a text twice ("") and put quotes round the whole text'
 Row = tuple[int, list[str]]
 
 
-class Lines:
-    """Lines of decoded pieces, each with its LF, and nothing else splits them.
+def split_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Lines of decoded pieces, each with its LF; nothing else ends a line.
 
     Args:
         pieces: text in pieces that end with LF (the last may not).
-
-    Attributes:
-        pieces_since: pieces begun since the consumer set it to 0, so that one endless row is noticed.
     """
+    return itertools.chain.from_iterable(io.StringIO(piece, newline="\n") for piece in pieces)
+
+
+class _Feed:
+    """Pieces on their way to a CSV parser, which would collect one endless row without end."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
-        self.pieces_since = 0
-        self._lines = itertools.chain.from_iterable(map(self._split, pieces))
+        self.size = 0
+        self.lines = split_lines(map(self._count, pieces))
 
-    def __iter__(self) -> Iterator[str]:
-        return self._lines
-
-    def _split(self, piece: str) -> Iterable[str]:
-        self.pieces_since += 1
-        if self.pieces_since > 1 + LONGEST_LINE // BLOCK:
+    def _count(self, piece: str) -> str:
+        self.size += len(piece)
+        if self.size > 2 * LONGEST_LINE:
             raise csv.Error("field larger")
-        return io.StringIO(piece, newline="\n")
+        return piece
+
+    def row_ends(self) -> None:
+        self.size = 0
 
 
 def plain_lines(pieces: Iterable[str]) -> Iterator[Row]:
@@ -61,26 +63,29 @@ def plain_lines(pieces: Iterable[str]) -> Iterator[Row]:
             yield number, [cell]
 
 
-def table(lines: Iterable[str], delimiter: str, name: str) -> Iterator[Row]:
+def table(pieces: Iterable[str], delimiter: str, name: str) -> Iterator[Row]:
     """Rows of a csv or tsv, the header first, with the line in which each begins.
 
     A line without anything on it is no row, except in a table of one column, where it is an empty text.
 
+    Args:
+        pieces: text in pieces that end with LF (the last may not).
+        delimiter: between cells.
+        name: of the file, for messages.
+
     Raises:
         DataError: a row wider or narrower than the header, or quotes that do not fit; with file and line.
     """
-    rows = _tsv(lines, name) if delimiter == "\t" else _csv(lines, delimiter, name)
+    feed = _Feed(pieces)
+    rows = _tsv(feed, name) if delimiter == "\t" else _csv(feed.lines, feed, delimiter, name)
     width = 0
     for number, cells in rows:
-        if len(cells) != width:
-            if not width and cells:
-                width = len(cells)
-            elif not cells and width == 1:
-                cells = [""]
-            elif not cells:
+        if not cells:
+            if width != 1:
                 continue
-            else:
-                raise _uneven(f"{name}:{number}", len(cells), width, delimiter)
+            cells = [""]
+        if len(cells) != (width := width or len(cells)):
+            raise _uneven(f"{name}:{number}", len(cells), width, delimiter)
         yield number, cells
 
 
@@ -105,53 +110,63 @@ def header(cells: Sequence[str], where: str) -> list[str]:
     return names
 
 
-def _csv(lines: Iterable[str], delimiter: str, name: str) -> Iterator[Row]:
+def _csv(lines: Iterable[str], feed: _Feed, delimiter: str, name: str, before: int = 0) -> Iterator[Row]:
+    """Rows by the standard library; ``before`` is the number of lines already read."""
     reader = records(lines, delimiter)
-    feed = lines if isinstance(lines, Lines) else Lines(())
-    line = 0
+    line = before
     try:
         for cells in reader:
             yield line + 1, cells
-            line = reader.line_num
-            feed.pieces_since = 0
+            line = before + reader.line_num
+            feed.row_ends()
     except csv.Error as error:
-        raise _damaged(str(error), name, line + 1, reader.line_num) from None
+        raise _damaged(str(error), name, line + 1, before + reader.line_num) from None
 
 
-def _tsv(lines: Iterable[str], name: str) -> Iterator[Row]:
+def _tsv(feed: _Feed, name: str) -> Iterator[Row]:
     """TSV of both kinds: cells quoted as spreadsheets do, and quotes that mean nothing.
 
-    A line that has the header's width as it stands is one row, and a quote at the start of a cell is then a
-    character of the text; otherwise a cell that opens a quote may span tabs and lines.
+    The first cell that opens a quote and does not close it decides for the rest of the file: where all the lines
+    that follow are as wide as the header, each line is a row and a lone quote a character of the text; else quoted
+    cells span tabs and lines. The wrong way would soon meet a row that does not fit, and say so.
     """
-    feed = iter(lines)
-    width = number = 0
-    for line in feed:
-        number += 1
-        cells = line.removesuffix("\n").removesuffix("\r").split("\t")
-        if cells == [""]:
-            yield number, []
-            continue
-        used = 1
-        if '"' in line:
-            if (len(cells) != width or width == 1) and any(_opens(cell) for cell in cells):
-                cells, used = _quoted(line, feed, name, number)
-            else:
-                cells = [_unquoted(cell) for cell in cells]
+    width = 0
+    for number, line in enumerate(feed.lines):
+        if '"' in line and any(map(_opens, _tabbed(line))):
+            ahead = _ahead(line, feed.lines)
+            rest = itertools.chain(ahead, feed.lines)
+            literal = width > 1 and all(len(_tabbed(one)) == width for one in ahead if one.strip("\r\n"))
+            yield from _literal(rest, feed, number) if literal else _csv(rest, feed, "\t", name, number)
+            return
+        cells = _cells(line)
         width = width or len(cells)
-        yield number, cells
-        number += used - 1
-        if isinstance(lines, Lines):
-            lines.pieces_since = 0
+        yield number + 1, cells
+        feed.row_ends()
 
 
-def _quoted(line: str, feed: Iterator[str], name: str, number: int) -> tuple[list[str], int]:
-    """One record that begins with this line, and the lines it takes."""
-    reader = records(itertools.chain((line,), feed), "\t")
-    try:
-        return next(reader), reader.line_num
-    except csv.Error as error:
-        raise _damaged(str(error), name, number, number + reader.line_num - 1) from None
+def _literal(lines: Iterable[str], feed: _Feed, before: int) -> Iterator[Row]:
+    for number, line in enumerate(lines, before + 1):
+        yield number, _cells(line)
+        feed.row_ends()
+
+
+def _ahead(line: str, lines: Iterator[str]) -> list[str]:
+    taken, size = [line], len(line)
+    while size < TABLE_PREFIX and (following := next(lines, None)):
+        taken.append(following)
+        size += len(following)
+    return taken
+
+
+def _tabbed(line: str) -> list[str]:
+    return line.removesuffix("\n").removesuffix("\r").split("\t")
+
+
+def _cells(line: str) -> list[str]:
+    cells = _tabbed(line)
+    if '"' in line:
+        return [_unquoted(cell) for cell in cells]
+    return [] if cells == [""] else cells
 
 
 def _opens(cell: str) -> bool:
