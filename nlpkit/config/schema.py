@@ -84,7 +84,7 @@ class OptimConfig:
     warmup: float = number(0.1, at_least=0, below=1)
     """Share of all steps in which the rate rises from zero."""
     schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
-    """How the rate falls after the warm-up; wsd stays and falls in the last fifth."""
+    """How the rate falls after the warm-up; wsd stays, and falls in the last two fifths."""
     layer_decay: float = number(0.9, above=0, at_most=1)
     """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
     head_learning_rate: float | None = number(None, above=0)
@@ -119,8 +119,6 @@ class TrainerConfig:
     """Number of devices."""
     threads: int = number(0, at_least=0)
     """CPU threads; 0: what torch chooses."""
-    minutes: float = number(0.0, at_least=0)
-    """Minutes after which the run is saved and ends as if its last step were done; 0: no limit."""
 
 
 @dataclass
