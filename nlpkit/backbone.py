@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from transformers import (
     AutoModel,
@@ -16,6 +18,7 @@ from nlpkit.config import ModelConfig
 from nlpkit.heads import detach_pooler
 
 # layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
+_DROPOUT = re.compile(r"dropout|pdrop")
 PRESETS = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
 
 
@@ -64,17 +67,9 @@ def build(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def set_dropout(config: PretrainedConfig, share: float) -> PretrainedConfig:
-    """Set every dropout of the body, whatever the family calls it."""
-    names = (
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "dropout",
-        "attention_dropout",
-        "mlp_dropout",
-        "embedding_dropout",
-    )
-    for name in names:
-        if hasattr(config, name):
+    """Set every dropout of body and head, whatever the family calls it; one that is None follows another."""
+    for name, value in config.to_dict().items():
+        if _DROPOUT.search(name) and isinstance(value, int | float):
             setattr(config, name, share)
     return config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
 from nlpkit import handover, tokenizer
-from nlpkit.errors import ModelError, NlpkitError, PluginError
-from nlpkit.files import new_folder, recover, verify_manifest, write_json
-from nlpkit.folder import read_json, versions
+from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError
+from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
+from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
@@ -81,11 +82,21 @@ def find(source: str) -> str:
     """The model folder of a run folder; anything else as it is."""
     model = Path(source) / "model"
     if (Path(source) / "run.json").is_file():
-        recover(model)
+        _recover(RunFolder(Path(source)))
         if not model.is_dir():
             raise ModelError(f"{source}: the run has no model yet", f"finish it first with --resume {source}")
         return str(model)
     return source
+
+
+def _recover(folder: RunFolder) -> None:
+    """End an interrupted save, unless somebody is writing at this moment or nobody may."""
+    if not leavings(folder.model):
+        return
+    with contextlib.suppress(RunFolderError):
+        folder.lock()
+        recover(folder.model)
+        folder.unlock()
 
 
 def read_record(source: str) -> dict[str, Any] | None:
@@ -100,7 +111,9 @@ def read_record(source: str) -> dict[str, Any] | None:
     verify_manifest(folder)
     record = read_json(folder / RECORD)
     version = record.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int) or version < 1:
+        raise ModelError(f"{folder / RECORD}: no 'format_version', so it was not written by nlpkit")
+    if version > FORMAT_VERSION:
         raise ModelError(
             f"{folder / RECORD}: format {version}, this nlpkit reads up to {FORMAT_VERSION}", "upgrade nlpkit-core"
         )
@@ -122,14 +135,15 @@ def load(source: str, registry: Registry) -> Loaded:
             f"{source}: no {RECORD}, so it is no model of nlpkit", f"fit a task first: nlpkit fit --from {source}"
         )
     task_class = _task_class(source, record, registry)
-    settings = config_module.from_plain(task_class, {"task": record["task_config"]}).task
-    task = task_class(settings, tokenizer.load(source))
+    words = tokenizer.load(source)
+    tokenizer.check_matches(words, architecture.vocab_size)
+    task = task_class(_settings(source, record, task_class), words)
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
-    if account.new:
-        raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}")
     if not isinstance(head, TransformersHead):
         _load_head(Path(source) / HEAD_FILE, head)
+    elif account.new:
+        raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}", "copy the whole folder")
     head.tie(backbone)
     return Loaded(task, backbone.eval(), head.eval(), record)
 
@@ -141,9 +155,20 @@ def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
     return registry.head(task.config.head)(task, architecture)
 
 
+def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) -> Any:
+    try:
+        return config_module.from_plain(task_class, {"task": record["task_config"]}).task
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        reason = error.message if isinstance(error, UsageError) else f"{type(error).__name__} {error}"
+        raise ModelError(
+            f"{source}: its settings do not fit task '{task_class.name}': {reason}", "fit it again"
+        ) from None
+
+
 def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type[Task[Any]]:
     name = str(record.get("task"))
-    plugin = record.get("plugin") or {}
+    plugin = record.get("plugin")
+    plugin = plugin if isinstance(plugin, dict) else {}
     try:
         return registry.task(name)
     except NlpkitError as error:
@@ -156,11 +181,15 @@ def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type
 
 
 def _load_head(path: Path, head: Head) -> None:
+    if not path.is_file():
+        raise ModelError(f"{path}: missing, and the head is a module of its own", "copy the whole folder")
     try:
         tensors = load_file(path)
         missing, unexpected = head.load_state_dict(tensors, strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"{path}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
+    except RuntimeError as error:  # torch names each tensor of another shape in a line of its own
+        raise ModelError(f"{path}: {'; '.join(line.strip() for line in str(error).splitlines()[1:4])}") from None
     own = {id(p) for n, p in head.named_parameters() if n in tensors}
     lost = [n for n in missing if id(dict(head.named_parameters(remove_duplicate=False)).get(n)) not in own]
     if lost or unexpected:

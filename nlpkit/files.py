@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ from nlpkit.errors import ModelError, NlpkitError, ResourceError, RunFolderError
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_LOADED = {".json", ".safetensors", ".ckpt"}
+_FULL = re.compile(r"No space left|File too large|os error (?:28|27|122)\b|PytorchStreamWriter failed")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -36,7 +42,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all; NaN is refused."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, _json(value))
+
+
+def _json(value: Any) -> bytes:
+    """JSON in UTF-8; half a surrogate pair, as in the name of a file that is not UTF-8, becomes its JSON escape."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 @contextlib.contextmanager
@@ -59,10 +71,15 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def _swap(new: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
+    if target.exists():  # otherwise the old folder is the last whole one: an earlier swap was killed half-way
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(target, old)
-    os.replace(new, target)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        raise
     _fsync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -72,9 +89,14 @@ def recover(target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
     if old.exists() and not target.exists():
         os.replace(old, target)
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
+    for left in leavings(target):
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def leavings(target: Path) -> list[Path]:
+    """What interrupted saves left beside a file or folder."""
+    pattern = f".{glob.escape(target.name)}."
+    return [*target.parent.glob(f"{pattern}*.tmp"), *target.parent.glob(f"{pattern}old")]
 
 
 def write_manifest(folder: Path) -> None:
@@ -94,7 +116,7 @@ def verify_manifest(folder: Path) -> None:
         ModelError: no manifest, a newer format, or a file that is missing or differs, named.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"), object_pairs_hook=_no_twins)
         files = {str(name): (int(f["bytes"]), str(f["sha256"])) for name, f in manifest["files"].items()}
         version = int(manifest["format_version"])
     except FileNotFoundError:
@@ -103,16 +125,27 @@ def verify_manifest(folder: Path) -> None:
         raise ModelError(f"{folder / MANIFEST}: not a manifest of nlpkit") from None
     if version > FORMAT_VERSION:
         raise ModelError(f"{folder}: format {version}, this nlpkit reads up to {FORMAT_VERSION}", "upgrade nlpkit-core")
+    if outside := [n for n in files if Path(n).is_absolute() or ".." in Path(n).parts]:
+        raise ModelError(f"{folder / MANIFEST}: '{outside[0]}' leaves the folder")
+    loaded = (p.name for p in sorted(folder.iterdir()) if p.suffix in _LOADED and p.name != MANIFEST)
+    if strange := [name for name in loaded if name not in files]:
+        raise ModelError(f"{folder / strange[0]}: not in the manifest, so it was put there later", "take it away")
     for name, (size, digest) in files.items():
         path = folder / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ModelError(f"{folder / MANIFEST}: '{name}' leaves the folder")
         if not path.is_file():
             raise ModelError(f"{path}: missing, though the manifest lists it")
         if path.stat().st_size != size:
             raise ModelError(f"{path}: {path.stat().st_size} bytes, the manifest says {size}; the file is damaged")
         if sha256(path) != digest:
             raise ModelError(f"{path}: its sha256 differs from the manifest; the file is damaged or was changed")
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key that stands in it twice is a ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key twice")
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -126,24 +159,22 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn a full disk and an unwritable folder into errors of ours, with the path."""
     try:
         yield
+    except NlpkitError:
+        raise
     except OSError as error:
-        raise _explained(error, path) from error
-    except RuntimeError as error:  # torch's and safetensors' writers wrap the system's error in text
-        if "No space left" in str(error) or "PytorchStreamWriter failed" in str(error):
-            raise ResourceError(f"{path}: the disk is full; nothing was changed", "free some space") from error
+        if error.errno in _DISK_FULL:
+            raise _disk_full(path) from error
+        if error.errno in _UNWRITABLE:
+            raise RunFolderError(f"{path}: cannot be written ({error.strerror})", "use another --out") from error
         raise
-    except Exception as error:
-        if not isinstance(error, NlpkitError) and "No space left" in str(error):
-            raise ResourceError(f"{path}: the disk is full; nothing was changed", "free some space") from error
+    except Exception as error:  # the writers of torch, safetensors and tokenizers wrap the system's error in text
+        if _FULL.search(str(error)):
+            raise _disk_full(path) from error
         raise
 
 
-def _explained(error: OSError, path: Path) -> NlpkitError | OSError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ResourceError(f"{path}: the disk is full; nothing was changed", "free some space, or use another --out")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return RunFolderError(f"{path}: cannot be written ({error.strerror})", "use another --out")
-    return error
+def _disk_full(path: Path) -> ResourceError:
+    return ResourceError(f"{path}: the disk is full; nothing was changed", "free some space, or use another --out")
 
 
 def _fsync_folder(folder: Path) -> None:

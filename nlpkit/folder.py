@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import platform
 import re
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -41,18 +43,20 @@ class RunFolder:
         Raises:
             RunFolderError: it exists and is not empty, or cannot be made.
         """
-        path = Path(out) if out else _next_free(Path("runs"), name)
-        with explain_os_errors(path):
-            try:
-                path.mkdir(parents=True, exist_ok=out is not None)
-            except FileExistsError:
-                raise RunFolderError(f"{path}: is a file", "choose another --out") from None
-        folder = cls(path)
-        if any(p.name != ".lock" for p in path.iterdir()):
-            hint = f"choose another --out, or go on with --resume {path}"
-            raise RunFolderError(f"{path}: is not empty, and a run is never overwritten", hint)
+        folder = cls(_make(Path(out)) if out else _make_next(Path("runs"), name))
+        folder._check_empty()
         folder.lock()
+        try:
+            folder._check_empty()  # somebody else may have come and gone before the lock
+        except RunFolderError:
+            folder.unlock()
+            raise
         return folder
+
+    def _check_empty(self) -> None:
+        if any(p.name != ".lock" for p in self.path.iterdir()):
+            hint = f"choose another --out, or go on with --resume {self.path}"
+            raise RunFolderError(f"{self.path}: is not empty, and a run is never overwritten", hint)
 
     @classmethod
     def open_existing(cls, path: str) -> RunFolder:
@@ -88,11 +92,9 @@ class RunFolder:
             self._lock = None
 
     def remove_if_unused(self) -> None:
-        """Take the folder away again when nothing was put in it: the run failed before it began."""
-        if not self.facts.exists():
-            with contextlib.suppress(OSError):
-                (self.path / ".lock").unlink(missing_ok=True)
-                self.path.rmdir()
+        """Take the folder away again: the run failed before it began. All that is in it was made by us."""
+        if self._lock and not self.facts.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.
@@ -128,14 +130,32 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path}: missing") from None
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON ({error})") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
+def _make(path: Path) -> Path:
+    with explain_os_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise RunFolderError(f"{path}: is a file", "choose another --out") from None
+    return path
+
+
+def _make_next(parent: Path, name: str) -> Path:
+    """Make the next free folder; another process may take the same number at the same moment."""
+    while True:
+        path = _next_free(parent, name)
+        with explain_os_errors(path), contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+
+
 def _next_free(parent: Path, name: str) -> Path:
     pattern = re.compile(re.escape(name) + r"-(\d+)")
-    taken = [int(m[1]) for p in parent.glob(f"{name}-*") if (m := pattern.fullmatch(p.name))]
+    taken = [int(m[1]) for p in parent.glob(f"{glob.escape(name)}-*") if (m := pattern.fullmatch(p.name))]
     return parent / f"{name}-{max(taken, default=0) + 1}"

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from nlpkit.errors import ModelError, NlpkitError
 from nlpkit.heads import Head, TransformersHead, detach_pooler
-
-_BOUNDS = {
-    "hidden_size": 65_536,
-    "num_hidden_layers": 1_024,
-    "num_attention_heads": 1_024,
-    "vocab_size": 10_000_000,
-    "max_position_embeddings": 10_000_000,
-    "intermediate_size": 1_000_000,
-    "num_labels": 100_000,
-}
+from nlpkit.vetting import check_config, check_size, check_weights
 
 
 @dataclass(frozen=True)
@@ -37,23 +26,27 @@ class Account:
 
     Args:
         loaded: tensors of the model that were filled from the file.
-        new: names of tensors that the file does not have: the head, or a pooler.
+        new: names of tensors that were made new: a pooler, or the head; one of its own module is ``head.NAME``.
         unused: names in the file that the model has no place for: another task's head.
+        reason: why tensors were made new although the file has them; may be empty.
     """
 
     loaded: int
     new: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    reason: str = ""
 
     def __str__(self) -> str:
         parts = [f"loaded {self.loaded} of {self.loaded + len(self.new)} tensors"]
-        parts += [f"new: {_short(self.new)}"] if self.new else []
+        parts += [f"new: {_short(self.new)}{f' ({self.reason})' if self.reason else ''}"] if self.new else []
         parts += [f"not used: {_short(self.unused)}"] if self.unused else []
         return "; ".join(parts)
 
 
 def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
     """The configuration of a model folder, or of a hub name where the user gave ``--hub``.
+
+    The body that it describes is built once without memory, so that whatever cannot be built is found here.
 
     Raises:
         ModelError: no such folder, no or a damaged config.json, values out of bounds, code of its own.
@@ -63,13 +56,21 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
         problem = "is a file, not a model folder" if path.exists() else "no such folder"
         raise ModelError(f"{source}: {problem}", "for a name on the hub add --hub")
     if path.is_dir():
-        _check_config_file(path)
+        check_config(path)
     with _explain(source):
-        return AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=not hub)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=not hub)
+        with torch.device("meta"):
+            body = AutoModel.from_config(copy.deepcopy(config), dtype=torch.float32)
+        detach_pooler(body)
+        if path.is_dir():
+            check_size(path, sum(p.numel() for p in body.parameters()))
+    return config
 
 
 def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False) -> tuple[PreTrainedModel, Account]:
     """Load the body, and the parts of the head that the source has.
+
+    The output layer of a classifier is made new when its labels have other names, though their number is the same.
 
     Args:
         source: a model folder (ours or of plain transformers), or a hub name.
@@ -85,7 +86,8 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
             file is damaged or not safetensors.
     """
     if Path(source).is_dir():
-        _check_weights(Path(source))
+        check_weights(Path(source))
+    ready = isinstance(head, TransformersHead)
     auto = getattr(transformers, head.auto_class) if isinstance(head, TransformersHead) else AutoModel
     settings = head.config if isinstance(head, TransformersHead) else config
     with _explain(source):
@@ -101,93 +103,90 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
             dtype=torch.float32,
         )
     body = model.base_model
-    account = _account(source, model, info)
-    _check_finite(source, model)
+    account = _account(source, model, info, with_pooler=ready)
+    _check_finite(source, model, set(account.new))
+    _check_tied(source, model)
     if isinstance(head, TransformersHead):
+        account = _forget_other_labels(model, head, config, account)
         head.adopt(model)
     else:
         detach_pooler(body)
+        account = replace(account, new=[*account.new, *(f"head.{name}" for name, _ in head.named_parameters())])
     return body.train(), account
 
 
-def _account(source: str, model: PreTrainedModel, info: dict[str, Any]) -> Account:
+def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_pooler: bool) -> Account:
+    """Say what became of every tensor; without a pooler it counts as not used where the file has one."""
     prefix = model.base_model_prefix + "." if model.base_model is not model else ""
-    inside = {prefix + name for name, _ in model.base_model.named_parameters()}
-    of_body = {name for name in inside if not name.startswith(f"{prefix}pooler.")}
-    missing = sorted(info["missing_keys"])
-    mismatched = sorted((m[0], tuple(m[1]), tuple(m[2])) for m in info["mismatched_keys"])
-    unused = sorted(info["unexpected_keys"])
     every = {name for name, _ in model.named_parameters()}
-    new = sorted({*missing, *(m[0] for m in mismatched)} & every)
-    if not (of_body - set(new)):
+    poolers = {name for name in every if name.startswith(f"{prefix}pooler.")}
+    of_body = {prefix + name for name, _ in model.base_model.named_parameters()} - poolers
+    absent = set(info["missing_keys"]) & every
+    mismatched = {m[0]: (list(m[1]), list(m[2])) for m in info["mismatched_keys"]}
+    unused = sorted(n for n in info["unexpected_keys"] if not n.endswith("position_ids"))
+    new = (absent | set(mismatched)) & every
+    if not of_body - new:
         raise ModelError(
             f"{source}: none of its tensors fits {type(model).__name__}; nothing was loaded",
             "check that config.json and the weights belong together",
         )
-    for name, found, expected in mismatched:
-        if name in of_body:
-            raise ModelError(f"{source}: tensor '{name}' has shape {list(found)}, config.json says {list(expected)}")
-    if lost := [name for name in missing if name in of_body]:
+    wrong = [f"'{n}' is {mismatched[n][0]} for {mismatched[n][1]}" for n in sorted(of_body & set(mismatched))]
+    if wrong:
+        raise ModelError(f"{source}: tensors have other shapes than config.json says: {_short(wrong)}")
+    if lost := sorted(of_body & absent):
         raise ModelError(f"{source}: the weights lack {_short(lost)}, which config.json asks for")
     if strange := [name for name in unused if _belongs_to_body(name, prefix, of_body)]:
         raise ModelError(f"{source}: the weights hold {_short(strange)}, for which config.json has no place")
-    return Account(len(every) - len(new), new, [n for n in unused if "position_ids" not in n])
+    if not with_pooler:
+        unused, every, new = sorted({*unused, *(poolers - new)}), every - poolers, new - poolers
+    return Account(len(every) - len(new), sorted(new), unused)
 
 
 def _belongs_to_body(name: str, prefix: str, body: set[str]) -> bool:
     """Whether a tensor without a place looks like one of the body's: it lies in one of the body's modules."""
-    plain = name.removeprefix(prefix)
     modules = {n.removeprefix(prefix).split(".")[0] for n in body}
-    return plain.split(".")[0] in modules and not plain.endswith("position_ids")
+    return name.removeprefix(prefix).split(".")[0] in modules
 
 
-def _check_config_file(folder: Path) -> None:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: no config.json, so it is no model folder", "give RUN or RUN/model") from None
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ModelError(f"{path}: a {type(values).__name__}, expected an object")
-    if "model_type" not in values:
-        raise ModelError(f"{path}: no 'model_type', so it is no transformers model")
-    if "auto_map" in values:
-        raise ModelError(f"{path}: the model brings code of its own ('auto_map'), which nlpkit never runs")
-    for key, bound in _BOUNDS.items():
-        value = values.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= bound:
-            raise ModelError(f"{path}: {key} is {json.dumps(value)}, expected a whole number from 1 to {bound}")
+def _forget_other_labels(
+    model: PreTrainedModel, head: TransformersHead, config: PretrainedConfig, account: Account
+) -> Account:
+    """Make the output layer new where it was trained for labels of other names or in another order."""
+    if head.config.id2label == config.id2label:
+        return account
+    answers = sorted(_shaped_by_labels(head) - set(account.new))
+    with torch.no_grad():
+        for name in answers:
+            model.get_parameter(name).copy_(head.model.get_parameter(name))
+    if not answers:
+        return account
+    reason = f"its labels were {_short([str(v) for v in config.id2label.values()])}"
+    return replace(account, loaded=account.loaded - len(answers), new=sorted({*account.new, *answers}), reason=reason)
 
 
-def _check_weights(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    files = [folder / "model.safetensors"]
-    if index.exists():
-        try:
-            names = {str(n) for n in json.loads(index.read_text("utf-8"))["weight_map"].values()}
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            raise ModelError(f"{index}: not an index of safetensors files") from None
-        if bad := sorted(n for n in names if Path(n).name != n):
-            raise ModelError(f"{index}: '{bad[0]}' leaves the folder")
-        files = [folder / n for n in sorted(names)]
-    for path in files:
-        if not path.is_file():
-            pickled = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
-            found = f"only {pickled[0]}, a pickle, which nlpkit never loads" if pickled else "no weights"
-            raise ModelError(f"{folder}: {found}; expected {path.name}", "save the model again as safetensors")
-        try:
-            with safe_open(path, "pt") as tensors:
-                tensors.keys()
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path}: damaged or no safetensors file ({error})", "copy it again") from None
+def _shaped_by_labels(head: TransformersHead) -> set[str]:
+    """Names of the tensors that would have another shape with one label more."""
+    wider = copy.deepcopy(head.config)
+    wider.num_labels = head.config.num_labels + 1
+    with torch.device("meta"):
+        other = getattr(transformers, head.auto_class).from_config(wider, dtype=torch.float32)
+    shapes = {name: parameter.shape for name, parameter in other.named_parameters()}
+    return {name for name, parameter in head.model.named_parameters() if parameter.shape != shapes[name]}
 
 
-def _check_finite(source: str, model: PreTrainedModel) -> None:
+def _check_finite(source: str, model: PreTrainedModel, new: set[str]) -> None:
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        if name not in new and not torch.isfinite(parameter).all():
             raise ModelError(f"{source}: tensor '{name}' holds NaN or infinity", "use an earlier model")
+
+
+def _check_tied(source: str, model: PreTrainedModel) -> None:
+    output, given = model.get_output_embeddings(), model.get_input_embeddings()
+    if output is not None and model.config.tie_word_embeddings and output.weight is not given.weight:
+        raise ModelError(
+            f"{source}: config.json ties the output projection to the embedding, the weights hold two that differ",
+            'set "tie_word_embeddings": false in config.json',
+        )
 
 
 def _attention(auto: Any, config: PretrainedConfig) -> str:
@@ -212,11 +211,9 @@ def _explain(source: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except NlpkitError:
+    except (NlpkitError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
-        if isinstance(error, FileNotFoundError) and os.fspath(error.filename or "") == "":
-            raise ModelError(f"{source}: {_first_line(error)}") from error
+    except Exception as error:  # a file that others wrote can make the library raise anything
         raise ModelError(f"{source}: transformers cannot read it: {_first_line(error)}") from error
     finally:
         log.setLevel(level)
@@ -225,4 +222,5 @@ def _explain(source: str) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300]
+    lines = str(error).strip().split("\n")
+    return f"{type(error).__name__} {lines[0]}"[:300]

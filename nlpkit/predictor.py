@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -37,7 +37,18 @@ class Predictor:
 
     def predict(self, texts: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
         """One JSON value for each text or row, in their order."""
-        return list(self.stream(Example({"text": t}) if isinstance(t, str) else Example(t) for t in texts))
+        return list(self.stream(self._example(t, f"row {i}") for i, t in enumerate(texts, 1)))
+
+    def _example(self, given: Any, where: str) -> Example:
+        """A row with the fields that the task needs; a bare text is the first of them."""
+        needed = [name for name, field in self.task.fields.items() if field.required]
+        row = {needed[0]: given} if isinstance(given, str) else given
+        for name in needed:
+            if not isinstance(row, Mapping) or not isinstance(row.get(name), str):
+                raise DataError(
+                    f"{where}: no text for '{name}', found {given!r:.60}", f'predict([{{"{name}": "..."}}])'
+                )
+        return Example({name: row[name] for name in needed}, where)
 
     def stream(self, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
         """The same for any number of examples, a window of 2,048 in memory at a time."""
@@ -58,11 +69,11 @@ class Predictor:
         return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in metrics.compute().items()}}
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
-        answers: list[dict[str, Any] | None] = [None] * len(window)
+        answers: list[dict[str, Any]] = [{}] * len(window)
         for rows, batch in self._batches([_without_label(e, self.task) for e in window]):
             for row, answer in zip(rows, self.module.predict_step(batch), strict=True):
                 answers[row] = answer
-        return [a for a in answers if a is not None]
+        return answers
 
     def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Any]]:
         with torch.inference_mode(), _unicode_errors():
@@ -73,7 +84,7 @@ class Predictor:
 
 
 def _without_label(example: Example, task: Any) -> Example:
-    return Example({k: v for k, v in example.items() if task.fields[k].required}, example.where)
+    return Example({k: v for k, v in example.items() if k in task.fields and task.fields[k].required}, example.where)
 
 
 @contextlib.contextmanager
