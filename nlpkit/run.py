@@ -26,6 +26,7 @@ from nlpkit.plugins import Registry
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
 from nlpkit.strategy import apply_strategy, merge
+from nlpkit.task import Example
 
 log = logging.getLogger("nlpkit")
 
@@ -212,12 +213,28 @@ def load(run: str | Path, *, plugins: Sequence[str] = (), device: str | None = N
     return Predictor(bundle.load(str(run), Registry(files=plugins)), device)
 
 
-def predict_files(predictor: Predictor, data: Paths, overrides: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def predict_files(
+    predictor: Predictor, data: Paths, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Predictions for the texts of files, as a stream; ``-`` is standard input, a line a text."""
+    return predictor.stream(read_for(predictor, data, overrides, plugins))
+
+
+def read_for(
+    predictor: Predictor, data: Paths, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> Iterator[Example]:
+    """The rows of files that a finished model can predict for, as a stream.
+
+    Args:
+        predictor: the model.
+        data: files; ``-`` is standard input, a line a text.
+        overrides: ``data.`` settings as ``key=value``.
+        plugins: files of plugins that are not installed.
+    """
     task_class = type(predictor.task)
     config = config_module.compose(task_class, overrides=overrides).config
     paths = readers.expand(list(_paths(data)))
-    return predictor.stream(read_examples(task_class, paths, config))
+    return read_examples(task_class, paths, config, Registry(files=plugins))
 
 
 def _start(

@@ -1,0 +1,69 @@
+"""Telling files from ``key=value`` settings, and what goes with --resume."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+import click
+
+from nlpkit.errors import UsageError
+
+_KEY = re.compile(r"[A-Za-z_][\w-]*(\.[^./\\=]+)*")
+
+
+def files_and_settings(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Divide arguments: a setting is ``key=value`` with a dotted key, unless a file has that very name.
+
+    Returns:
+        Files, folders and globs; settings. Both in the order given.
+    """
+    settings = tuple(argument for argument in arguments if _is_setting(argument))
+    return tuple(argument for argument in arguments if argument not in settings), settings
+
+
+def data_settings(settings: Sequence[str]) -> None:
+    """A finished model can be told how to read files, and nothing else.
+
+    Raises:
+        UsageError: a setting of anything but the data.
+    """
+    for setting in settings:
+        if not setting.strip().startswith("data."):
+            key = setting.partition("=")[0]
+            raise UsageError(f"{key} is no setting of a finished model", "only data. settings, like data.text=COLUMN")
+
+
+def refuse_with_resume(given: Iterable[str]) -> None:
+    """A run goes on as it began.
+
+    Args:
+        given: what else stands on the command line, as its user typed it.
+
+    Raises:
+        UsageError: something is given.
+    """
+    if found := ", ".join(given):
+        raise UsageError(
+            f"--resume goes on with the run as it began, and {found} would change it",
+            "leave it out, or start a new run",
+        )
+
+
+def given_options(*allowed: str) -> list[str]:
+    """The options of the present command that its user typed, but for those allowed."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    options = [p for p in context.command.params if isinstance(p, click.Option)]
+    return [
+        p.opts[0] for p in options if p.name not in allowed and context.get_parameter_source(p.name or "") == source
+    ]
+
+
+def _is_setting(argument: str) -> bool:
+    key, equals, _ = argument.partition("=")
+    if not equals or not _KEY.fullmatch(key.strip()) or os.path.lexists(argument):
+        return False
+    return not (glob.has_magic(argument) and glob.glob(argument, recursive=True))

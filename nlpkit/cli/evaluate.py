@@ -1,0 +1,79 @@
+"""``nlpkit evaluate``: the scores of a fitted model on labelled text, and a gate for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import click
+
+from nlpkit.cli.arguments import data_settings, files_and_settings
+from nlpkit.cli.interrupts import interruptible
+from nlpkit.cli.options import Common, shared
+from nlpkit.cli.results import print_scores
+from nlpkit.errors import GateError, UsageError, nearest
+
+
+@click.command(name="evaluate")
+@click.argument("run")
+@click.argument("arguments", nargs=-1, metavar="FILES... [data.KEY=VALUE]...")
+@click.option(
+    "--fail-under",
+    "gates",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    help="Exit code 9 when a score is lower; repeatable.",
+)
+@shared
+def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[str, ...]) -> None:
+    """Score a fitted model on labelled text.
+
+    \b
+    nlpkit evaluate runs/sentiment shop/more-labelled.csv
+    nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
+    """
+    files, settings = files_and_settings(arguments)
+    if not files:
+        raise UsageError("no labelled text given", f"nlpkit evaluate {run} FILES...")
+    data_settings(settings)
+    wanted = _gates(gates)
+    with interruptible():
+        from nlpkit.run import evaluate
+
+        evaluated = evaluate(run, files, overrides=settings, plugins=common.plugins)
+        _check_names(wanted, evaluated["scores"])
+        print_scores(common, evaluated)
+    _check(wanted, evaluated["scores"])
+
+
+def _gates(gates: Sequence[str]) -> dict[str, float]:
+    wanted: dict[str, float] = {}
+    for gate in gates:
+        name, _, text = gate.rpartition("=")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value):
+            raise UsageError(f"--fail-under is '{gate}', expected METRIC=NUMBER", "--fail-under f1_macro=0.8")
+        if name == "loss":
+            raise UsageError("--fail-under loss: a lower loss is better, so this gate says nothing", "name a score")
+        wanted[name] = max(value, wanted.get(name, -math.inf))
+    return wanted
+
+
+def _check_names(wanted: dict[str, float], scores: dict[str, float]) -> None:
+    for name in wanted:
+        if name not in scores:
+            known = [score for score in scores if score != "loss"]
+            hint = f"{nearest(name, known)}scores: {', '.join(known)}"
+            raise UsageError(f"--fail-under names '{name}', which is none of the scores", hint)
+
+
+def _check(wanted: dict[str, float], scores: dict[str, float]) -> None:
+    # not "lower than": a score that is no number passes no gate
+    failed = [
+        f"{name} is {scores[name]:.4f}, under {value:g}" for name, value in wanted.items() if not scores[name] >= value
+    ]
+    if failed:
+        raise GateError("; ".join(failed))

@@ -1,0 +1,43 @@
+"""``nlpkit fit``: labelled text to a task model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.arguments import files_and_settings
+from nlpkit.cli.options import Common, shared
+from nlpkit.cli.training import Training, train, training_options
+
+if TYPE_CHECKING:
+    from nlpkit.run import Run
+
+
+@click.command(name="fit")
+@click.argument("arguments", nargs=-1, metavar="[FILES]... [KEY=VALUE]...")
+@click.option("--task", default="sentiment", show_default=True, metavar="NAME", help="What to learn.")
+@click.option(
+    "--dev", multiple=True, metavar="FILE", help="Labelled text that chooses the best step; default: a share of FILES."
+)
+@training_options
+@shared
+def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[str, ...], training: Training) -> None:
+    """Fit a task on labelled text, from a backbone or from nothing.
+
+    FILES are csv, tsv, jsonl or txt, each plain or .gz, folders of them, or globs; without any, the task's own sample
+    is used. Settings are KEY=VALUE; `nlpkit config docs --task sentiment` explains them all.
+
+    \b
+    nlpkit fit --task sentiment shop/labelled.csv --from runs/base --out runs/sentiment
+    nlpkit fit --task sentiment stars.csv data.text=Review data.label=Stars strategy=lora
+    nlpkit fit --resume runs/sentiment
+    """
+    files, settings = files_and_settings(arguments)
+
+    def start(**more: Any) -> Run:
+        from nlpkit import run
+
+        return run.fit(task, files, dev=dev, overrides=settings, plugins=common.plugins, **more)
+
+    train(common, training, task, "finetune", arguments, start)

@@ -1,0 +1,67 @@
+"""``nlpkit predict``: new text to JSON lines, in order and as a stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.arguments import data_settings, files_and_settings
+from nlpkit.cli.interrupts import interruptible
+from nlpkit.cli.options import Common, shared
+from nlpkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from nlpkit.predictor import Predictor
+    from nlpkit.task import Example
+
+
+@click.command(name="predict")
+@click.argument("run")
+@click.argument("arguments", nargs=-1, metavar="FILES|- [data.KEY=VALUE]...")
+@shared
+def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
+    """Predict for new text: one JSON object a line, in the order of the input.
+
+    `-` reads standard input, a line a text.
+
+    \b
+    nlpkit predict runs/sentiment new.csv > predictions.jsonl
+    echo "I would buy it again" | nlpkit predict runs/sentiment -
+    """
+    files, settings = files_and_settings(arguments)
+    if not files:
+        raise UsageError("no text given", f"nlpkit predict {run} FILES..., or - for standard input")
+    data_settings(settings)
+    with interruptible():
+        from nlpkit import readers
+        from nlpkit.run import load, read_for
+
+        paths = readers.expand(files)  # a wrong name is said before a model is loaded
+        predictor = load(run, plugins=common.plugins)
+        for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
+            _write(row)
+
+
+def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
+    """Each prediction, behind the fields that it was made from."""
+    fields = [name for name, field in predictor.task.fields.items() if field.required]
+    waiting: deque[Example] = deque()
+
+    def passing() -> Iterator[Example]:
+        for example in examples:
+            waiting.append(example)
+            yield example
+
+    for prediction in predictor.stream(passing()):
+        example = waiting.popleft()
+        yield {**{name: example[name] for name in fields}, **prediction}
+
+
+def _write(row: dict[str, Any]) -> None:
+    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    print(json.dumps(row, ensure_ascii=ascii_only, allow_nan=False), flush=True)

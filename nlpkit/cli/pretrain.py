@@ -1,0 +1,43 @@
+"""``nlpkit pretrain``: plain text to a backbone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.arguments import files_and_settings
+from nlpkit.cli.options import Common, shared
+from nlpkit.cli.training import Training, train, training_options
+from nlpkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from nlpkit.run import Run
+
+
+@click.command(name="pretrain")
+@click.argument("arguments", nargs=-1, metavar="FILES... [KEY=VALUE]...")
+@click.option("--objective", default="mlm", show_default=True, metavar="NAME", help="What to learn from the text.")
+@training_options
+@shared
+def command(common: Common, arguments: tuple[str, ...], objective: str, training: Training) -> None:
+    """Train a backbone on plain text: from nothing, or from any transformers model.
+
+    FILES are csv, tsv, jsonl or txt, each plain or .gz, folders of them, or globs. Settings are KEY=VALUE;
+    `nlpkit config docs --objective mlm` explains them all.
+
+    \b
+    nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base
+    nlpkit pretrain reviews/ data.text="Review Text" model.preset=small
+    nlpkit pretrain --resume runs/base
+    """
+    files, settings = files_and_settings(arguments)
+    if not files and not training.resume:
+        raise UsageError("no text given", "nlpkit pretrain FILES...")
+
+    def start(**more: Any) -> Run:
+        from nlpkit import run
+
+        return run.pretrain(files, objective=objective, overrides=settings, plugins=common.plugins, **more)
+
+    train(common, training, objective, "pretrain", arguments, start)

@@ -1,0 +1,129 @@
+"""What a finished run has to say, on stdout: a table for people, one JSON document with --json."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.options import Common, print_json, print_table
+from nlpkit.cli.progress import is_terminal
+
+if TYPE_CHECKING:
+    from nlpkit.run import Run
+
+_TITLES = {"tfidf": "TF-IDF"}
+
+
+def print_run(common: Common, run: Run) -> None:
+    """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
+    results, steps = run.results, next_steps(run)
+    if common.as_json:
+        unbeaten = [name for name, _ in not_beaten(results)]
+        print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
+        return
+    show_table(*score_table(results["dev"], _beside(results)))
+    for line in remarks(results):
+        click.echo(line)
+    click.echo(f"run: {run.folder}")
+    click.echo("\n".join(["next:", *(f"  {step}" for step in steps)]))
+
+
+def print_scores(common: Common, evaluated: dict[str, Any]) -> None:
+    """Print the scores of a model on files."""
+    if common.as_json:
+        print_json(evaluated)
+        return
+    show_table(*score_table(evaluated["scores"], {}))
+    click.echo(f"{evaluated['examples']:,} examples")
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: ruled on a terminal, aligned plain text where stdout is a file or a pipe."""
+    if not is_terminal(sys.stdout):
+        print_table(header, rows)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in header:
+        table.add_column(name, justify="left" if name == header[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def score_table(
+    scores: dict[str, float], beside: dict[str, dict[str, float]]
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Header and rows: a metric a row, the model first, then what it is compared with; the loss last.
+
+    Args:
+        scores: of the model.
+        beside: name of another method -> its scores.
+    """
+    header = ["SCORE", "MODEL", *(_TITLES.get(name, name.upper()) for name in beside)]
+    names = sorted(scores, key=lambda name: (name == "loss", "/" in name))
+    rows = [(name, *(_number(column.get(name)) for column in (scores, *beside.values()))) for name in names]
+    return header, rows
+
+
+def not_beaten(results: dict[str, Any]) -> list[tuple[str, float]]:
+    """The simple methods that the model is no better than, by the score that chooses, with their values."""
+    score, mine = results.get("score", ""), results["dev"]
+    baselines = results.get("baselines", {})
+    if score == "loss" or score not in mine:
+        return []
+    # not "at least": a score that is no number beats nothing
+    return [
+        (name, values[score])
+        for name, values in baselines.items()
+        if score in values and not mine[score] > values[score]
+    ]
+
+
+def remarks(results: dict[str, Any]) -> list[str]:
+    """What the numbers rest on, and plain words where a simple method is as good."""
+    lines = []
+    if counts := results.get("examples"):
+        lines.append(f"{counts['train']:,} examples to learn from, {counts['dev']:,} held out for these scores")
+    if corpus := results.get("corpus"):
+        lines.append(f"{corpus['documents']:,} documents, {corpus['tokens']:,} tokens, {results['steps']:,} steps")
+    score = results.get("score", "")
+    for name, value in not_beaten(results):
+        title = _TITLES.get(name, name)
+        lines.append(
+            f"the model does not beat {title}: {score} {_number(results['dev'][score])} against {_number(value)}"
+        )
+    if lines and not_beaten(results):
+        lines.append("more labels help, or a model that knows the language: --from MODEL")
+    return lines
+
+
+def next_steps(run: Run) -> list[str]:
+    """Commands that go on from a run, ready to paste but for the name of a file."""
+    folder = shlex.quote(str(run.folder))
+    if _is_pretraining(run.results):
+        out = shlex.quote(str(Path(run.folder).parent / "sentiment"))
+        return [f"nlpkit fit --task sentiment LABELLED.csv --from {folder} --out {out}"]
+    return [f"nlpkit evaluate {folder} LABELLED.csv", f"nlpkit predict {folder} NEW.csv > predictions.jsonl"]
+
+
+def _is_pretraining(results: dict[str, Any]) -> bool:
+    return "corpus" in results
+
+
+def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:
+    baselines: dict[str, dict[str, float]] = results.get("baselines", {})
+    words = results.get("word_frequency_loss")
+    return baselines if words is None else {**baselines, "word frequencies": {"loss": words}}
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,135 @@
+"""What ``pretrain`` and ``fit`` have in common: their options, and how a run is started or gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nlpkit.cli.arguments import given_options, refuse_with_resume
+from nlpkit.cli.interrupts import interruptible
+from nlpkit.cli.options import Common
+from nlpkit.cli.progress import progress_for
+from nlpkit.cli.results import print_run
+from nlpkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from nlpkit.run import Run
+    from nlpkit.task import Task
+
+_ALWAYS = ("resume", "resume_anyway", "as_json", "quiet", "verbose", "no_plugins")
+_OPTIONS = [
+    click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
+    click.option("--hub", is_flag=True, help="Let --from name a model on the hub; nothing else uses the network."),
+    click.option("--out", metavar="DIR", help="Folder of the run, new or empty; default: the next free runs/NAME-N."),
+    click.option("--config", metavar="FILE", help="A YAML file of settings, or the name of a recipe."),
+    click.option("--seed", type=int, metavar="N", help="Seed of everything random."),
+    click.option("--resume", metavar="RUN", help="Go on with an interrupted run; nothing else is given with it."),
+    click.option("--resume-anyway", is_flag=True, help="Go on although the data has changed."),
+]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of a training verb.
+
+    Args:
+        source: model to start from; empty: a new one.
+        hub: whether ``source`` may be on the hub.
+        out: folder of the run.
+        config: file of settings.
+        seed: None: not given.
+        resume: run to go on with.
+        resume_anyway: even if the data has changed.
+    """
+
+    source: str
+    hub: bool
+    out: str | None
+    config: str | None
+    seed: int | None
+    resume: str | None
+    resume_anyway: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """What `nlpkit.run.pretrain` and `nlpkit.run.fit` take of it."""
+        flags = {"seed": self.seed}
+        return {"source": self.source, "hub": self.hub, "out": self.out, "config": self.config, "flags": flags}
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options of training; it receives them as ``training``."""
+    names = tuple(Training.__dataclass_fields__)
+
+    @functools.wraps(function)
+    def with_training(*args: Any, **given: Any) -> Any:
+        training = Training(**{name: given.pop(name) for name in names})
+        return function(*args, training=training, **given)
+
+    wrapped: Callable[..., Any] = with_training
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def train(
+    common: Common,
+    training: Training,
+    name: str,
+    stage: str,
+    given: Sequence[str],
+    start: Callable[..., Run],
+) -> None:
+    """Start a run, or go on with one, and print what came out.
+
+    Args:
+        common: shared options.
+        training: options of training.
+        name: of the task or objective.
+        stage: of it.
+        given: files and settings, as typed.
+        start: makes the run; takes ``progress`` and what `Training.arguments` gives.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    with interruptible("interrupted before training began; nothing is left of it"):
+        run = _resumed(common, training, given) if training.resume else _started(common, training, name, stage, start)
+        print_run(common, run)
+
+
+def _started(common: Common, training: Training, name: str, stage: str, start: Callable[..., Run]) -> Run:
+    if training.resume_anyway:
+        raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
+    task: type[Task[Any]] = common.registry.task(name, stage=stage)
+    return start(progress=progress_for(common.quiet, task.score), **training.arguments())
+
+
+def _resumed(common: Common, training: Training, given: Sequence[str]) -> Run:
+    refuse_with_resume([*given, *given_options(*_ALWAYS)])
+    from nlpkit import run
+
+    folder = training.resume or ""
+    score, best = _before(Path(folder), common)
+    progress = progress_for(common.quiet, score, best)
+    return run.resume(folder, progress=progress, anyway=training.resume_anyway)
+
+
+def _before(folder: Path, common: Common) -> tuple[str, float | None]:
+    """The score that chooses and its best value so far, for show: what is wrong with the folder is found later."""
+    from nlpkit.errors import NlpkitError
+    from nlpkit.plugins import Registry
+
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError):
+        request = json.loads((folder / "run.json").read_text("utf-8"))["request"]
+        score = Registry(tuple(request["plugins"]), warn=common.warn).task(request["task"]).score
+        rows = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
+        values = [float(row[f"dev/{score}"]) for row in rows if f"dev/{score}" in row]
+        return score, (min if score == "loss" else max)(values, default=None)
+    return "loss", None
