@@ -119,6 +119,8 @@ class TrainerConfig:
     """Number of devices."""
     threads: int = number(0, at_least=0)
     """CPU threads; 0: what torch chooses."""
+    minutes: float = number(0.0, at_least=0)
+    """Minutes after which the run is saved and ends as if its last step were done; 0: no limit."""
 
 
 @dataclass
