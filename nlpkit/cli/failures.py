@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from nlpkit.errors import Interrupted, NlpkitError, PluginError, ResourceError, UsageError
+from nlpkit.errors import Interrupted, NlpkitError, PluginError, ResourceError, UsageError, nearest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -48,10 +48,17 @@ def _translate(error: BaseException) -> NlpkitError | None:
 
 
 def _usage(error: click.ClickException) -> UsageError:
-    message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"{context.command_path} --help" if context else ""
+    if isinstance(error, click.NoSuchOption):
+        return UsageError(f"unknown option '{error.option_name}'", nearest(error.option_name, _options(context)) + hint)
+    message = error.format_message().rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint)
+
+
+def _options(context: click.Context | None) -> list[str]:
+    parameters = context.command.get_params(context) if context else []
+    return [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
 
 
 def _print(error: NlpkitError) -> None:
