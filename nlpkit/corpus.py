@@ -74,7 +74,7 @@ def build(
 
     Each text is a document: its token ids without [CLS], then the separator. Texts without a token are left out and
     counted. An interrupted build goes on from its last commit and gives the same bytes; a store or a build of another
-    key is replaced.
+    key is replaced; where another process builds in the folder, its end is awaited.
 
     Args:
         texts: the corpus; read once, from the beginning also when a build goes on.
@@ -89,9 +89,11 @@ def build(
         DataError: no text at all, a lone surrogate, or texts that differ from those of the interrupted build.
         ModelError: a tokenizer without a separator.
         ResourceError: too little disk, foretold or met.
-        RunFolderError: the folder cannot be written, or another process builds in it.
+        RunFolderError: the folder cannot be written.
     """
     folder = Path(folder)
+    if (store := _finished(folder, key)) is not None:
+        return store
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):

@@ -10,9 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
-REMEMBERED_CHARACTERS = 1 << 20  # of words whose ids are kept; bounds the memory
+REMEMBERED_CHARACTERS = 1 << 18  # of words whose ids are kept; bounds the memory
 _END = "\0"
 _BLOCKS = ((0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x2010, 0x2060), (0x20A0, 0x20C0), (0x2100, 0x2150))
 _NORMALISERS = {"BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
@@ -52,7 +52,7 @@ class Lookup:
         self._check(content)
         self.dtype = dtype
         self._prefix = bool(content["pre_tokenizer"].get("add_prefix_space"))
-        self._model = _model_alone(content)
+        self._model = _model_alone(backend, content["pre_tokenizer"]["type"])
         self._normaliser = _Normaliser(backend)
         added = content["added_tokens"]
         self._added = [token["content"] for token in added if not token["normalized"]]
@@ -75,12 +75,13 @@ class Lookup:
         """Return the expression that finds a character outside the ones that proved equal."""
         letters = self._normaliser.letters
         probes = [f"{c}a{c}B {c} 1{c}2 {c}{c}x {c}" for c in letters]
-        texts = [*_PROBES, *probes]
+        general = [text for text in _PROBES if not self._has_added(text)]
+        texts = [*general, *probes]
         expected = [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
         found = [np.frombuffer(ids, self.dtype).tolist() for ids in self.encode(texts)]
-        if found[: len(_PROBES)] != expected[: len(_PROBES)]:
+        if found[: len(general)] != expected[: len(general)]:
             raise NotKnownError("it splits words in its own way")
-        pairs = zip(letters, found[len(_PROBES) :], expected[len(_PROBES) :], strict=True)
+        pairs = zip(letters, found[len(general) :], expected[len(general) :], strict=True)
         return re.compile(f"[^{_characters(c for c, ours, theirs in pairs if ours == theirs)}]")
 
     def known(self, texts: list[str]) -> list[bool]:
@@ -91,10 +92,11 @@ class Lookup:
         return [not self._odd(text) for text in texts]
 
     def _odd(self, text: str) -> bool:
-        if self._unknown.search(text) or any(token in text for token in self._added):
-            return True
+        return self._unknown.search(text) is not None or self._has_added(text)
+
+    def _has_added(self, text: str) -> bool:
         normal = self._normaliser(text) if self._added_normal else ""
-        return any(token in normal for token in self._added_normal)
+        return any(token in text for token in self._added) or any(token in normal for token in self._added_normal)
 
     def encode(self, texts: list[str]) -> list[bytes]:
         """Encode known texts; ids as bytes of the dtype."""
@@ -170,12 +172,12 @@ def _pattern(kind: str, alphabet: list[str]) -> re.Pattern[str]:
     )
 
 
-def _model_alone(content: dict[str, Any]) -> Tokenizer:
+def _model_alone(backend: Tokenizer, kind: str) -> Tokenizer:
     """Make a tokenizer that takes a word as it is."""
-    alone = {**content, "normalizer": None, "post_processor": None, "added_tokens": [], "pre_tokenizer": None}
-    if content["pre_tokenizer"]["type"] == "ByteLevel":
-        alone["pre_tokenizer"] = {**content["pre_tokenizer"], "add_prefix_space": False, "use_regex": False}
-    return Tokenizer.from_str(json.dumps(alone))
+    alone = Tokenizer(backend.model)
+    if kind == "ByteLevel":
+        alone.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return alone
 
 
 def _steps(normaliser: dict[str, Any] | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nlpkit.errors import ResourceError, RunFolderError
+from nlpkit.errors import ResourceError
 from nlpkit.files import explain_os_errors, write_bytes
 from nlpkit.token_store import DOCUMENT, DOCUMENTS, HEADER, TOKENS
 
@@ -174,7 +174,7 @@ def _disk(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out; the system lets go of the lock when a process dies."""
+    """Let one process at a time write; the system lets go of the lock when a process dies."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -184,5 +184,6 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunFolderError(f"{folder}: another process builds this token store", "wait for it to end") from None
+            logger.info("%s: another process builds this token store; waiting for it", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -213,9 +212,7 @@ def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 of what decides the ids: vocabulary, merges, normaliser, special tokens."""
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    content["truncation"] = content["padding"] = None
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(plain_backend(tokenizer).to_str().encode()).hexdigest()
 
 
 def check_matches(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
