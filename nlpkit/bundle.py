@@ -67,7 +67,7 @@ def save(
         **record,
         "versions": versions(),
     }
-    with new_folder(folder) as temporary:
+    with new_folder(folder) as temporary, handover.no_bars():
         if isinstance(head, TransformersHead):
             with head.assemble(backbone) as model:
                 model.save_pretrained(temporary)

@@ -204,11 +204,10 @@ def _short(names: list[str], most: int = 4) -> str:
 def _explain(source: str) -> Iterator[None]:
     """transformers' own errors as ours, and its report, progress bars and warnings kept off the screen."""
     log = logging.getLogger("transformers")
-    level, bars = log.level, transformers.utils.logging.is_progress_bar_enabled()
+    level = log.level
     log.setLevel(logging.CRITICAL)
-    transformers.utils.logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with no_bars(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (NlpkitError, MemoryError):
@@ -217,6 +216,16 @@ def _explain(source: str) -> Iterator[None]:
         raise ModelError(f"{source}: transformers cannot read it: {_first_line(error)}") from error
     finally:
         log.setLevel(level)
+
+
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep transformers' own progress bars off the screen."""
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()
 

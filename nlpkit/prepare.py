@@ -111,7 +111,8 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     task_class = registry.task(request.task, stage="pretrain")
     paths = readers.expand(list(request.data))
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
-    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_texts(task_class, paths, config), config)
+    given = _tokenizer_of(source, request.hub)
+    words = given or _train_tokenizer(_texts(task_class, paths, config), config)
     architecture = _architecture(source, config, words, request.hub)
     length = config.task.max_length or min(config.model.sequence_length, _model_length(architecture, words))
     task = task_class(replace(config.task, max_length=length), words)
@@ -119,15 +120,15 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     assert isinstance(task, Objective)
     key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), repr(config.data))
     size = sum(os.path.getsize(p) for p in paths)
-    store = corpus.build(
-        _texts(task_class, paths, config), words, _cache() / "stores" / key[:32], key=key, expected_bytes=size
-    )
+    texts = _texts(task_class, paths, config, report=given is not None)  # the tokenizer's pass has said it
+    store = corpus.build(texts, words, _cache() / "stores" / key[:32], key=key, expected_bytes=size)
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
     train, dev = Blocks(learnt, task, length), Blocks(held_out, task, length)
     if not len(train.lengths) or not len(dev.lengths):
         raise DataError(
-            f"{', '.join(request.data)}: {store.documents} documents with {len(store)} tokens are too few to learn from",
+            f"{', '.join(request.data)}: {store.documents} documents with {len(store)} tokens are too few to learn "
+            "from",
             "give more text, one document a row",
         )
     head = bundle.build_head(task, architecture, registry)
@@ -196,8 +197,18 @@ def read_examples(
     registry: Registry | None = None,
     *,
     need: tuple[str, ...] = (),
+    report: bool = True,
 ) -> Iterator[Example]:
-    """Examples under the task's field names, from tables or the reader that ``data.reader`` names."""
+    """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
+
+    Args:
+        task_class: whose fields.
+        paths: files, folders, globs.
+        config: its ``data`` says how to read.
+        registry: of readers.
+        need: optional fields that must be there.
+        report: log what was detected of each file.
+    """
     data = config.data
     if data.reader:
         known = registry.datasets() if registry else {}
@@ -215,15 +226,13 @@ def read_examples(
         encoding=data.encoding or None,
         delimiter=data.delimiter or None,
         errors=data.errors,
-        on_source=_report_source,
+        on_source=_report_source if report else None,
         extra=(data.group,) if data.group and need else (),
     )
 
 
 def _report_source(source: readers.Source, mapping: dict[str, str]) -> None:
-    columns = ", ".join(f"{field} = '{column}'" for field, column in mapping.items())
-    kind = f"{source.format}{', ' + repr(source.delimiter) if source.format == 'csv' else ''}, {source.encoding}"
-    log.info("%s: %s%s", source.path, kind, f"; {columns}" if columns and source.format != "txt" else "")
+    log.info("%s", readers.describe(source, mapping))
 
 
 def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
@@ -235,8 +244,10 @@ def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
     return [sample.files["train"]]
 
 
-def _texts(task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig) -> Iterator[str]:
-    return (example["text"] for example in read_examples(task_class, paths, config))
+def _texts(
+    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, *, report: bool = True
+) -> Iterator[str]:
+    return (example["text"] for example in read_examples(task_class, paths, config, report=report))
 
 
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
