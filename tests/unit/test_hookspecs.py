@@ -66,8 +66,8 @@ def test_hook_example_is_accepted_as_an_implementation(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_hook_is_in_the_architecture_page_if_there_is_one(name: str) -> None:
-    page = Path(nlpkit.__file__).parents[1] / "docs" / "architecture.md"
+    page = Path(nlpkit.__file__).parents[1] / "docs" / "explanation" / "architecture.md"
     if not page.exists():
-        pytest.skip("docs/architecture.md is not part of this installation")
+        pytest.skip("docs/explanation/architecture.md is not part of this installation")
 
     assert re.search(rf"`{name}\({', '.join(PARAMETERS[name])}\)`", page.read_text(encoding="utf-8"))
