@@ -13,6 +13,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from nlpkit.task import Batch
 
+_BY_FIRST = {
+    "BertForSequenceClassification",
+    "RobertaForSequenceClassification",
+    "XLMRobertaForSequenceClassification",
+    "ElectraForSequenceClassification",
+}
+
 
 class Head(nn.Module, ABC):
     """Hidden states to logits, loss and predictions. B batch, L length, D width, C classes."""
@@ -30,6 +37,10 @@ class Head(nn.Module, ABC):
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
         """Class probabilities (..., C)."""
         return self(hidden, batch).float().softmax(-1)
+
+    def places(self, batch: Batch) -> Tensor | None:
+        """Where the head reads, true in (B, L); hidden states may be 0 elsewhere. None: everywhere."""
+        return None
 
     def tie(self, backbone: PreTrainedModel) -> None:  # noqa: B027 - most heads share nothing
         """Share weights with the backbone, where the head does."""
@@ -65,6 +76,14 @@ class TransformersHead(Head):
             return self.model(input_ids=batch.get("input_ids"), attention_mask=batch.get("attention_mask")).logits
         finally:
             body.hidden = None
+
+    def places(self, batch: Batch) -> Tensor | None:
+        """The first place, where that is what the class reads; a subclass may read others and says so itself."""
+        if type(self) is not TransformersHead or not reads_first(self.model):
+            return None
+        first = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+        first[:, 0] = True
+        return first
 
     def tie(self, backbone: PreTrainedModel) -> None:
         """Share the output projection with the backbone's embedding, where the class ties them."""
@@ -117,6 +136,13 @@ class _Assembled:
     def __exit__(self, *_: object) -> None:
         detach_pooler(self.backbone)
         setattr(self.model, self.prefix, self.stand_in)
+
+
+def reads_first(model: PreTrainedModel) -> bool:
+    """Whether a class is known to classify by the hidden state of [CLS] alone."""
+    if type(model).__name__ == "ModernBertForSequenceClassification":
+        return model.config.classifier_pooling == "cls"
+    return type(model).__name__ in _BY_FIRST
 
 
 def detach_pooler(body: nn.Module) -> nn.Module | None:

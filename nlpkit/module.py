@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.config import OptimConfig
 from nlpkit.heads import Head
+from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
 from nlpkit.task import Batch, Task
 
@@ -51,9 +52,10 @@ class TaskModule(pl.LightningModule):
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Hidden states (B, L, D) of a batch."""
+        """Hidden states (B, L, D) of a batch; 0 where the head does not read, if that saves work."""
         inputs = {k: v for k, v in batch.items() if k in self._inputs}
-        return self.backbone(**inputs).last_hidden_state
+        with only_at(self.backbone, self.head.places(batch)):
+            return self.backbone(**inputs).last_hidden_state
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of a batch."""

@@ -22,6 +22,10 @@ class MaskedHead(TransformersHead):
         labels = batch["labels"][batch["labels"] != -100]
         return nn.functional.cross_entropy(logits.float(), labels)
 
+    def places(self, batch: Batch) -> Tensor | None:
+        """The hidden tokens."""
+        return batch["labels"] != -100
+
     def predict(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Token ids (B, L): the input with the best guess at each hidden place."""
         places = batch["labels"] != -100
