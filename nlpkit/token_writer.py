@@ -180,7 +180,9 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with explain_os_errors(folder), open(folder / LOCK, "ab") as file:
+    with explain_os_errors(folder):
+        file = open(folder / LOCK, "ab")  # noqa: SIM115 errors of the body are not the lock's
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import string
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -59,8 +62,7 @@ def train(
     sample = sample_texts(texts, sample_bytes)
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
-    backend = _untrained(kind, lowercase)
-    backend.train_from_iterator(sample, trainer=_trainer(kind, vocabulary), length=len(sample))
+    backend = (_train_wordpiece if kind == "wordpiece" else _train_bpe)(sample, vocabulary, lowercase)
     backend.post_processor = _frame(backend, pair_type=1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
         logger.warning("the text supports a vocabulary of %d tokens, %d were asked for", size, vocabulary)
@@ -130,29 +132,71 @@ def pieces(text: str, characters: int = PIECE_CHARACTERS) -> Iterator[str]:
     yield text[start:] if start else text
 
 
-def _untrained(kind: Kind, lowercase: bool) -> Tokenizer:
-    if kind == "wordpiece":
-        backend = Tokenizer(models.WordPiece(vocab={}, unk_token="[UNK]", max_input_chars_per_word=100))
-        backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
-        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        backend.decoder = decoders.WordPiece()
-        return backend
+def _train_bpe(sample: list[str], vocabulary: int, lowercase: bool) -> Tokenizer:
     backend = Tokenizer(models.BPE())
     steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
     backend.normalizer = normalizers.Sequence(steps)
     # The prefix space makes a word the same token at the start of a text as inside it.
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(sample, trainer=trainer, length=len(sample))
     return backend
 
 
-def _trainer(kind: Kind, vocabulary: int) -> Any:
-    shared: dict[str, Any] = {"vocab_size": vocabulary, "special_tokens": list(SPECIAL_TOKENS), "show_progress": False}
-    if kind == "bpe":
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        return trainers.BpeTrainer(**shared, min_frequency=2, initial_alphabet=alphabet)
-    # A character takes up to two entries (at the start of a word and inside it): leave room for words.
-    return trainers.WordPieceTrainer(**shared, min_frequency=2, limit_alphabet=(vocabulary - len(SPECIAL_TOKENS)) // 3)
+def _train_wordpiece(sample: list[str], vocabulary: int, lowercase: bool) -> Tokenizer:
+    backend = Tokenizer(models.WordPiece(vocab={}, unk_token="[UNK]", max_input_chars_per_word=100))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    alphabet = _alphabet(sample, backend.normalizer, (vocabulary - len(SPECIAL_TOKENS)) * 2 // 3)
+    # The library numbers the inner characters, and breaks ties between rare ones, by the order of a hash table, which
+    # differs from run to run: with both fixed from outside, equal texts give equal tokenizers.
+    inner = [f"##{character}" for character in alphabet if not _stands_alone(character)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[*SPECIAL_TOKENS, *inner],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    backend.train_from_iterator(sample, trainer=trainer, length=len(sample))
+    trained = Tokenizer(models.WordPiece(backend.get_vocab(), unk_token="[UNK]", max_input_chars_per_word=100))
+    trained.normalizer, trained.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    trained.decoder = decoders.WordPiece()
+    trained.add_special_tokens(list(SPECIAL_TOKENS))
+    return trained
+
+
+def _alphabet(sample: list[str], normalizer: normalizers.Normalizer, entries: int) -> list[str]:
+    """List the characters of a sample, leaving out the rarest where they need more entries of the vocabulary."""
+    found: set[str] = set()
+    for text in sample:
+        found.update(normalizer.normalize_str(text))
+    found = {character for character in found if not character.isspace()}
+    if sum(map(_entries, found)) > entries:
+        counts: Counter[str] = Counter()
+        for text in sample:
+            counts.update(normalizer.normalize_str(text))
+        ranked = sorted(found, key=lambda character: (-counts[character], character))
+        ends = accumulate(map(_entries, ranked))
+        found = {character for character, end in zip(ranked, ends, strict=True) if end <= entries}
+    return sorted(found)
+
+
+def _entries(character: str) -> int:
+    return 1 if _stands_alone(character) else 2
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether BERT makes a word of it: then it needs no entry for the inside of a word."""
+    return character in string.punctuation or "\u4e00" <= character <= "\u9fff"
 
 
 def _frame(backend: Tokenizer, pair_type: int) -> processors.TemplateProcessing:
