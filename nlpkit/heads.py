@@ -42,7 +42,7 @@ class Head(nn.Module, ABC):
         """Where the head reads, true in (B, L); hidden states may be 0 elsewhere. None: everywhere."""
         return None
 
-    def tie(self, backbone: PreTrainedModel) -> None:  # noqa: B027 - most heads share nothing
+    def tie(self, backbone: PreTrainedModel) -> None:
         """Share weights with the backbone, where the head does."""
 
 
