@@ -18,6 +18,7 @@ from nlpkit.plugins import Registry
 from nlpkit.task import TaskConfig
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+torch.set_num_threads(1)  # models this small only wait for a second thread
 
 SIZES: dict[str, Any] = {
     "vocab_size": 200,

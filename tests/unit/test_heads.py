@@ -67,9 +67,7 @@ def test_transformers_head_has_no_weight_of_the_body(family: str, small_config: 
     head = TransformersHead("AutoModelForSequenceClassification", config)
     whole = transformers.AutoModelForSequenceClassification.from_config(config)
     prefix = whole.base_model_prefix + "."
-    expected = {
-        n for n, _ in whole.named_parameters() if not n.startswith(prefix) or n.startswith(f"{prefix}pooler.")
-    }
+    expected = {n for n, _ in whole.named_parameters() if not n.startswith(prefix) or n.startswith(f"{prefix}pooler.")}
     assert {n.removeprefix("model.") if n.startswith("model.") else n for n, _ in head.named_parameters()} == expected
 
 
