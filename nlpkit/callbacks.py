@@ -1,28 +1,29 @@
-"""What happens between the steps of a run: seeds, records, checkpoints, signals."""
+"""What happens between the steps of a run: seeds, records, checkpoints."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-import os
-import signal
+import random
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from nlpkit import checkpoints
-from nlpkit.errors import DivergedError, Interrupted
+from nlpkit.errors import DivergedError, PluginError
 from nlpkit.files import explain_os_errors, write_bytes
 from nlpkit.randomness import seed_of
 
 log = logging.getLogger("nlpkit")
 _FLUSH_SECONDS = 2.0
 _SAVE_SECONDS = 600.0
+_LOWER = "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup"
 
 
 class Progress(Protocol):
@@ -42,20 +43,23 @@ class Progress(Protocol):
 
 
 class CounterSeeds(pl.Callback):
-    """Seed torch before each training batch from (run seed, batch): dropout needs no stored state."""
+    """Seed torch, numpy and random before each batch from (run seed, batch): dropout needs no stored state."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         """Seed for this batch."""
-        import torch
-
-        torch.manual_seed(seed_of(self.seed, 3, index, trainer.global_rank))
+        seed = seed_of(self.seed, 3, index, trainer.global_rank)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
 
 
 class Recorder(pl.Callback):
-    """Write the loss of each step and every score to metrics.jsonl, show progress, and stop at a loss that is no number.
+    """Write the loss of each step and every score to metrics.jsonl, show progress, stop at a loss that is no number.
+
+    A step has one row, whatever the number of its batches: the mean of their losses.
 
     Args:
         path: append-only; cut back to the restored step on a resume.
@@ -67,6 +71,8 @@ class Recorder(pl.Callback):
     def __init__(self, path: Path, name: str, total: int, progress: Progress | None) -> None:
         self.path, self.name, self.total, self.progress = path, name, total, progress
         self.tokens = 0
+        self._step = 0
+        self._window: list[Tensor] = []
         self._pending: list[tuple[int, Tensor]] = []
         self._flushed = 0.0
         self._loss: float | None = None
@@ -81,6 +87,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Cut the log back to where the run goes on."""
+        self._step, self._window = trainer.global_step, []
         cut_back(self.path, trainer.global_step)
         if self.progress:
             self.progress.start(self.name, self.total, trainer.global_step)
@@ -95,7 +102,13 @@ class Recorder(pl.Callback):
     ) -> None:
         """Count tokens, keep the loss."""
         self.tokens += batch["input_ids"].numel()
-        self._pending.append((trainer.global_step, outputs["loss"].detach()))
+        if "loss" in outputs:
+            self._window.append(outputs["loss"].detach())  # Lightning has divided it by the batches of a step
+        if trainer.global_step == self._step:
+            return
+        if self._window:
+            self._pending.append((trainer.global_step, torch.stack(self._window).sum()))
+        self._step, self._window = trainer.global_step, []
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
         if self.progress:
@@ -105,6 +118,10 @@ class Recorder(pl.Callback):
         """Write the scores."""
         self.flush()
         self._write([{"step": trainer.global_step, **dev_scores(trainer)}])
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write what is left: a resumed run goes on behind these rows; and no checkpoint follows a loss of NaN."""
+        self.flush()
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write what is left."""
@@ -132,8 +149,7 @@ class Recorder(pl.Callback):
     def _check(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the loss is {loss} at step {step}; the weights of the last checkpoint are kept",
-                "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
+                f"the loss is {loss} at step {step}; the weights of the last checkpoint are kept", _LOWER
             )
 
 
@@ -141,6 +157,7 @@ class Checkpoints(pl.Callback):
     """Save the last and the best state, and stop when the dev score no longer rises.
 
     A save happens only where the optimiser has stepped: gradients of a half-done accumulation are in no checkpoint.
+    Where the dev part is scored, the save comes after it: Lightning never makes up for a validation that was due.
 
     Args:
         folder: of the checkpoints.
@@ -160,6 +177,7 @@ class Checkpoints(pl.Callback):
         self.best_step = -1
         self.waited = 0
         self._saved_step, self._saved_at = -1, time.monotonic()
+        self._kept: set[int] = set()
 
     def state_dict(self) -> dict[str, Any]:
         """Best score, its step, and validations waited."""
@@ -170,18 +188,19 @@ class Checkpoints(pl.Callback):
         self.best, self.best_step, self.waited = (state_dict[k] for k in ("best", "best_step", "waited"))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """A resumed run has its checkpoint already."""
+        """A resumed run has its checkpoint already, and perhaps its end."""
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._kept = {trainer.global_step, self.best_step}
+        self._stop_when_waited(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Save when it is time and the optimiser has stepped."""
         step = trainer.global_step
-        if (index + 1) % self.accumulate or step == self._saved_step:
+        if (index + 1) % self.accumulate or step == self._saved_step or validates_now(trainer, index):
             return
-        due = step % self.every_steps == 0 if self.every_steps else time.monotonic() - self._saved_at > _SAVE_SECONDS
-        if due:
+        if self._due(step):
             self.save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -189,9 +208,9 @@ class Checkpoints(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         scores = dev_scores(trainer)
-        value = scores[f"dev/{self.score}"]
+        value = self._chosen(scores)
         if not math.isfinite(value):
-            raise DivergedError(f"dev/{self.score} is {value} at step {trainer.global_step}", "lower the learning rate")
+            raise DivergedError(f"dev/{self.score} is {value} at step {trainer.global_step}", _LOWER)
         signed = -value if self.score == "loss" else value
         better = self.best is None or signed > (-self.best if self.score == "loss" else self.best)
         self.waited = 0 if better else self.waited + 1
@@ -199,74 +218,54 @@ class Checkpoints(pl.Callback):
             self.best, self.best_step = value, trainer.global_step
         if self.progress:
             self.progress.scores(trainer.global_step, scores, better)
-        if better or not self.every_steps:
+        if better or not self.every_steps or self._due(trainer.global_step):
             self.save(trainer)
+        self._stop_when_waited(trainer)
+
+    def save(self, trainer: pl.Trainer) -> Path:
+        """Save the present state, then delete all but this, the best, and what the save before kept.
+
+        Raises:
+            DivergedError: the weights are not finite; nothing is saved.
+        """
+        step = trainer.global_step
+        if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
+            raise DivergedError(
+                f"the weights are not finite at step {step}; those of the last checkpoint are kept", _LOWER
+            )
+        path = checkpoints.path_of(self.folder, step)
+        trainer.save_checkpoint(path)
+        self._saved_step, self._saved_at = step, time.monotonic()
+        keep = {step, self.best_step}
+        checkpoints.prune(self.folder, keep | self._kept)
+        self._kept = keep
+        return path
+
+    def _due(self, step: int) -> bool:
+        if self.every_steps:
+            return step % self.every_steps == 0
+        return time.monotonic() - self._saved_at > _SAVE_SECONDS
+
+    def _chosen(self, scores: dict[str, float]) -> float:
+        if f"dev/{self.score}" not in scores:
+            known = ", ".join(sorted(name.removeprefix("dev/") for name in scores))
+            raise PluginError(
+                f"the task chooses by '{self.score}', which is none of its scores ({known})", "set Task.score to one"
+            )
+        return scores[f"dev/{self.score}"]
+
+    def _stop_when_waited(self, trainer: pl.Trainer) -> None:
         if self.patience and self.waited >= self.patience:
             log.info("no better dev/%s in %d validations: stopping", self.score, self.waited)
             trainer.should_stop = True
 
-    def save(self, trainer: pl.Trainer) -> Path:
-        """Save the present state; older ones but the best are deleted after it is complete."""
-        step = trainer.global_step
-        self._saved_step, self._saved_at = step, time.monotonic()
-        path = checkpoints.path_of(self.folder, step)
-        trainer.save_checkpoint(path)
-        checkpoints.prune(self.folder, {step, self.best_step})
-        return path
 
-
-class Signals(pl.Callback):
-    """Ctrl-C and SIGTERM: finish the step, save, and end with the command that resumes.
-
-    A second signal leaves at once, with the same exit code and without a save.
-
-    Args:
-        saver: writes the checkpoint.
-        resume: the command that goes on.
-    """
-
-    def __init__(self, saver: Checkpoints, resume: str) -> None:
-        self.saver, self.resume = saver, resume
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Listen."""
-        import threading
-
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Save and leave, once the optimiser has stepped."""
-        if self.received is not None and (index + 1) % self.saver.accumulate == 0:
-            path = self.saver.save(trainer)
-            raise Interrupted(
-                f"interrupted; saved at step {trainer.global_step} in {path}", self.resume, signal_number=self.received
-            )
-
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Stop listening."""
-        self.restore()
-
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop listening."""
-        self.restore()
-
-    def restore(self) -> None:
-        """Put the earlier handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            os._exit(128 + number)
-        self.received = number
-        log.warning("%s: saving after this step; once more leaves at once", signal.Signals(number).name)
+def validates_now(trainer: pl.Trainer, index: int) -> bool:
+    """Whether the dev part is scored right after this batch."""
+    if not sum(trainer.num_val_batches):
+        return False
+    every = trainer.val_check_batch
+    return trainer.should_stop or (every is not None and (index + 1) % every == 0)
 
 
 def dev_scores(trainer: pl.Trainer) -> dict[str, float]:

@@ -63,6 +63,8 @@ def newest(folder: Path) -> Path:
     Raises:
         ModelError: there is none.
     """
+    for left in folder.glob(".step-*.old"):
+        recover(folder / left.name.removeprefix(".").removesuffix(".old"))
     found = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))
     for path in reversed(found):
         try:
@@ -80,5 +82,5 @@ def prune(folder: Path, keep: set[int]) -> None:
         match = _NAME.fullmatch(path.name)
         if match and int(match[1]) not in keep:
             shutil.rmtree(path, ignore_errors=True)
-    for step in keep:
-        recover(path_of(folder, step))
+    for left in folder.glob(".step-*"):
+        recover(folder / left.name.removeprefix(".").split(".")[0])

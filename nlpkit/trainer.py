@@ -16,12 +16,13 @@ import pytorch_lightning as pl
 import torch
 
 from nlpkit import checkpoints
-from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder, Signals
+from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import ResourceError, UsageError
 from nlpkit.folder import RunFolder
 from nlpkit.module import TaskModule
+from nlpkit.stopping import Signals, TimeLimit
 
 log = logging.getLogger("nlpkit")
 
@@ -106,7 +107,8 @@ def train(
     )
     recorder = Recorder(folder.metrics, folder.path.name, length.steps, progress)
     signals = Signals(saver, resume_command)
-    ours = [CounterSeeds(config.seed), recorder, saver, signals, *callbacks]
+    limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
+    ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
     with quiet(), _memory_errors():
         trainer = build(config, length, ours)
         try:

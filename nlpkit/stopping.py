@@ -1,0 +1,116 @@
+"""Why a run ends before its last step: a signal, or its time is over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from nlpkit.callbacks import Checkpoints, validates_now
+from nlpkit.errors import Interrupted
+
+log = logging.getLogger("nlpkit")
+
+
+class Signals(pl.Callback):
+    """Ctrl-C and SIGTERM: finish the step, save, and end with the command that resumes.
+
+    A second signal leaves at once, with the same exit code and without a save.
+
+    Args:
+        saver: writes the checkpoint.
+        resume: the command that goes on.
+    """
+
+    def __init__(self, saver: Checkpoints, resume: str) -> None:
+        self.saver, self.resume = saver, resume
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Listen."""
+        self._listen()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
+        self._listen()
+        if self.received is not None:
+            raise Interrupted("interrupted before the first step", self.resume, signal_number=self.received)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Save and leave, once the optimiser has stepped and a validation that is due is over."""
+        if (index + 1) % self.saver.accumulate == 0 and not validates_now(trainer, index):
+            self._leave(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Save and leave."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._leave(trainer)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        """Stop listening."""
+        self.restore()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Stop listening."""
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the earlier handlers back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._receive)
+                self._before.setdefault(number, before)
+
+    def _leave(self, trainer: pl.Trainer) -> None:
+        if self.received is None or trainer.should_stop or trainer.global_step >= trainer.max_steps:
+            return  # a run that has done its last step ends as it would have
+        path = self.saver.save(trainer)
+        raise Interrupted(
+            f"interrupted; saved at step {trainer.global_step} in {path}", self.resume, signal_number=self.received
+        )
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        log.warning("%s: saving after this step; once more leaves at once", signal.Signals(number).name)
+
+
+class TimeLimit(pl.Callback):
+    """End the run after so many minutes as if its last step were done: scored, saved, and the best weights kept.
+
+    Args:
+        minutes: since training began or went on; 0: no limit.
+        accumulate: batches of one optimiser step.
+    """
+
+    def __init__(self, minutes: float, accumulate: int) -> None:
+        self.seconds, self.accumulate = 60 * minutes, accumulate
+        self._began = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """Stop where the optimiser has stepped."""
+        over = self.seconds and time.monotonic() - self._began > self.seconds
+        if over and (index + 1) % self.accumulate == 0:
+            log.info("trainer.minutes=%g are over: stopping at step %d", self.seconds / 60, trainer.global_step)
+            trainer.should_stop = True
