@@ -41,6 +41,8 @@ class BatchPlan:
         return self._kept[epoch]
 
     def _make(self, epoch: int) -> list[NDArray[np.int64]]:
+        if not len(self.lengths):
+            return []
         rng = np.random.Generator(np.random.PCG64(seed_of(self.seed, 1, epoch)))
         order = rng.permutation(len(self.lengths))
         mega = max(1, _MEGA * min(self.rows, max(1, int(self.tokens / max(1.0, float(self.lengths.mean()))))))
@@ -62,8 +64,7 @@ def cut(order: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int, rows:
             batches.append(order[start:i])
             start, longest_with = i, int(lengths[example])
         longest = longest_with
-    batches.append(order[start:])
-    return batches
+    return [*batches, order[start:]] if len(order) else []
 
 
 def sorted_batches(lengths: Sequence[int], tokens: int, rows: int) -> Iterator[NDArray[np.int64]]:

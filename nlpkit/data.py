@@ -44,7 +44,9 @@ class CountedLoader:
     """Batches whose order is a function of (seed, epoch) and whose state is two integers: epoch and next batch.
 
     The state moves when a batch is handed over, and position = length means the start of the next epoch, so a resumed
-    run goes on at exactly the next batch, also at the end of an epoch.
+    run goes on at exactly the next batch, also at the end of an epoch. A pass has always the same number of batches,
+    because Lightning asks for it once; epochs may differ by a few, and a pass then ends a few batches into the next
+    epoch or before its end. No batch is left out, and none comes twice.
 
     Args:
         task: collates.
@@ -59,13 +61,11 @@ class CountedLoader:
         self._sizes: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Batches of the pass that the present position lies in."""
-        first = self.epoch - self.epoch % self.epochs
-        return sum(self._size(e) for e in range(first, first + self.epochs))
+        """Batches of a pass: as many as the first epochs have."""
+        return sum(self._size(e) for e in range(self.epochs))
 
     def __iter__(self) -> Iterator[Batch]:
-        end = self.epoch - self.epoch % self.epochs + self.epochs
-        while self.epoch < end:
+        for _ in range(len(self)):
             epoch, rows = self.epoch, self.plan.epoch(self.epoch)[self.batch]
             self.batch += 1
             if self.batch == self._size(epoch):
@@ -175,4 +175,4 @@ class TaskDataModule(pl.LightningDataModule):
 
 
 def _encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:
-    return part if hasattr(part, "lengths") else EncodedExamples(task, part)  # type: ignore[arg-type, return-value]
+    return part if hasattr(part, "lengths") else EncodedExamples(task, part)  # type: ignore[return-value]

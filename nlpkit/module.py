@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from nlpkit.config import OptimConfig
+from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
@@ -81,9 +83,18 @@ class TaskModule(pl.LightningModule):
         self.metrics.reset()
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the gradient's norm to ``optim.clip``; done here because Lightning refuses fused optimisers with bf16."""
-        if self.optim.clip:
-            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], self.optim.clip)
+        """Clip the gradient's norm to ``optim.clip``; done here because Lightning refuses fused optimisers with bf16.
+
+        Raises:
+            DivergedError: the norm is not finite (on a CPU; a GPU would have to wait for it). The weights still are.
+        """
+        parameters = [p for g in optimizer.param_groups for p in g["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
+        if norm.device.type == "cpu" and not math.isfinite(float(norm)):
+            raise DivergedError(
+                f"the gradient is {float(norm)} at step {self.global_step}; the weights were not changed",
+                "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
+            )
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""

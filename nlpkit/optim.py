@@ -22,28 +22,30 @@ def parameter_groups(
     """Group what is trained by rate and weight decay.
 
     Biases, norms and other vectors are not decayed. ``layerwise`` multiplies the rate by ``layer_decay`` for each
-    layer below the top (ULMFiT's discriminative fine-tuning, Howard and Ruder 2018). With Muon the matrices of the
-    backbone's layers form groups of their own.
+    layer below the head (ULMFiT's discriminative fine-tuning, Howard and Ruder 2018); what the backbone has above its
+    layers, such as a last norm, goes with the top layer. With Muon the matrices of the backbone's layers form groups
+    of their own.
     """
     rate = _needed(optim.learning_rate)
     depth = 1 + max((int(m[1]) for n, _ in backbone.named_parameters() if (m := _LAYER.search(n))), default=-1)
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     seen: set[int] = set()
+    below = -1  # number of the layer last met: the embeddings come before the first
     named: list[tuple[str, Tensor, bool]] = [(n, p, False) for n, p in backbone.named_parameters()]
     for name, parameter, in_head in named + [(n, p, True) for n, p in head.named_parameters()]:
+        layer = _LAYER.search(name)
+        below = int(layer[1]) if layer else below
         if not parameter.requires_grad or id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        layer = _LAYER.search(name)
         muon = optim.name == "muon" and not in_head and parameter.ndim == 2 and layer is not None
-        scale = 1.0
-        if layerwise and not in_head:
-            scale = optim.layer_decay ** (depth - int(layer[1]) if layer else depth + 1)
+        scale = optim.layer_decay ** (depth - below) if layerwise and not in_head else 1.0
         own = optim.muon_learning_rate if muon else (optim.head_learning_rate or rate) if in_head else rate
         decay = optim.weight_decay if parameter.ndim >= 2 else 0.0
         groups.setdefault((own * scale, decay, muon), []).append(parameter)
     return [
-        {"params": p, "lr": lr, "weight_decay": decay, "muon": muon} for (lr, decay, muon), p in sorted(groups.items(), key=lambda g: g[0])
+        {"params": p, "lr": lr, "weight_decay": decay, "muon": muon}
+        for (lr, decay, muon), p in sorted(groups.items(), key=lambda g: g[0])
     ]
 
 
@@ -68,10 +70,12 @@ class MuonAdamW(Optimizer):
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.95) -> None:
         super().__init__(groups, {"momentum": momentum, "betas": (0.9, 0.98), "eps": 1e-8})
-        self._adamw = AdamW([g for g in groups if not g["muon"]] or [{"params": [nn.Parameter(torch.zeros(1))]}], fused=True)
+        self._adamw = AdamW(
+            [g for g in groups if not g["muon"]] or [{"params": [nn.Parameter(torch.zeros(1))]}], fused=True
+        )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; returns the closure's loss."""
         loss = None
         if closure is not None:
@@ -95,19 +99,20 @@ class MuonAdamW(Optimizer):
             self._adamw.step()
 
     def _step_muon(self, group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[Tensor]] = {}
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
         for parameter in group["params"]:
             if parameter.grad is not None:
-                by_shape.setdefault(parameter.shape, []).append(parameter)
-        for shape, parameters in by_shape.items():
+                by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
+        for shape, pairs in by_shape.items():
             updates = []
-            for parameter in parameters:
+            for parameter, gradient in pairs:
                 state = self.state[parameter]
-                momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-                momentum.lerp_(parameter.grad, 1 - group["momentum"])
-                updates.append(parameter.grad.lerp(momentum, group["momentum"]))
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                updates.append(gradient.lerp(state["momentum"], group["momentum"]))
             rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-            for parameter, update in zip(parameters, orthogonalise(torch.stack(updates)), strict=True):
+            for (parameter, _), update in zip(pairs, orthogonalise(torch.stack(updates)), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(parameter.dtype), alpha=-rate)
 
 

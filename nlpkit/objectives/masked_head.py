@@ -18,9 +18,9 @@ class MaskedHead(TransformersHead):
         return super().forward(places.unsqueeze(0), {}).squeeze(0)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean cross entropy of the N hidden tokens, in nats."""
+        """Mean cross entropy of the N hidden tokens, in nats; 0 where the batch has no word to hide."""
         labels = batch["labels"][batch["labels"] != -100]
-        return nn.functional.cross_entropy(logits.float(), labels)
+        return nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))
 
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens."""

@@ -61,7 +61,7 @@ class Mlm(Objective[MlmConfig]):
         from nlpkit.randomness import seed_of, uniform
 
         plain = super().collate([{"input_ids": f["input_ids"]} for f in features])["input_ids"].numpy()  # (B, L)
-        seeds = np.array([f.get("seed", seed_of(*f["input_ids"])) for f in features], np.uint64)
+        seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
         words = ~np.isin(plain, self.tokenizer.all_special_ids)
         draw = np.where(words, uniform(seeds, plain.shape[1], 0), 2.0)
         chosen = (draw < self.config.rate) | (draw == draw.min(1, keepdims=True))
