@@ -1,0 +1,197 @@
+"""A run that was stopped and resumed is the run that was never stopped, bit for bit, wherever it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny_runs import Ended, mlm, run, sentiment
+
+from nlpkit import checkpoints
+from nlpkit.config import OptimConfig
+
+MUON = OptimConfig(name="muon", learning_rate=2e-3, schedule="wsd")
+
+
+class Stop(Exception):
+    """The test's own stop."""
+
+
+class AfterSave(pl.Callback):
+    """Look at the run folder as soon as the checkpoint of a step is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._look(trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._look(trainer.global_step)
+
+    def _look(self, step: int) -> None:
+        if (checkpoints.path_of(self.path / "checkpoints", step) / "manifest.json").exists():
+            self.saved(step)
+
+    def saved(self, step: int) -> None:
+        raise NotImplementedError
+
+
+class Raise(AfterSave):
+    """Stop the run there."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        super().__init__(path)
+        self.step = step
+
+    def saved(self, step: int) -> None:
+        if step == self.step:
+            raise Stop
+
+
+class Copy(AfterSave):
+    """Copy the run folder: what a kill at this instant leaves, without any farewell."""
+
+    def saved(self, step: int) -> None:
+        if not (target := self.path.with_name(f"killed-{step}")).exists():
+            shutil.copytree(self.path, target)
+
+
+class Hex(pl.Callback):
+    """Note the loss of each batch as a hex float, by its index; a resumed run writes over."""
+
+    def __init__(self, losses: dict[int, str]) -> None:
+        self.losses = losses
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        self.losses[index] = float(outputs["loss"]).hex()
+
+
+def make_task(kind: str) -> Any:
+    return mlm() if kind == "mlm" else sentiment()
+
+
+def stopped(path: Path, kind: str, steps: list[int], **more: Any) -> tuple[Ended, dict[int, str]]:
+    """A run that is stopped after each of these steps and resumed with new objects."""
+    losses: dict[int, str] = {}
+    start = None
+    for step in steps:
+        with pytest.raises(Stop):
+            run(path, make_task(kind), resume_from=start, callbacks=[Hex(losses), Raise(path, step)], **more)
+        start = checkpoints.newest(path / "checkpoints")
+        assert start.name == f"step-{step:08d}"
+        for index in [i for i in losses if i >= step * more.get("accumulate", 1)]:
+            del losses[index]
+    return run(path, make_task(kind), resume_from=start, callbacks=[Hex(losses)], **more), losses
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    return checkpoints.load(checkpoints.newest(path / "checkpoints"))
+
+
+def without_time(rows: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in rows.splitlines()]
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)
+
+
+def assert_same(straight: Path, path: Path, ended: tuple[Any, Any], other: tuple[Any, Any], where: Any) -> None:
+    (one, losses), (two, again) = ended, other
+    assert again == losses, where
+    assert equal(one.module.state_dict(), two.module.state_dict()), where
+    assert one.outcome == two.outcome, where
+    a, b = state_of(straight), state_of(path)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks"):
+        assert equal(a[key], b[key]), (where, key)
+    assert without_time((straight / "metrics.jsonl").read_text()) == without_time((path / "metrics.jsonl").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+CASES = {
+    "fine-tuning": ("sentiment", {"epochs": 2}),
+    "mlm and muon": ("mlm", {"epochs": 3, "max_steps": 12, "optim": MUON}),
+    "accumulation of 2": ("sentiment", {"epochs": 4, "accumulate": 2}),
+    "accumulation of 3": ("sentiment", {"epochs": 6, "accumulate": 3}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_killed_after_any_save_ends_as_the_straight_one(tmp_path: Path, case: str) -> None:
+    kind, more = CASES[case]
+    losses: dict[int, str] = {}
+    copy = Copy(tmp_path / "straight")
+    straight = run(tmp_path / "straight", make_task(kind), callbacks=[Hex(losses), copy], **more), losses
+    assert straight[0].outcome.steps >= 12
+    for step in range(1, straight[0].outcome.steps + 1):
+        path, again = (
+            tmp_path / f"killed-{step}",
+            {i: v for i, v in losses.items() if i < step * more.get("accumulate", 1)},
+        )
+        start = checkpoints.newest(path / "checkpoints")
+        assert start.name == f"step-{step:08d}"
+        resumed = run(path, make_task(kind), resume_from=start, callbacks=[Hex(again)], **more)
+        assert_same(tmp_path / "straight", path, straight, (resumed, again), step)
+        shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(
+    ("case", "pairs"),
+    [
+        ("fine-tuning", [(1, 2), (3, 6), (6, 7), (11, 12)]),
+        ("mlm and muon", [(1, 6), (6, 7)]),
+        ("accumulation of 2", [(2, 3), (6, 11)]),
+        ("accumulation of 3", [(2, 5)]),
+    ],
+)
+def test_a_run_stopped_twice_ends_as_the_straight_one(tmp_path: Path, case: str, pairs: list[tuple[int, int]]) -> None:
+    kind, more = CASES[case]
+    straight = stopped(tmp_path / "straight", kind, [], **more)
+    for pair in pairs:
+        other = stopped(tmp_path / f"{pair}", kind, list(pair), **more)
+        assert_same(tmp_path / "straight", tmp_path / f"{pair}", straight, other, pair)
+
+
+def test_patience_is_waited_for_across_a_stop(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"epochs": 6, "patience": 2, "optim": OptimConfig(learning_rate=0.02, schedule="constant")}
+    copy = Copy(tmp_path / "straight")
+    losses: dict[int, str] = {}
+    straight = run(tmp_path / "straight", sentiment(), callbacks=[Hex(losses), copy], **more), losses
+    last = straight[0].outcome.steps
+    assert last == len(losses) < 24  # it ended early
+    for step in (straight[0].outcome.best_step, last - 1, last):
+        path, again = tmp_path / f"killed-{step}", {i: v for i, v in losses.items() if i < step}
+        start = checkpoints.newest(path / "checkpoints")
+        resumed = run(path, sentiment(), resume_from=start, callbacks=[Hex(again)], **more)
+        assert_same(tmp_path / "straight", path, straight, (resumed, again), step)
+
+
+def test_validations_in_between_do_not_change_the_training(tmp_path: Path) -> None:
+    with_them: dict[int, str] = {}
+    without: dict[int, str] = {}
+    one = run(tmp_path / "one", mlm(), epochs=2, callbacks=[Hex(with_them)])
+    two = run(tmp_path / "two", mlm(), epochs=2, callbacks=[Hex(without)], dev=[])
+    assert with_them == without
+    assert one.outcome.steps == two.outcome.steps == len(without)
