@@ -32,9 +32,10 @@ _KINDS = (
     (b"\x28\xb5\x2f\xfd", "zstandard data", "unpack it first: unzstd FILE"),
     (b"\x1f\x8b", "gzip data inside gzip", "unpack it once: gunzip FILE"),
 )
+_NOT_OF_FILES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
 _REPLACEMENT = "\ufffd"
-_NAME_IT = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16"
+_NAME_IT = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16-le"
 
 
 def check_encoding(name: str) -> str:
@@ -45,7 +46,7 @@ def check_encoding(name: str) -> str:
     """
     try:
         found = codecs.lookup(name)
-        if not found._is_text_encoding:
+        if not found._is_text_encoding or found.name in _NOT_OF_FILES:
             raise LookupError
     except (LookupError, ValueError):
         known = ("utf-8", "utf-16", "cp1252", "latin-1", "ascii", "gb18030", "shift_jis", "koi8-r", "cp1251")
@@ -202,6 +203,8 @@ class Text:
                 line += error.object[: error.start].decode(error.encoding, "ignore").count("\n")
                 offset = done + len(block) - len(error.object) + error.start
                 raise self._bad_byte(f"{self._where(line)}: in byte {offset + 1} of the file", error) from None
+            except UnicodeError as error:  # UTF-16 named by the user, and no mark says which of the two
+                raise DataError(f"{shown(self.stream.path)}: {str(error).lower()}", _NAME_IT) from None
             text = text if done else text.removeprefix("\ufeff")
             done += len(block)
             line += text.count("\n")

@@ -362,10 +362,22 @@ def test_a_named_encoding_is_used(write: Any) -> None:
     assert rows(write("b.txt", "a+b\nc".encode("cp037")), encoding="cp037") == [{"text": "a+b"}, {"text": "c"}]
 
 
-@pytest.mark.parametrize("name", ["utf-9", "rot13", "base64", "a\0"])
+@pytest.mark.parametrize("encoding", [None, "utf-8", "UTF8", "utf-8-sig"])
+def test_a_mark_is_dropped_at_the_start_only(write: Any, encoding: str | None) -> None:
+    path = write("a.csv", codecs.BOM_UTF8 + "text,n\n\ufeffa,\ufeff\n".encode())
+    assert rows(path, encoding=encoding) == [{"text": "\ufeffa", "n": "\ufeff"}]
+
+
+@pytest.mark.parametrize("name", ["utf-9", "rot13", "base64", "a\0", "unicode_escape", "idna"])
 def test_an_unknown_encoding_is_refused(write: Any, name: str) -> None:
     path = write("a.txt", "a\n")
     fails(lambda: read_rows(path, encoding=name), f"data.encoding: no encoding '{name}'", None, UsageError)
+
+
+def test_utf16_without_a_mark_is_refused_when_only_utf16_was_named(write: Any) -> None:
+    message = "a.txt: utf-16 stream does not start with bom"
+    hint = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16-le"
+    fails(lambda: read_rows(write("a.txt", "ab\n".encode("utf-16-le")), encoding="utf-16"), message, hint)
 
 
 def test_utf8_that_breaks_half_way_names_line_and_byte(write: Any) -> None:
@@ -396,7 +408,7 @@ def test_utf16_cut_in_mid_character_names_line_and_byte(write: Any) -> None:
 
 
 def test_text_that_is_neither_utf8_nor_cp1252_is_refused(write: Any) -> None:
-    hint = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16"
+    hint = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16-le"
     fails(lambda: read_rows(write("a.txt", b"\x8d\x81\x9d hello\n")), "a.txt: neither UTF-8 nor CP1252", hint)
 
 
