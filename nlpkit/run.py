@@ -294,7 +294,8 @@ def _complete(prepared: Prepared, stage: str, continued: bool) -> RunConfig:
         batch_tokens = min(training.batch_tokens or 8192, max(256, tokens // 20))
     else:
         epochs = trainer.small_data_epochs(len(prepared.train.lengths))
-        batch_tokens = training.batch_tokens or max(1, round((training.batch_size or 16) * float(prepared.train.lengths.mean())))
+        mean = float(prepared.train.lengths.mean())
+        batch_tokens = training.batch_tokens or max(1, round((training.batch_size or 16) * mean))
     if training.max_steps is not None and training.max_epochs is None:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
     training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
@@ -356,7 +357,12 @@ def _train(
 
 
 def _finish(
-    folder: RunFolder, prepared: Prepared, registry: Registry, facts: dict[str, Any], outcome: trainer.Outcome, body: Any
+    folder: RunFolder,
+    prepared: Prepared,
+    registry: Registry,
+    facts: dict[str, Any],
+    outcome: trainer.Outcome,
+    body: Any,
 ) -> Run:
     task, parent = prepared.task, prepared.facts.get("parent")
     dev = _scores_at(folder.metrics, outcome.best_step)
@@ -386,9 +392,7 @@ def _finish(
     }
     history = [*(parent or {}).get("history", []), stage]
     source = facts["request"]["source"]
-    bundle.save(
-        folder.model, task, body, prepared.head, {"history": history, "source": source}, registry
-    )
+    bundle.save(folder.model, task, body, prepared.head, {"history": history, "source": source}, registry)
     write_json(folder.results, results)
     return Run(folder.path, read_json(folder.results))
 

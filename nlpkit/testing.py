@@ -36,7 +36,9 @@ class TaskUnderTest:
         settings: of the task; labels are found in the examples.
     """
 
-    def __init__(self, task_class: type[Task[Any]], examples: Sequence[Mapping[str, Any]], settings: Any = None) -> None:
+    def __init__(
+        self, task_class: type[Task[Any]], examples: Sequence[Mapping[str, Any]], settings: Any = None
+    ) -> None:
         self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
         texts = [str(v) for e in self.examples for k, v in e.items() if k != "label"]
         words = tokenizer.train(iter(texts), kind="wordpiece", vocabulary=300, lowercase=True, max_length=64)

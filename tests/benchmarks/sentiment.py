@@ -1,4 +1,4 @@
-"""Does pre-training help? Sentiment from 1,000 labels: from nothing, from our own bundle, from MiniLM, from MiniLM continued.
+"""Does pre-training help? Sentiment from 1,000 labels, from nothing, our own bundle, MiniLM, and MiniLM continued.
 
     python tests/benchmarks/sentiment.py prepare imdb WORK       # writes WORK/imdb/{corpus,train,test}
     python tests/benchmarks/sentiment.py fit imdb WORK nothing --seeds 5 [--from BUNDLE] [key=value ...]
@@ -96,7 +96,8 @@ def fit(name: str, work: Path, variant: str, seeds: list[int], source: str, over
         run = work / name / f"{variant}-{seed}"
         start = time.time()
         begin = ["--from", source] if source else []
-        command("fit", "--task", "sentiment", name_of(work, name, "train"), *begin, "--out", str(run), f"seed={seed}", *overrides)
+        settings = [*begin, "--out", str(run), f"seed={seed}", *overrides]
+        command("fit", "--task", "sentiment", name_of(work, name, "train"), *settings)
         scores = json.loads(command("evaluate", str(run), name_of(work, name, "test"), "--json"))["scores"]
         row = {"set": name, "variant": variant, "seed": seed, "seconds": round(time.time() - start), **scores}
         with open(work / "results.jsonl", "a") as file:
@@ -123,7 +124,8 @@ def baselines(name: str, work: Path) -> None:
 def table(work: Path) -> None:
     """Print mean and spread as Markdown."""
     rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
-    print("| data | from | seeds | accuracy: mean | std | lowest | highest | macro F1: mean |\n|---|---|---|---|---|---|---|---|")
+    print("| data | from | seeds | accuracy: mean | std | lowest | highest | macro F1: mean |")
+    print("|---|---|---|---|---|---|---|---|")
     for key in dict.fromkeys((r["set"], r["variant"]) for r in rows):
         of = [r for r in rows if (r["set"], r["variant"]) == key]
         scores = [100 * r["accuracy"] for r in of]
@@ -142,7 +144,8 @@ def name_of(work: Path, name: str, part: str) -> str:
 
 def command(*words: str) -> str:
     """Run nlpkit; its messages go to our stderr."""
-    return subprocess.run([sys.executable, "-m", "nlpkit", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run([sys.executable, "-m", "nlpkit", *words], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ SHORT = {
     "nlpkit pretrain": "model.preset=tiny model.vocabulary=600 model.sequence_length=64 trainer.max_steps=4",
     "nlpkit fit": "trainer.max_steps=4",
 }
+FEW = ["trainer.max_steps=4"]
 LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
 
 
@@ -45,7 +46,7 @@ def shortened(code: str) -> str:
             if line.startswith(start):
                 command, *comment = line.split("  #")
                 line = f"{command} {settings}" + "".join(f"  #{c}" for c in comment)
-        lines.append(line.replace("nlpkit.fit(", "nlpkit.fit(overrides=['trainer.max_steps=4'], task=").replace(", \"shop/lab", ", data=\"shop/lab"))
+        lines.append(line.replace('"sentiment", "shop', 'data="shop').replace("out=", f"overrides={FEW}, out="))
     return "\n".join(lines)
 
 
