@@ -133,8 +133,8 @@ def _one_thread() -> Iterator[None]:
 CASES = {
     "fine-tuning": ("sentiment", {"epochs": 2}),
     "mlm and muon": ("mlm", {"epochs": 3, "max_steps": 12, "optim": MUON}),
-    "accumulation of 2": ("sentiment", {"epochs": 4, "accumulate": 2}),
-    "accumulation of 3": ("sentiment", {"epochs": 6, "accumulate": 3}),
+    "accumulation of 2": ("sentiment", {"epochs": 2, "accumulate": 2}),
+    "accumulation of 3": ("sentiment", {"epochs": 3, "accumulate": 3}),
 }
 
 
@@ -144,7 +144,7 @@ def test_a_run_killed_after_any_save_ends_as_the_straight_one(tmp_path: Path, ca
     losses: dict[int, str] = {}
     copy = Copy(tmp_path / "straight")
     straight = run(tmp_path / "straight", make_task(kind), callbacks=[Hex(losses), copy], **more), losses
-    assert straight[0].outcome.steps >= 12
+    assert len(losses) >= 12
     for step in range(1, straight[0].outcome.steps + 1):
         path, again = (
             tmp_path / f"killed-{step}",
@@ -162,7 +162,7 @@ def test_a_run_killed_after_any_save_ends_as_the_straight_one(tmp_path: Path, ca
     [
         ("fine-tuning", [(1, 2), (3, 6), (6, 7), (11, 12)]),
         ("mlm and muon", [(1, 6), (6, 7)]),
-        ("accumulation of 2", [(2, 3), (6, 11)]),
+        ("accumulation of 2", [(2, 3), (1, 5)]),
         ("accumulation of 3", [(2, 5)]),
     ],
 )
