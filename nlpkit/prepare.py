@@ -107,9 +107,14 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
 
     Raises:
         DataError: too little text.
+        UsageError: standard input among the files.
     """
     task_class = registry.task(request.task, stage="pretrain")
     paths = readers.expand(list(request.data))
+    if "-" in paths:
+        raise UsageError("standard input can be read only once, and pre-training reads its text twice", "save it first")
+    if "-" in paths:
+        raise UsageError("standard input is read once, a corpus more than once", "save it to a file and name the file")
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
     words = given or _train_tokenizer(_texts(task_class, paths, config), config)
@@ -147,17 +152,11 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         DataError: no labels, one class only, or a class that the dev part lacks.
     """
     task_class = registry.task(request.task, stage="finetune")
-    examples = read_labelled(task_class, request.data or _sample(task_class, registry), config, registry)
-    if request.dev:
-        train, dev = examples, read_labelled(task_class, request.dev, config, registry)
-    else:
-        group = config.data.group or None
-        first, second = splits.split(examples, config.data.dev_share, seed=config.seed, group=group)
-        train, dev = [examples[i] for i in first], [examples[i] for i in second]
+    train, dev = _parts(task_class, request, config, registry)
     settings = task_class.prepare(config.task, train)
     _check_parts(train, dev, settings.labels, config)
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
-    words = _tokenizer_of(source, request.hub) or _train_tokenizer(iter([e["text"] for e in train]), config)
+    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_words(task_class, train), config)
     architecture = _architecture(source, config, words, request.hub)
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
@@ -167,21 +166,65 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     record = bundle.read_record(source) if request.source and not setup else None
-    print_fingerprint = _fingerprint(examples + (dev if request.dev else []))
+    fingerprint = _fingerprint(train + dev)
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     cut = float((samples[0].lengths >= length).mean())
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
-    return Prepared(task, config, body, head, *samples, print_fingerprint, (train, dev), facts)
+    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts)
+
+
+def _parts(
+    task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry
+) -> tuple[list[Example], list[Example]]:
+    """Examples to train on, and those of the dev files or a share that is held out."""
+    column = "" if request.dev else config.data.group
+    files = request.data or _sample(task_class, registry)
+    examples = read_labelled(task_class, files, config, registry, extra=(column,) if column else ())
+    text = next(iter(task_class.fields))
+    if "label" in task_class.fields and (differing := splits.conflicts(examples, text=text)):
+        where = ", ".join(examples[i].where for i in differing[0][:2])
+        log.warning("%d texts stand more than once, with different labels (the first: %s)", len(differing), where)
+    if request.dev:
+        dev = read_labelled(task_class, request.dev, config, registry)
+        if both := splits.overlap(examples, dev, text=text):
+            log.warning("%d of %d dev texts are also in the training data: scores are too high", len(both), len(dev))
+        return examples, dev
+    first, second = splits.split(
+        examples, config.data.dev_share, seed=config.seed, group=column or None, text=text, label="label"
+    )
+    return [examples[i] for i in first], [examples[i] for i in second]
+
+
+def _words(task_class: type[Task[Any]], examples: Sequence[Example]) -> Iterator[str]:
+    """Every text that the model will read, for a tokenizer of its own."""
+    names = [name for name, f in task_class.fields.items() if f.required]
+    return (str(example[name]) for example in examples for name in names)
 
 
 def read_labelled(
-    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry
+    task_class: type[Task[Any]],
+    paths: Sequence[str],
+    config: RunConfig,
+    registry: Registry,
+    *,
+    extra: tuple[str, ...] = (),
 ) -> list[Example]:
-    """Examples with every field of the task; rows with an empty text or label are counted and left out."""
+    """Examples with every field of the task; rows with an empty text or label are counted and left out.
+
+    Args:
+        task_class: has the fields.
+        paths: labelled files.
+        config: its ``data`` section says how to read them.
+        registry: has the readers.
+        extra: further columns to keep.
+
+    Raises:
+        DataError: no row is left.
+    """
     need = tuple(name for name, f in task_class.fields.items() if not f.required)
-    examples = list(read_examples(task_class, paths, config, registry, need=need))
+    examples = list(read_examples(task_class, paths, config, registry, need=need, extra=extra))
     kept = [e for e in examples if all(str(e[name]).strip() for name in task_class.fields)]
     if lost := len(examples) - len(kept):
         log.warning("%d of %d rows have an empty text or label and are left out", lost, len(examples))
@@ -227,7 +270,7 @@ def read_examples(
         delimiter=data.delimiter or None,
         errors=data.errors,
         on_source=_report_source if report else None,
-        extra=(data.group,) if data.group and need else (),
+        extra=extra,
     )
 
 
