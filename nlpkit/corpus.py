@@ -96,8 +96,8 @@ def build(
         return store
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        if (store := _finished(folder, key)) is not None:
+    with locked(folder) as waited:
+        if waited and (store := _finished(folder, key)) is not None:
             return store
         builder = _Builder(folder, tokenizer, key)
         builder.run(texts, processes or os.cpu_count() or 1, progress, expected_bytes)

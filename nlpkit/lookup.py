@@ -74,7 +74,7 @@ class Lookup:
     def _try_characters(self, backend: Tokenizer) -> re.Pattern[str]:
         """Return the expression that finds a character outside the ones that proved equal."""
         letters = self._normaliser.letters
-        probes = [f"{c}a{c}B {c} 1{c}2 {c}{c}x {c}" for c in letters]
+        probes = [self._probe(c) for c in letters]
         general = [text for text in _PROBES if not self._has_added(text)]
         texts = [*general, *probes]
         expected = [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=False)]
@@ -83,6 +83,11 @@ class Lookup:
             raise NotKnownError("it splits words in its own way")
         pairs = zip(letters, found[len(general) :], expected[len(general) :], strict=True)
         return re.compile(f"[^{_characters(c for c, ours, theirs in pairs if ours == theirs)}]")
+
+    def _probe(self, character: str) -> str:
+        """Put a character in many surroundings, or in few where the many would make an added token."""
+        many = f"{character}a{character}B {character} 1{character}2 {character}{character}x {character}"
+        return f"a{character}b{character}1" if self._has_added(many) else many
 
     def known(self, texts: list[str]) -> list[bool]:
         """Tell which texts can be encoded here."""

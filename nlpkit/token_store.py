@@ -198,8 +198,8 @@ class TokenStore(View):
     def _check_index(self) -> None:
         sample = np.unique(np.linspace(0, self.documents - 1, min(self.documents, _CHECKED_DOCUMENTS)).astype(np.int64))
         ends = np.asarray(self._documents["end"][sample])
-        sound = int(self._documents[-1]["end"]) == len(self) and ends[0] > 0 and bool((np.diff(ends) > 0).all())
-        if not sound or not bool((self._tokens[ends - 1] == self.header.separator).all()):
+        rising = ends[0] > 0 and bool((np.diff(ends) > 0).all()) and ends[-1] == self.header.tokens
+        if not rising or not bool((self._tokens[ends - 1] == self.header.separator).all()):
             raise _damaged(self.folder / DOCUMENTS, "its entries do not fit tokens.bin")
 
 

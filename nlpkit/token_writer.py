@@ -173,19 +173,25 @@ def _disk(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time write; the system lets go of the lock when a process dies."""
+def locked(folder: Path) -> Iterator[bool]:
+    """Let one process at a time write; the system lets go of the lock when a process dies.
+
+    Yields:
+        Whether another process was waited for.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
-        yield
+        yield False
         return
     with explain_os_errors(folder):
         file = open(folder / LOCK, "ab")  # noqa: SIM115 errors of the body are not the lock's
     with file:
+        waited = False
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             logger.info("%s: another process builds this token store; waiting for it", folder)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            waited = True
+        yield waited
