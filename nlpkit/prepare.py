@@ -112,8 +112,6 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     task_class = registry.task(request.task, stage="pretrain")
     paths = readers.expand(list(request.data))
     if "-" in paths:
-        raise UsageError("standard input can be read only once, and pre-training reads its text twice", "save it first")
-    if "-" in paths:
         raise UsageError("standard input is read once, a corpus more than once", "save it to a file and name the file")
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
@@ -240,6 +238,7 @@ def read_examples(
     registry: Registry | None = None,
     *,
     need: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
     report: bool = True,
 ) -> Iterator[Example]:
     """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
@@ -250,6 +249,7 @@ def read_examples(
         config: its ``data`` says how to read.
         registry: of readers.
         need: optional fields that must be there.
+        extra: further columns to carry along.
         report: log what was detected of each file.
     """
     data = config.data
