@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -33,13 +34,9 @@ class Signals(pl.Callback):
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
-    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Listen."""
-        self._listen()
-
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
-        self._listen()
+        self.listen()
         if self.received is not None:
             raise Interrupted("interrupted before the first step", self.resume, signal_number=self.received)
 
@@ -55,25 +52,18 @@ class Signals(pl.Callback):
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._leave(trainer)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        """Stop listening."""
-        self.restore()
-
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Stop listening."""
-        self.restore()
-
-    def restore(self) -> None:
-        """Put the earlier handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Take the signals; before the Trainer starts, which makes an exit with code 1 of a Ctrl-C."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._receive)
                 self._before.setdefault(number, before)
+
+    def restore(self) -> None:
+        """Put the earlier handlers back; after the Trainer, which at its end puts back those that it found."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _leave(self, trainer: pl.Trainer) -> None:
         if self.received is None or trainer.should_stop or trainer.global_step >= trainer.max_steps:
@@ -87,7 +77,8 @@ class Signals(pl.Callback):
         if self.received is not None:
             os._exit(128 + number)
         self.received = number
-        log.warning("%s: saving after this step; once more leaves at once", signal.Signals(number).name)
+        with contextlib.suppress(RuntimeError):  # the signal came while this very stream was being written
+            log.warning("%s: saving after this step; once more leaves at once", signal.Signals(number).name)
 
 
 class TimeLimit(pl.Callback):

@@ -111,6 +111,7 @@ def train(
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
     with quiet(), _memory_errors():
         trainer = build(config, length, ours)
+        signals.listen()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
         finally:
