@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nlpkit import bundle, checkpoints, readers, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
@@ -25,6 +27,7 @@ from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
+from nlpkit.randomness import seed_of
 from nlpkit.strategy import apply_strategy, merge
 from nlpkit.task import Example
 
@@ -276,6 +279,7 @@ def _start(
 
 
 def _prepare(request: Request, stage: str, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
+    torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
     make = pretraining if stage == "pretrain" else fine_tuning
     prepared = make(request, config, registry, setup)
     return replace(prepared, config=_complete(prepared, stage, bool(request.source)))
