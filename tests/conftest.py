@@ -1,0 +1,100 @@
+"""What all tests share: a cache of their own, and a tiny model of each stage for those that need any model."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+settings.load_profile("tests")
+
+# before any test imports torch
+os.environ["NLPKIT_CACHE"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+TINY = ("model.preset=tiny", "model.vocabulary=1000", "model.sequence_length=64", "trainer.max_steps=6")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Args:
+        code: exit code.
+        out: what it printed on stdout.
+        err: and on stderr.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+def run_command(*arguments: str | Path) -> Ended:
+    """Run ``nlpkit`` in this process: importing torch again costs seconds."""
+    from nlpkit.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """The command line in this process."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo shop's folder."""
+    from nlpkit.demo import write_shop
+
+    folder = tmp_path_factory.mktemp("demo") / "shop"
+    write_shop(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run and how its command ended."""
+
+    folder: Path
+    ended: Ended
+
+
+@pytest.fixture(scope="session")
+def base(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A tiny backbone, hardly trained."""
+    out = tmp_path_factory.mktemp("runs") / "base"
+    return Trained(out, run_command("pretrain", shop / "reviews.csv", "--out", out, *TINY))
+
+
+@pytest.fixture(scope="session")
+def fitted(shop: Path, base: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A tiny sentiment model, hardly trained."""
+    out = tmp_path_factory.mktemp("runs") / "sentiment"
+    labelled = shop / "labelled.csv"
+    arguments = ("fit", "--task", "sentiment", labelled, "--from", base.folder, "--out", out, "trainer.max_steps=6")
+    return Trained(out, run_command(*arguments))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache() -> Iterator[None]:
+    yield
+    import shutil
+
+    shutil.rmtree(os.environ["NLPKIT_CACHE"], ignore_errors=True)

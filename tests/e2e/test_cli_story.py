@@ -1,0 +1,204 @@
+"""The story of the README through the command line: demo, pretrain, fit, evaluate, predict, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_pretrain_ends_with_its_loss_beside_word_frequencies_and_the_next_command(base: Any) -> None:
+    assert base.ended.code == 0
+    lines = base.ended.out.splitlines()
+    assert lines[0].split() == ["SCORE", "MODEL", "WORD", "FREQUENCIES"]
+    assert [line.split()[0] for line in lines[1:3]] == ["accuracy", "loss"]
+    assert lines[-3:] == [
+        f"run: {base.folder}",
+        "next:",
+        f"  nlpkit fit --task sentiment LABELLED.csv --from {base.folder} --out {base.folder.parent / 'sentiment'}",
+    ]
+
+
+def test_pretrain_says_once_what_it_found_and_shows_progress_on_stderr(base: Any, shop: Path) -> None:
+    lines = base.ended.err.splitlines()
+    assert sum(line.startswith(f"{shop / 'reviews.csv'}: csv, utf-8") for line in lines) == 1
+    assert "base: 6 steps" in lines
+    assert sum(line.startswith("base: step 6 of 6 (100%), dev loss ") for line in lines) == 1
+    assert "shards" not in base.ended.err
+
+
+def test_fit_prints_baselines_beside_the_model(fitted: Any) -> None:
+    assert fitted.ended.code == 0
+    lines = fitted.ended.out.splitlines()
+    assert lines[0].split() == ["SCORE", "MODEL", "MAJORITY", "TF-IDF"]
+    results = json.loads((fitted.folder / "results.json").read_text())
+    scores = [results["dev"], results["baselines"]["majority"], results["baselines"]["tfidf"]]
+    for line in lines[1:3]:
+        name, *cells = line.split()
+        assert cells == [f"{column[name]:.4f}" for column in scores]
+    assert lines[-2:] == [
+        f"  nlpkit evaluate {fitted.folder} LABELLED.csv",
+        f"  nlpkit predict {fitted.folder} NEW.csv > predictions.jsonl",
+    ]
+
+
+def test_fit_that_does_not_beat_tfidf_says_so(fitted: Any) -> None:
+    results = json.loads((fitted.folder / "results.json").read_text())
+    mine, theirs = results["dev"]["f1_macro"], results["baselines"]["tfidf"]["f1_macro"]
+    assert mine < theirs, "six steps beat nothing"
+    assert f"the model does not beat TF-IDF: f1_macro {mine:.4f} against {theirs:.4f}" in fitted.ended.out.splitlines()
+
+
+def test_fit_tells_where_its_weights_came_from(fitted: Any, base: Any) -> None:
+    assert any(line.startswith(f"{base.folder}") and "loaded" in line for line in fitted.ended.err.splitlines())
+
+
+def test_evaluate_as_json_has_scores_and_the_number_of_examples(fitted: Any, shop: Path, command: Any) -> None:
+    ended = command("evaluate", fitted.folder, shop / "more-labelled.csv", "--json", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    evaluated = json.loads(ended.out)
+    assert evaluated["examples"] == 200
+    assert {"accuracy", "f1_macro", "loss"} <= set(evaluated["scores"])
+
+
+def test_evaluate_prints_a_table(fitted: Any, shop: Path, command: Any) -> None:
+    ended = command("evaluate", fitted.folder, shop / "more-labelled.csv")
+    lines = ended.out.splitlines()
+    assert lines[0] == "SCORE        MODEL"
+    assert lines[-1] == "200 examples"
+
+
+def test_evaluate_gate_that_fails_is_exit_9_after_the_scores(fitted: Any, shop: Path, command: Any) -> None:
+    gate = ("--fail-under", "accuracy=1.01")
+    ended = command("evaluate", fitted.folder, shop / "more-labelled.csv", "--json", "--quiet", *gate)
+    accuracy = json.loads(ended.out)["scores"]["accuracy"]
+    assert (ended.code, ended.err) == (9, f"error: accuracy is {accuracy:.4f}, under 1.01\n")
+
+
+def test_evaluate_gate_that_holds_is_exit_0(fitted: Any, shop: Path, command: Any) -> None:
+    assert command("evaluate", fitted.folder, shop / "more-labelled.csv", "--fail-under", "accuracy=0").code == 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ("accuracy", "--fail-under is 'accuracy', expected METRIC=NUMBER"),
+        ("accuracy=nan", "--fail-under is 'accuracy=nan', expected METRIC=NUMBER"),
+        ("loss=1", "--fail-under loss: a lower loss is better, so this gate says nothing"),
+        ("acuracy=0.5", "--fail-under names 'acuracy', which is none of the scores"),
+    ],
+)
+def test_evaluate_refuses_a_gate_that_cannot_be_checked(
+    fitted: Any, shop: Path, command: Any, gate: str, message: str
+) -> None:
+    ended = command("evaluate", fitted.folder, shop / "more-labelled.csv", "--quiet", "--fail-under", gate)
+    assert (ended.code, ended.err.splitlines()[0]) == (2, f"error: {message}")
+
+
+def test_predict_writes_a_json_object_a_text_in_order(fitted: Any, shop: Path, command: Any) -> None:
+    ended = command("predict", fitted.folder, shop / "new.csv")
+    assert ended.code == 0
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert [row["text"] for row in rows] == [row["review"] for row in rows_of(shop / "new.csv")]
+    assert {tuple(row) for row in rows} == {("text", "label", "score", "scores")}
+
+
+def test_predict_streams_standard_input_and_ends_quietly_when_nobody_reads_on(fitted: Any) -> None:
+    arguments = [sys.executable, "-m", "nlpkit", "predict", str(fitted.folder), "-", "--quiet"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write("".join(f"text {i} {'long ' * 160}\n" for i in range(2048)))  # past what detection reads
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["text"].startswith("text 0 ")  # stdin is still open
+        process.stdout.close()
+        process.stdin.write("text\n" * 2048)
+        process.stdin.close()
+        assert (process.wait(120), process.stderr.read()) == (141, "")
+
+
+def test_fit_without_data_says_that_it_runs_on_the_sample(command: Any, tmp_path: Path) -> None:
+    tiny = ("model.preset=tiny", "model.vocabulary=300", "trainer.max_steps=1")
+    ended = command("fit", "--task", "sentiment", "--out", tmp_path / "run", *tiny, "--json")
+    assert ended.code == 0
+    assert ended.err.splitlines()[0].startswith("warning: no data was given: running on the plugin's own sample (")
+    assert json.loads(ended.out)["folder"] == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("fit", "--task", "sentimnt"), 2, None),
+        (("fit", "trainer.max_stps=3"), 2, "command line: no setting 'trainer.max_stps'"),
+        (("fit", "trainer.max_steps=many"), 2, None),
+        (("fit", "absent.csv"), 3, "absent.csv: no such file or folder"),
+        (("pretrain",), 2, "no text given"),
+        (
+            ("pretrain", "-"),
+            2,
+            "standard input is read once, a corpus more than once",
+        ),
+        (("fit", "--from", "absent"), 4, None),
+        (("evaluate", "absent", "x.csv"), 4, None),
+        (("evaluate", "absent"), 2, "no labelled text given"),
+        (("predict", "absent"), 2, "no text given"),
+        (("predict", "absent", "x.csv", "seed=1"), 2, "seed is no setting of a finished model"),
+        (("fit", "--resume", "absent"), 4, "absent: no run.json, so it is no run folder"),
+        (("fit", "--resume-anyway"), 2, "--resume-anyway without --resume"),
+        (
+            ("fit", "--resume", "absent", "--seed", "1", "a.csv"),
+            2,
+            "--resume goes on with the run as it began, and a.csv, --seed would change it",
+        ),
+        (("pretrain", "a.csv", "--objective", "sentiment"), 2, None),
+    ],
+)
+def test_mistake_has_its_exit_code_and_leaves_nothing(
+    arguments: tuple[str, ...],
+    code: int,
+    message: str | None,
+    command: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = command(*arguments)
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert (ended.code, ended.out, len(errors)) == (code, "", 1), ended.err
+    assert message is None or errors == [f"error: {message}"]
+    assert "Traceback" not in ended.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_existing_run_folder_is_refused(fitted: Any, shop: Path, command: Any) -> None:
+    before = sorted(fitted.folder.rglob("*"))
+    ended = command("fit", shop / "labelled.csv", "--out", fitted.folder)
+    assert ended.code == 8
+    assert ended.err.splitlines()[0] == f"error: {fitted.folder}: is not empty, and a run is never overwritten"
+    assert sorted(fitted.folder.rglob("*")) == before
+
+
+def test_finished_run_is_not_resumed(fitted: Any, command: Any) -> None:
+    ended = command("fit", "--resume", fitted.folder)
+    assert (ended.code, ended.err.splitlines()[0]) == (4, f"error: {fitted.folder}: the run is finished")
+
+
+def test_file_whose_name_has_an_equals_sign_is_a_file(
+    fitted: Any, shop: Path, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("day=1.csv").write_bytes((shop / "new.csv").read_bytes())
+    ended = command("predict", fitted.folder, "day=1.csv")
+    assert (ended.code, len(ended.out.splitlines())) == (0, 20)
