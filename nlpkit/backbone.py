@@ -51,7 +51,7 @@ def architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Pret
         sep_token_id=tokenizer.sep_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        global_attn_every_n_layers=1,
+        layer_types=["full_attention"] * layers,
         classifier_pooling="mean",
         embedding_dropout=dropout,
         mlp_dropout=dropout,

@@ -67,7 +67,7 @@ def cut(order: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int, rows:
     return [*batches, order[start:]] if len(order) else []
 
 
-def sorted_batches(lengths: Sequence[int], tokens: int, rows: int) -> Iterator[NDArray[np.int64]]:
+def sorted_batches(lengths: Sequence[int] | NDArray[np.int64], tokens: int, rows: int) -> Iterator[NDArray[np.int64]]:
     """Batches for prediction: longest first, so that memory runs out at once or never."""
     sizes = np.asarray(lengths, np.int64)
     if len(sizes):

@@ -99,7 +99,7 @@ class FixedLoader:
 
     def __init__(self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0) -> None:
         self.task, self.samples, self.seed = task, samples, seed
-        self.rows = list(sorted_batches(samples.lengths, tokens, rows))  # type: ignore[arg-type]
+        self.rows = list(sorted_batches(samples.lengths, tokens, rows))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -160,14 +160,14 @@ def _forget_other_labels(
             model.get_parameter(name).copy_(head.model.get_parameter(name))
     if not answers:
         return account
-    reason = f"its labels were {_short([str(v) for v in config.id2label.values()])}"
+    reason = f"its labels were {_short([str(v) for v in (config.id2label or {}).values()])}"
     return replace(account, loaded=account.loaded - len(answers), new=sorted({*account.new, *answers}), reason=reason)
 
 
 def _shaped_by_labels(head: TransformersHead) -> set[str]:
     """Names of the tensors that would have another shape with one label more."""
     wider = copy.deepcopy(head.config)
-    wider.num_labels = head.config.num_labels + 1
+    wider.num_labels = (head.config.num_labels or 0) + 1
     with torch.device("meta"):
         other = getattr(transformers, head.auto_class).from_config(wider, dtype=torch.float32)
     shapes = {name: parameter.shape for name, parameter in other.named_parameters()}

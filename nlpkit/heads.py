@@ -62,9 +62,7 @@ class TransformersHead(Head):
         super().__init__()
         self.auto_class = auto_class
         self.config = type(backbone)(**{**backbone.to_dict(), **settings})
-        self.model: PreTrainedModel = getattr(transformers, auto_class).from_config(
-            self.config, dtype=torch.float32
-        )
+        self.model: PreTrainedModel = getattr(transformers, auto_class).from_config(self.config, dtype=torch.float32)
         self._body = self.model.base_model_prefix
         setattr(self.model, self._body, _Given(detach_pooler(self.model.base_model)))
 

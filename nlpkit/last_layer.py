@@ -114,7 +114,7 @@ def _modernbert(
     return rows.put(after + layer.mlp(layer.mlp_norm(after)), hidden)
 
 
-def _layers(backbone: PreTrainedModel) -> Any:
+def _layers(backbone: Any) -> Any:
     return backbone.layers if hasattr(backbone, "layers") else backbone.encoder.layer
 
 

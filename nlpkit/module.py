@@ -71,15 +71,29 @@ class TaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``."""
-        hidden = self.hidden(batch)
-        loss = self.head.loss(self.head(hidden, batch), batch)
-        self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
-        self.log("dev/loss", loss, batch_size=len(batch["input_ids"]), on_step=False, on_epoch=True, sync_dist=True)
+        self._score(batch, "dev")
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole dev part."""
+        self._log_scores("dev")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the scores ``test/...``."""
+        self._score(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the whole test part."""
+        self._log_scores("test")
+
+    def _score(self, batch: Batch, part: str) -> None:
+        hidden = self.hidden(batch)
+        loss = self.head.loss(self.head(hidden, batch), batch)
+        self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
+        self.log(f"{part}/loss", loss, batch_size=len(batch["input_ids"]), on_step=False, on_epoch=True, sync_dist=True)
+
+    def _log_scores(self, part: str) -> None:
         scores = self.metrics.compute()
-        self.log_dict({f"dev/{name}": value for name, value in scores.items()}, sync_dist=False)
+        self.log_dict({f"{part}/{name}": value for name, value in scores.items()}, sync_dist=False)
         self.metrics.reset()
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:

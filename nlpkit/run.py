@@ -24,7 +24,7 @@ from nlpkit.errors import DataError, Interrupted, ModelError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
-from nlpkit.plugins import Registry
+from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
 from nlpkit.randomness import seed_of
@@ -152,9 +152,11 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
         if folder.results.exists():
             raise ModelError(f"{run}: the run is finished", f"nlpkit evaluate {run} FILE")
         try:
-            asked = facts["request"]
-            request = Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()})
-            stage, fingerprint = str(facts["stage"]), str(facts["data_fingerprint"])
+            asked: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in facts["request"].items()
+            }
+            request, fingerprint = Request(**asked), str(facts["data_fingerprint"])
+            stage: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
         registry = Registry(files=request.plugins)
@@ -242,7 +244,7 @@ def read_for(
 
 def _start(
     request: Request,
-    stage: str,
+    stage: Stage,
     out: str | None,
     config_file: str | None,
     overrides: Sequence[str],
@@ -278,14 +280,14 @@ def _start(
         folder.unlock()
 
 
-def _prepare(request: Request, stage: str, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
+def _prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
     torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
     make = pretraining if stage == "pretrain" else fine_tuning
     prepared = make(request, config, registry, setup)
     return replace(prepared, config=_complete(prepared, stage, bool(request.source)))
 
 
-def _complete(prepared: Prepared, stage: str, continued: bool) -> RunConfig:
+def _complete(prepared: Prepared, stage: Stage, continued: bool) -> RunConfig:
     """Fill in what was left to us: rates, epochs and batches that suit the stage and the sizes."""
     config, width = prepared.config, getattr(prepared.backbone.config, "hidden_size", 768)
     optim, training = config.optim, config.trainer

@@ -174,4 +174,3 @@ class Dataset:
     read: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
-

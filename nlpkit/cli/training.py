@@ -20,6 +20,7 @@ from nlpkit.cli.results import print_run
 from nlpkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from nlpkit.plugins import Stage
     from nlpkit.run import Run
     from nlpkit.task import Task
 
@@ -82,7 +83,7 @@ def train(
     common: Common,
     training: Training,
     name: str,
-    stage: str,
+    stage: Stage,
     given: Sequence[str],
     start: Callable[..., Run],
 ) -> None:
@@ -104,7 +105,7 @@ def train(
         print_run(common, run)
 
 
-def _started(common: Common, training: Training, name: str, stage: str, start: Callable[..., Run]) -> Run:
+def _started(common: Common, training: Training, name: str, stage: Stage, start: Callable[..., Run]) -> Run:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
     task: type[Task[Any]] = common.registry.task(name, stage=stage)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from nlpkit.plugins.installed import Plugin, Problem
-from nlpkit.plugins.registry import Registry
+from nlpkit.plugins.registry import Registry, Stage
 
-__all__ = ["Plugin", "Problem", "Registry"]
+__all__ = ["Plugin", "Problem", "Registry", "Stage"]

@@ -9,7 +9,8 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedReader
+from typing import cast
 
 from nlpkit.errors import DataError
 from nlpkit.limits import BLOCK, ENCODING_PREFIX, LONGEST_LINE
@@ -76,9 +77,9 @@ def open_bytes(path: str) -> Iterator[ByteStream]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[BufferedReader]:
     if path == STDIN:
-        yield sys.stdin.buffer
+        yield cast(BufferedReader, sys.stdin.buffer)
         return
     if os.path.isdir(path):
         raise DataError(f"{shown(path)}: a folder, expected a file")
@@ -92,10 +93,10 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _blocks(file: BinaryIO, path: str) -> Iterator[bytes]:
+def _blocks(file: BufferedReader, path: str) -> Iterator[bytes]:
     while True:
         try:
-            block = file.read(BLOCK)
+            block = file.read1(BLOCK)  # what a pipe has by now: it may stay open for long
         except OSError as error:
             raise _unreadable(path, error) from None
         if not block:

@@ -98,7 +98,8 @@ def test_account_names_what_is_not_used(make_model: Make) -> None:
     _, _, account = hand_over(make_model("AutoModelForMaskedLM", "distilbert"))
     assert str(account) == (
         "loaded 36 of 40 tensors; new: classifier.bias, classifier.weight, pre_classifier.bias, pre_classifier.weight; "
-        "not used: vocab_layer_norm.bias, vocab_layer_norm.weight, vocab_projector.bias, vocab_transform.bias and 1 more"
+        "not used: vocab_layer_norm.bias, vocab_layer_norm.weight, vocab_projector.bias, vocab_transform.bias "
+        "and 1 more"
     )
 
 
@@ -238,7 +239,10 @@ def test_hub_name_without_permission_touches_no_network() -> None:
     code = """
 import sys
 touched = []
-sys.addaudithook(lambda event, _: touched.append(event) if event.startswith(("socket.connect", "socket.getaddr")) else None)
+def hook(event, _):
+    if event.startswith(("socket.connect", "socket.getaddr")):
+        touched.append(event)
+sys.addaudithook(hook)
 from nlpkit import handover
 from nlpkit.errors import ModelError
 try:
