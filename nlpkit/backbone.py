@@ -17,8 +17,8 @@ from transformers import (
 from nlpkit.config import ModelConfig
 from nlpkit.heads import detach_pooler
 
-# layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
 _DROPOUT = re.compile(r"dropout|pdrop")
+# layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
 PRESETS = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
 
 
@@ -51,12 +51,18 @@ def architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Pret
         sep_token_id=tokenizer.sep_token_id,
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        layer_types=["full_attention"] * layers,
+        layer_types=[_attention(i, model.local_attention) for i in range(layers)],
+        local_attention=model.local_attention,
         classifier_pooling="mean",
         embedding_dropout=dropout,
         mlp_dropout=dropout,
         attention_dropout=dropout,
     )
+
+
+def _attention(layer: int, window: int) -> str:
+    """Every other layer, from the first, sees its neighbours only; where all see everything, they are learnt late."""
+    return "sliding_attention" if window and layer % 2 == 0 else "full_attention"
 
 
 def build(config: PretrainedConfig) -> PreTrainedModel:

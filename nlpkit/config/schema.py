@@ -65,6 +65,8 @@ class ModelConfig:
     """Number of tokens in the trained tokenizer, at most."""
     sequence_length: int = number(256, at_least=8, at_most=65_536)
     """Longest input of the backbone, in tokens."""
+    local_attention: int = number(16, at_least=0)
+    """Tokens that every other layer of a modernbert sees, half of them on each side; 0: all layers see all tokens."""
     dropout: float | None = number(None, at_least=0, below=1)
     """Share of activations that are dropped in training; none: what the stage or the model says."""
 
@@ -112,7 +114,7 @@ class TrainerConfig:
     patience: int = number(4, at_least=0)
     """Validations without a better score after which training stops; 0: never."""
     precision: Literal["auto", "32", "bf16-mixed"] = "auto"
-    """Number format of the computation; auto: bf16-mixed where the device has it, 32 elsewhere."""
+    """Number format of the computation; auto: bf16-mixed on a GPU that has it, 32 on a CPU (see docs/results.md)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device; auto: a GPU if there is one."""
     devices: int = number(1, at_least=1)
