@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nlpkit.errors import ModelError, NlpkitError
 from nlpkit.files import new_folder, recover, verify_manifest
 
 _STATE = "state.ckpt"
+_AGAIN = "start the run again with another --out"
 _NAME = re.compile(r"step-(\d+)")
 log = logging.getLogger("nlpkit")
 
@@ -44,12 +46,14 @@ def load(folder: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     verify_manifest(folder)
     try:
-        # passed explicitly: only then is TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD ignored
-        return torch.load(folder / _STATE, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():  # of pickles that are not torch's own: they are refused
+            warnings.simplefilter("ignore")
+            # passed explicitly: only then is TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD ignored
+            return torch.load(folder / _STATE, map_location=map_location, weights_only=True)
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
-        raise ModelError(f"{folder / _STATE}: no checkpoint of nlpkit ({type(error).__name__})") from None
+        raise ModelError(f"{folder / _STATE}: no checkpoint of nlpkit ({type(error).__name__})", _AGAIN) from None
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -73,7 +77,7 @@ def newest(folder: Path) -> Path:
         except NlpkitError as error:
             log.warning("%s; going back to an earlier checkpoint", error.message)
     what = "no whole checkpoint" if found else "no checkpoint was saved yet"
-    raise ModelError(f"{folder}: {what}", "start the run again with another --out")
+    raise ModelError(f"{folder}: {what}", _AGAIN)
 
 
 def prune(folder: Path, keep: set[int]) -> None:

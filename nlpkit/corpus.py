@@ -20,7 +20,7 @@ from nlpkit.encoder import LONG_CHARACTERS, Encoder
 from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
 from nlpkit.token_store import DOCUMENT, HEADER, Header, TokenStore, View
-from nlpkit.token_writer import Chunk, Output, Seen, State, after, forget, locked, recover
+from nlpkit.token_writer import ELSEWHERE, Chunk, Output, Seen, State, after, forget, locked, recover
 from nlpkit.tokenizer import check_unicode, plain_backend, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def build(
     folder = Path(folder)
     if (store := _finished(folder, key)) is not None:
         return store
-    with explain_os_errors(folder):
+    with explain_os_errors(folder, ELSEWHERE):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as waited:
         if waited and (store := _finished(folder, key)) is not None:
@@ -187,7 +187,7 @@ class _Builder:
         if needed - here > free:
             raise ResourceError(
                 f"{self.folder}: the token store needs about {_size(needed - here)}, the disk has {_size(free)} free",
-                "free some space, or use another --out",
+                f"free some space, or {ELSEWHERE}",
             )
 
     def _finish(self, state: State) -> None:

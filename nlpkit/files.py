@@ -21,8 +21,11 @@ MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_AGAIN = "copy the whole folder again"
 _LOADED = {".json", ".safetensors", ".ckpt"}
-_FULL = re.compile(r"No space left|File too large|os error (?:28|27|122)\b|PytorchStreamWriter failed")
+_FULL = re.compile(
+    r"No space left|File too large|os error (?:28|27|122)\b|PytorchStreamWriter failed|unexpected pos \d+ vs \d+"
+)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -120,9 +123,9 @@ def verify_manifest(folder: Path) -> None:
         files = {str(name): (int(f["bytes"]), str(f["sha256"])) for name, f in manifest["files"].items()}
         version = int(manifest["format_version"])
     except FileNotFoundError:
-        raise ModelError(f"{folder}: no {MANIFEST}, so it was never completely written") from None
+        raise ModelError(f"{folder}: no {MANIFEST}, so it was never completely written", _AGAIN) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ModelError(f"{folder / MANIFEST}: not a manifest of nlpkit") from None
+        raise ModelError(f"{folder / MANIFEST}: not a manifest of nlpkit", _AGAIN) from None
     if version > FORMAT_VERSION:
         raise ModelError(f"{folder}: format {version}, this nlpkit reads up to {FORMAT_VERSION}", "upgrade nlpkit-core")
     if outside := [n for n in files if Path(n).is_absolute() or ".." in Path(n).parts]:
@@ -133,11 +136,15 @@ def verify_manifest(folder: Path) -> None:
     for name, (size, digest) in files.items():
         path = folder / name
         if not path.is_file():
-            raise ModelError(f"{path}: missing, though the manifest lists it")
+            raise ModelError(f"{path}: missing, though the manifest lists it", _AGAIN)
         if path.stat().st_size != size:
-            raise ModelError(f"{path}: {path.stat().st_size} bytes, the manifest says {size}; the file is damaged")
+            raise ModelError(
+                f"{path}: {path.stat().st_size} bytes, the manifest says {size}; the file is damaged", _AGAIN
+            )
         if sha256(path) != digest:
-            raise ModelError(f"{path}: its sha256 differs from the manifest; the file is damaged or was changed")
+            raise ModelError(
+                f"{path}: its sha256 differs from the manifest; the file is damaged or was changed", _AGAIN
+            )
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,26 +162,37 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk and an unwritable folder into errors of ours, with the path."""
+def explain_os_errors(path: Path, elsewhere: str = "use another --out") -> Iterator[None]:
+    """Turn a full disk and an unwritable folder into errors of ours.
+
+    Args:
+        path: what is being written, as the user knows it.
+        elsewhere: how the user chooses another place.
+
+    Raises:
+        ResourceError: the disk is full.
+        RunFolderError: nobody may write there.
+    """
     try:
         yield
-    except NlpkitError:
+    except Exception as error:
+        # what was explained further in names a temporary file; the user knows the folder that it was for
+        cause = error.__cause__ if isinstance(error, NlpkitError) else error
+        if known := _explained(cause, path, elsewhere):
+            raise known from cause
         raise
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _disk_full(path) from error
+
+
+def _explained(error: BaseException | None, path: Path, elsewhere: str) -> NlpkitError | None:
+    if isinstance(error, OSError):
+        full = error.errno in _DISK_FULL
         if error.errno in _UNWRITABLE:
-            raise RunFolderError(f"{path}: cannot be written ({error.strerror})", "use another --out") from error
-        raise
-    except Exception as error:  # the writers of torch, safetensors and tokenizers wrap the system's error in text
-        if _FULL.search(str(error)):
-            raise _disk_full(path) from error
-        raise
-
-
-def _disk_full(path: Path) -> ResourceError:
-    return ResourceError(f"{path}: the disk is full; nothing was changed", "free some space, or use another --out")
+            return RunFolderError(f"{path}: cannot be written ({error.strerror})", elsewhere)
+    else:  # the writers of torch, safetensors and tokenizers wrap the system's error in text
+        full = error is not None and not isinstance(error, NlpkitError) and bool(_FULL.search(str(error)))
+    if full:
+        return ResourceError(f"{path}: the disk is full; nothing was changed", f"free some space, or {elsewhere}")
+    return None
 
 
 def _fsync_folder(folder: Path) -> None:

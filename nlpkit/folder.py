@@ -92,9 +92,18 @@ class RunFolder:
             self._lock = None
 
     def remove_if_unused(self) -> None:
-        """Take the folder away again: the run failed before it began. All that is in it was made by us."""
-        if self._lock and not self.facts.exists():
+        """Take the folder away again if the run failed before it began."""
+        if not self.facts.exists():
+            self.remove()
+
+    def remove(self) -> None:
+        """Take the folder away. All that is in it was made by us."""
+        if self._lock:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def has_checkpoint(self) -> bool:
+        """Whether any state of the run was saved."""
+        return any(self.checkpoints.glob("step-*"))
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.

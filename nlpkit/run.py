@@ -20,7 +20,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import DataError, Interrupted, ModelError
+from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
@@ -28,7 +28,7 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
 from nlpkit.randomness import seed_of
-from nlpkit.strategy import apply_strategy, merge
+from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Example
 
 log = logging.getLogger("nlpkit")
@@ -163,7 +163,7 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
         task_class = registry.task(request.task, stage=stage)
         config = config_module.load(task_class, str(folder.config))
         # before any checkpoint was made, the run starts again from what it started from
-        checkpoint = checkpoints.newest(folder.checkpoints) if any(folder.checkpoints.glob("step-*")) else None
+        checkpoint = checkpoints.newest(folder.checkpoints) if folder.has_checkpoint() else None
         prepared = _prepare(request, stage, config, registry, folder.path / "setup" if checkpoint else None)
         prepared.facts["parent"] = facts.get("parent")
         if prepared.fingerprint != fingerprint and not anyway:
@@ -258,6 +258,9 @@ def _start(
     composed = config_module.compose(
         task_class, defaults=defaults, file=config_file, overrides=overrides, flags=flags or {}
     )
+    check_strategy(composed.config.strategy)
+    for name in composed.config.task.metrics:
+        registry.metric(name)
     folder = RunFolder.create(out, request.task)
     try:
         prepared = _prepare(request, stage, composed.config, registry, None)
@@ -271,6 +274,12 @@ def _start(
         }
         _write_setup(folder, prepared, facts)
         return _train(folder, prepared, registry, facts, None, progress, callbacks)
+    except ResourceError as error:
+        if folder.has_checkpoint():
+            error.hint += f"; then {_resume_command(stage, folder)}"
+        else:
+            folder.remove()  # nothing was learnt that could be gone on with
+        raise
     except BaseException as error:
         folder.remove_if_unused()
         if isinstance(error, KeyboardInterrupt) and folder.facts.exists():

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from nlpkit.errors import UsageError
 from nlpkit.optim import freeze
+
+
+def check_strategy(strategy: str) -> None:
+    """Find out before any work whether a strategy can be had.
+
+    Raises:
+        UsageError: ``lora`` without the package peft.
+    """
+    if strategy == "lora" and importlib.util.find_spec("peft") is None:
+        raise UsageError("strategy=lora needs the package peft", "pip install 'nlpkit-core[lora]'")
 
 
 def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
@@ -22,16 +33,15 @@ def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
         What `merge` needs afterwards.
 
     Raises:
-        UsageError: ``lora`` without the package peft.
+        UsageError: see `check_strategy`.
     """
+    check_strategy(strategy)
     if strategy == "freeze":
         freeze(backbone.parameters())
     if strategy != "lora":
         return None
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError:
-        raise UsageError("strategy=lora needs the package peft", "pip install 'nlpkit-core[lora]'") from None
+    from peft import LoraConfig, LoraModel
+
     settings = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.05, target_modules="all-linear", bias="none")
     return LoraModel(backbone, settings, "default")
 

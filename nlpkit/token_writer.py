@@ -22,6 +22,7 @@ from nlpkit.token_store import DOCUMENT, DOCUMENTS, HEADER, TOKENS
 logger = logging.getLogger("nlpkit")
 
 JOURNAL, LOCK = "journal.jsonl", ".lock"
+ELSEWHERE = "keep token stores on another disk: NLPKIT_CACHE=DIR"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _write(file: IO[bytes], content: bytes) -> None:
 @contextlib.contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     try:
-        with explain_os_errors(folder):
+        with explain_os_errors(folder, ELSEWHERE):
             yield
     except ResourceError as error:
         raise ResourceError(
@@ -184,7 +185,7 @@ def locked(folder: Path) -> Iterator[bool]:
     except ImportError:  # Windows
         yield False
         return
-    with explain_os_errors(folder):
+    with explain_os_errors(folder, ELSEWHERE):
         file = open(folder / LOCK, "ab")  # noqa: SIM115 errors of the body are not the lock's
     with file:
         waited = False
