@@ -21,6 +21,7 @@ from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
+from nlpkit.vetting import check_folder
 
 RECORD = "nlpkit.json"
 HEAD_FILE = "head.safetensors"
@@ -128,6 +129,7 @@ def load(source: str, registry: Registry) -> Loaded:
         PluginError: the task's plugin is not installed; it is named with the version that wrote the bundle.
     """
     source = find(source)
+    check_folder(Path(source), "give the run folder that --out named")
     record = read_record(source)
     architecture = handover.read_architecture(source)
     if record is None:

@@ -17,7 +17,9 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 
 from nlpkit.errors import ModelError, NlpkitError
 from nlpkit.heads import Head, TransformersHead, detach_pooler
-from nlpkit.vetting import check_config, check_size, check_weights
+from nlpkit.vetting import check_folder, check_size, check_weights
+
+ADD_HUB = "for a name on the hub add --hub"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,8 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
         ModelError: no such folder, no or a damaged config.json, values out of bounds, code of its own.
     """
     path = Path(source)
-    if not path.is_dir() and not hub:
-        problem = "is a file, not a model folder" if path.exists() else "no such folder"
-        raise ModelError(f"{source}: {problem}", "for a name on the hub add --hub")
-    if path.is_dir():
-        check_config(path)
+    if path.is_dir() or not hub:
+        check_folder(path, ADD_HUB)
     with _explain(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=not hub)
         with torch.device("meta"):

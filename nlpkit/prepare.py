@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from nlpkit.errors import DataError, UsageError
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.task import Example, Features, Task
+from nlpkit.task import Example, Features, Task, TaskConfig, files_of
+from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 _DEFAULT_LENGTH = 256
@@ -115,9 +117,11 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         raise UsageError("standard input is read once, a corpus more than once", "save it to a file and name the file")
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
-    words = given or _train_tokenizer(_texts(task_class, paths, config), config)
+    words = given or _train_tokenizer(_texts(task_class, paths, config), request, config)
     architecture = _architecture(source, config, words, request.hub)
-    length = config.task.max_length or min(config.model.sequence_length, _model_length(architecture, words))
+    length = _asked_length(config.task, architecture, words) or min(
+        config.model.sequence_length, _model_length(architecture, words)
+    )
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
     assert isinstance(task, Objective)
@@ -152,13 +156,13 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     task_class = registry.task(request.task, stage="finetune")
     train, dev = _parts(task_class, request, config, registry)
     settings = task_class.prepare(config.task, train)
-    _check_parts(train, dev, settings.labels, config)
+    _check_parts(train, dev, settings.labels)
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
-    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_words(task_class, train), config)
+    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_words(task_class, train), request, config)
     architecture = _architecture(source, config, words, request.hub)
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
-    length = settings.max_length or min(_DEFAULT_LENGTH, _model_length(architecture, words))
+    length = _asked_length(settings, architecture, words) or min(_DEFAULT_LENGTH, _model_length(architecture, words))
     task = task_class(replace(settings, max_length=length), words)
     config = replace(config, task=task.config)
     head = bundle.build_head(task, architecture, registry)
@@ -294,13 +298,22 @@ def _texts(
 
 
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
-    return tokenizer.load(source, hub) if source else None
+    """The tokenizer of what the run starts from; that it is no model at all is said first."""
+    if not source:
+        return None
+    if Path(source).is_dir() or not hub:
+        check_folder(Path(source), handover.ADD_HUB)
+    return tokenizer.load(source, hub)
 
 
-def _train_tokenizer(texts: Iterator[str], config: RunConfig) -> PreTrainedTokenizerBase:
+def _train_tokenizer(texts: Iterator[str], request: Request, config: RunConfig) -> PreTrainedTokenizerBase:
+    texts = (text for text in texts if text.strip())
+    first = next(texts, None)
+    if first is None:
+        raise DataError(f"{', '.join(request.data)}: every text is empty", "name the column with data.text=COLUMN")
     model = config.model
     return tokenizer.train(
-        texts,
+        chain((first,), texts),
         kind=model.tokenizer,
         vocabulary=model.vocabulary,
         lowercase=model.lowercase,
@@ -318,11 +331,27 @@ def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase
     return architecture
 
 
-def _model_length(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
+def _positions(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
+    """Tokens that the model has positions for; what its tokenizer says where it has none."""
     # RoBERTa counts positions from the padding id on
     offset = architecture.pad_token_id + 1 if architecture.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
-    positions = getattr(architecture, "max_position_embeddings", None) or words.model_max_length
-    return min(int(positions) - offset, words.model_max_length)
+    positions = getattr(architecture, "max_position_embeddings", None)
+    return int(positions) - offset if positions else words.model_max_length
+
+
+def _model_length(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
+    return min(_positions(architecture, words), words.model_max_length)
+
+
+def _asked_length(settings: TaskConfig, architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
+    """What ``task.max_length`` says: 0, or a length that the model can read and that has room for a word."""
+    longest, shortest = _positions(architecture, words), words.num_special_tokens_to_add() + 1
+    if settings.max_length and not shortest <= settings.max_length <= longest:
+        raise UsageError(
+            f"task.max_length is {settings.max_length}, this model reads from {shortest} to {longest} tokens",
+            f"task.max_length={longest}; a new model reads as many as model.sequence_length says",
+        )
+    return settings.max_length
 
 
 def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *, fresh: bool) -> PreTrainedModel:
@@ -339,8 +368,13 @@ def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *,
     return body
 
 
-def _check_parts(train: list[Example], dev: list[Example], labels: list[str], config: RunConfig) -> None:
-    if not labels or not dev:
+def _check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> None:
+    if not dev:
+        raise DataError(
+            f"{files_of(train)}: {len(train)} rows are too few to hold out a part that chooses the best step",
+            "add rows, or give a dev file with --dev",
+        )
+    if not labels:
         return
     known = set(labels)
     for example in (*train, *dev):
@@ -353,7 +387,7 @@ def _check_parts(train: list[Example], dev: list[Example], labels: list[str], co
     if absent := [name for name in labels if not found[name]]:
         counts = Counter(e["label"] for e in train)
         raise DataError(
-            f"the dev part has no row of label '{absent[0]}' (training part: {counts[absent[0]]})",
+            f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {counts[absent[0]]})",
             "add rows of that label, raise data.dev_share, or give a dev file with --dev",
         )
 

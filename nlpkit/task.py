@@ -39,7 +39,7 @@ class TaskConfig:
 
     labels: list[str] = field(default_factory=list)
     """Label names in the order of the model's outputs; empty: found in the training data, sorted."""
-    max_length: int = 0
+    max_length: int = field(default=0, metadata={"at_least": 0})
     """Longest input in tokens; longer texts are cut and counted. 0: what the model was trained for, at most 256."""
     head: str = ""
     """Name of another head, registered through nlpkit_heads; empty: the task's own."""
@@ -121,7 +121,10 @@ class Task(ABC, Generic[ConfigT]):
         labels = sorted({e["label"] for e in examples if e.get("label") is not None}, key=_label_order)
         if len(labels) < 2:
             found = f"only the label '{labels[0]}'" if labels else "no label"
-            raise DataError(f"the training data has {found}; {cls.name} needs two or more", "check data.label=COLUMN")
+            raise DataError(
+                f"{files_of(examples)}: {found} in the training data; {cls.name} needs two or more",
+                "name the column of the labels with data.label=COLUMN",
+            )
         return replace(config, labels=labels)
 
     def collate(self, features: Sequence[Features]) -> Batch:
@@ -152,6 +155,13 @@ class Task(ABC, Generic[ConfigT]):
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
         """Scores of simple methods on the same data, printed beside the result: name -> metric -> value."""
         return {}
+
+
+def files_of(examples: Sequence[Example]) -> str:
+    """The files that examples come from, for messages about all of them."""
+    names = list(dict.fromkeys(example.where.rpartition(":")[0] for example in examples))
+    more = [f"{len(names) - 3} more"] if len(names) > 3 else []
+    return ", ".join(names[:3] + more) or "the data"
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

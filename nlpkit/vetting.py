@@ -29,6 +29,22 @@ _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _SLACK = 2**24
 
 
+def check_folder(folder: Path, hint: str) -> None:
+    """Refuse what is no folder, or no model.
+
+    Args:
+        folder: of the model.
+        hint: what to type where there is no such folder.
+
+    Raises:
+        ModelError: naming the folder, or the file and the key.
+    """
+    if not folder.is_dir():
+        problem = "is a file, not a model folder" if folder.exists() else "no such folder"
+        raise ModelError(f"{folder}: {problem}", hint)
+    check_config(folder)
+
+
 def check_config(folder: Path) -> None:
     """Refuse a config.json that is damaged, out of bounds, or that would bring other files or code into play.
 

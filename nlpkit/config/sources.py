@@ -110,7 +110,8 @@ class Sources:
             UsageError: there is at least one.
         """
         if len(self.problems) == 1:
-            raise UsageError(*self.problems[0])
+            problem, hint = self.problems[0]
+            raise UsageError(problem, hint or self.tree.listing)
         if self.problems:
             hints = [hint.removesuffix(self.tree.listing).rstrip() for _, hint in self.problems]
             lines = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.hookspecs import hookimpl
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class MlmConfig(TaskConfig):
     """Settings of mlm."""
 
-    rate: float = 0.2
+    rate: float = field(default=0.2, metadata={"above": 0, "below": 1})
     """Share of the tokens that are to be guessed. BERT's 0.15 is low for small models (Wettig et al. 2023)."""
-    mask_share: float = 0.8
+    mask_share: float = field(default=0.8, metadata={"at_least": 0, "at_most": 1})
     """Share of these that the model sees as [MASK]."""
-    random_share: float = 0.1
+    random_share: float = field(default=0.1, metadata={"at_least": 0, "at_most": 1})
     """Share of these that the model sees as a random token; the rest it sees unchanged."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nlpkit.errors import DataError, UsageError, nearest
 from nlpkit.limits import LONGEST_LINE
-from nlpkit.readers.paths import shown
+from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.streams import ByteStream, too_long
 
 _MARKS = (  # the longer first: UTF-32 begins like UTF-16
@@ -23,8 +23,8 @@ _KINDS = (
     (b"PK\x03\x04", "a zip archive or a spreadsheet", "export it as CSV"),
     (b"PAR1", "a parquet file", "export it as CSV or JSONL"),
     (b"%PDF-", "a PDF", "extract its text first"),
-    (b"\x89PNG", "an image", ""),
-    (b"\xff\xd8\xff", "an image", ""),
+    (b"\x89PNG", "an image", "give a csv, tsv, jsonl or txt file"),
+    (b"\xff\xd8\xff", "an image", "give a csv, tsv, jsonl or txt file"),
     (b"\xd0\xcf\x11\xe0", "an old Office document", "export it as CSV"),
     (b"SQLite format 3\x00", "an SQLite database", "export it as CSV"),
     (b"BZh91AY&SY", "bzip2 data", "unpack it first: bunzip2 FILE"),
@@ -71,7 +71,7 @@ def detect_encoding(stream: ByteStream) -> tuple[str, bool]:
     if wide := _without_mark(prefix):
         return wide, True
     if not prefix:
-        raise DataError(f"{shown(stream.path)}: empty file")
+        raise DataError(f"{shown(stream.path)}: empty file", NO_ROWS)
     valid, invalid = _utf8_share(prefix, stream.ended)
     _refuse_binary(stream, limit=0.02 if invalid else 0.3)
     if valid >= invalid:

@@ -10,7 +10,7 @@ from nlpkit.errors import DataError
 from nlpkit.readers.columns import choose_columns, listed, pick_column
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.objects import objects
-from nlpkit.readers.paths import STDIN, shown
+from nlpkit.readers.paths import NO_ROWS, STDIN, shown
 from nlpkit.readers.source import Source, detect
 from nlpkit.readers.streams import open_bytes
 from nlpkit.readers.tables import plain_lines, split_lines, table
@@ -129,7 +129,7 @@ def _rows(source: Source, text: Text) -> Iterator[tuple[int, Any]]:
         rows = objects(split_lines(text), name, text.errors)
     first = next(rows, None)
     if first is None:
-        raise DataError(f"{name}: a header and no rows" if source.delimiter else f"{name}: no rows")
+        raise DataError(f"{name}: a header and no rows" if source.delimiter else f"{name}: no rows", NO_ROWS)
     yield first
     yield from rows
 

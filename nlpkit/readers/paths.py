@@ -49,13 +49,17 @@ def shown(path: str) -> str:
     return "stdin" if path == STDIN else path.encode("utf-8", "replace").decode()
 
 
+NO_ROWS = "give a file with rows; nlpkit demo shop writes some to look at"
+
+
 def missing(path: str) -> DataError:
     """The error for a path that does not exist, with the nearest name beside it."""
     if "://" in path:
         return DataError(f"{shown(path)}: an address, expected a local file", "download it first")
     folder = os.path.dirname(path) or "."
     beside = os.listdir(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
-    return DataError(f"{shown(path)}: no such file or folder", nearest(os.path.basename(path), beside).strip())
+    near = nearest(os.path.basename(path), beside).strip()
+    return DataError(f"{shown(path)}: no such file or folder", near or f"look what is there: ls {shown(folder)}")
 
 
 def _files(path: str) -> list[str]:

@@ -11,7 +11,7 @@ from nlpkit.errors import DataError, UsageError
 from nlpkit.limits import TABLE_PREFIX
 from nlpkit.readers.encodings import check_encoding, detect_encoding
 from nlpkit.readers.objects import objects
-from nlpkit.readers.paths import STDIN, format_of, shown
+from nlpkit.readers.paths import NO_ROWS, STDIN, format_of, shown
 from nlpkit.readers.streams import ByteStream
 from nlpkit.readers.tables import header, records, split_lines, table
 
@@ -69,7 +69,7 @@ def _start(stream: ByteStream, encoding: str) -> str:
     whole = stream.ended and len(stream.prefix) <= size
     if not text.strip("\r\n"):
         found = "empty file" if not text else "only blank lines" if whole else "begins with blank lines"
-        raise DataError(f"{shown(stream.path)}: {found}")
+        raise DataError(f"{shown(stream.path)}: {found}", NO_ROWS)
     return text if whole or "\n" not in text else text[: text.rindex("\n") + 1]
 
 

@@ -82,7 +82,7 @@ def _opened(path: str) -> Iterator[BufferedReader]:
         yield cast(BufferedReader, sys.stdin.buffer)
         return
     if os.path.isdir(path):
-        raise DataError(f"{shown(path)}: a folder, expected a file")
+        raise DataError(f"{shown(path)}: a folder, expected a file", f"name a file: ls {shown(path)}")
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below; errors of the caller's body are not ours to explain
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def _blocks(file: BufferedReader, path: str) -> Iterator[bytes]:
 
 def _unreadable(path: str, error: Exception) -> DataError:
     reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"{shown(path)}: cannot be read: {reason.lower()}")
+    return DataError(f"{shown(path)}: cannot be read: {reason.lower()}", f"ls -l {shown(path)} tells more")
 
 
 def _take(blocks: Iterator[bytes], enough: Callable[[bytes, int], bool]) -> tuple[bytes, bool]:

@@ -187,32 +187,36 @@ def test_override_given_twice_takes_the_last() -> None:
         ("zzz", "'zzz' is no setting, expected KEY=VALUE", LISTING),
         ("checkpoint=1", "checkpoint is a section, not one value", "its settings are checkpoint.every_steps"),
         ("data.columns=x", "data.columns is 'x', expected names with values", "write data.columns.NAME=VALUE"),
-        ("trainer.threads=1.5", "trainer.threads is '1.5', expected a whole number of at least 0", ""),
-        ("trainer.threads=", "trainer.threads is '', expected a whole number of at least 0", ""),
-        ("trainer.threads=١", "trainer.threads is '١', expected a whole number of at least 0", ""),
-        ("trainer.devices=0", "trainer.devices is '0', expected a whole number of at least 1", ""),
-        ("task.width=x", "task.width is 'x', expected a whole number or none", ""),
-        ("task.width=" + "9" * 30, f"task.width is '{'9' * 30}', expected a whole number of at most 64 bits", ""),
-        ("task.width=" + "9" * 5000, f"task.width is '{'9' * 57}'..., expected a whole number of at most 64 bits", ""),
-        ("optim.clip=nan", "optim.clip is 'nan', expected a finite number", ""),
-        ("optim.clip=1e400", "optim.clip is '1e400', expected a finite number", ""),
-        ("optim.clip=-1", "optim.clip is '-1', expected a number of at least 0", ""),
-        ("data.dev_share=1", "data.dev_share is '1', expected a number above 0 and below 1", ""),
-        ("optim.learning_rate=0", "optim.learning_rate is '0', expected a number above 0 or none", ""),
-        ("task.margin=1.5", "task.margin is '1.5', expected a number above 0 and at most 1", ""),
-        ("model.lowercase=1", "model.lowercase is '1', expected true or false", ""),
-        ("optim.name=adam", "optim.name is 'adam', expected one of 'adamw', 'muon'", ""),
-        ("task.stars=3", "task.stars is '3', expected one of '1', '2'", ""),
-        ("task.sizes=[1, x]", "task.sizes is 'x', expected a whole number", ""),
-        ("task.labels=[a, b", "task.labels is '[a, b', whose brackets do not match", ""),
-        ("task.labels=['a, b]", 'task.labels is "[\'a, b]", whose quotes do not match', ""),
-        ("task.labels=a,,b", "task.labels is 'a,,b', which has an empty entry", ""),
-        ("task.labels=a,", "task.labels is 'a,', which has an empty entry", ""),
-        ("task.weights.a=x", "task.weights.a is 'x', expected a number", ""),
+        ("trainer.threads=1.5", "trainer.threads is '1.5', expected a whole number of at least 0", LISTING),
+        ("trainer.threads=", "trainer.threads is '', expected a whole number of at least 0", LISTING),
+        ("trainer.threads=١", "trainer.threads is '١', expected a whole number of at least 0", LISTING),
+        ("trainer.devices=0", "trainer.devices is '0', expected a whole number of at least 1", LISTING),
+        ("task.width=x", "task.width is 'x', expected a whole number or none", LISTING),
+        ("task.width=" + "9" * 30, f"task.width is '{'9' * 30}', expected a whole number of at most 64 bits", LISTING),
+        (
+            "task.width=" + "9" * 5000,
+            f"task.width is '{'9' * 57}'..., expected a whole number of at most 64 bits",
+            LISTING,
+        ),
+        ("optim.clip=nan", "optim.clip is 'nan', expected a finite number", LISTING),
+        ("optim.clip=1e400", "optim.clip is '1e400', expected a finite number", LISTING),
+        ("optim.clip=-1", "optim.clip is '-1', expected a number of at least 0", LISTING),
+        ("data.dev_share=1", "data.dev_share is '1', expected a number above 0 and below 1", LISTING),
+        ("optim.learning_rate=0", "optim.learning_rate is '0', expected a number above 0 or none", LISTING),
+        ("task.margin=1.5", "task.margin is '1.5', expected a number above 0 and at most 1", LISTING),
+        ("model.lowercase=1", "model.lowercase is '1', expected true or false", LISTING),
+        ("optim.name=adam", "optim.name is 'adam', expected one of 'adamw', 'muon'", LISTING),
+        ("task.stars=3", "task.stars is '3', expected one of '1', '2'", LISTING),
+        ("task.sizes=[1, x]", "task.sizes is 'x', expected a whole number", LISTING),
+        ("task.labels=[a, b", "task.labels is '[a, b', whose brackets do not match", LISTING),
+        ("task.labels=['a, b]", 'task.labels is "[\'a, b]", whose quotes do not match', LISTING),
+        ("task.labels=a,,b", "task.labels is 'a,,b', which has an empty entry", LISTING),
+        ("task.labels=a,", "task.labels is 'a,', which has an empty entry", LISTING),
+        ("task.weights.a=x", "task.weights.a is 'x', expected a number", LISTING),
         (
             "optim.clip=${oc.env:HOME}",
             "optim.clip is '${oc.env:HOME}', but only ${section.name}, alone and without quotes, is filled in",
-            "",
+            LISTING,
         ),
         (
             "optim.clip=${nope}",
@@ -271,7 +275,7 @@ def test_override_problems_are_reported_all_at_once(tmp_path: Path) -> None:
 def test_plain_values_must_have_the_type_already(plain: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         from_plain(Review, plain, where="nlpkit.json")
-    assert str(caught.value) == f"nlpkit.json: {message}"
+    assert (caught.value.message, caught.value.hint) == (f"nlpkit.json: {message}", LISTING)
 
 
 texts = st.text()

@@ -14,6 +14,7 @@ from nlpkit.errors import UsageError
 from nlpkit.task import Task
 
 CHECKOUT = Path(__file__).parents[2]
+DOCS = "\nhint: nlpkit config docs lists every setting"
 
 
 @pytest.fixture(autouse=True)
@@ -158,10 +159,10 @@ def test_file_encodings_and_line_ends_are_read(content: bytes) -> None:
             'run.yaml:3: character 0x0 is not allowed\nhint: write it as an escape in double quotes, such as "\\0"',
         ),
         (b"seed: 1\n\ntask: \xff\n", "run.yaml:3: not utf-8 text\nhint: save the file as UTF-8"),
-        ("task:\n  head: [a]\n", "run.yaml:2: task.head is a list, expected text"),
+        ("task:\n  head: [a]\n", f"run.yaml:2: task.head is a list, expected text{DOCS}"),
         (
             "seed:\n  x: 1\n",
-            "run.yaml:1: seed is a section, expected a whole number of at least 0 and at most 4294967295",
+            f"run.yaml:1: seed is a section, expected a whole number of at least 0 and at most 4294967295{DOCS}",
         ),
         (
             "checkpoint: 1\n",

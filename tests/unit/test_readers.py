@@ -109,7 +109,7 @@ def test_expand_refuses_nothing() -> None:
 
 
 def test_reading_a_missing_file_is_a_data_error(write: Any) -> None:
-    fails(lambda: read_rows("a.csv"), "a.csv: no such file or folder", "")
+    fails(lambda: read_rows("a.csv"), "a.csv: no such file or folder", "look what is there: ls .")
 
 
 def test_reading_a_folder_is_a_data_error(write: Any) -> None:
