@@ -1,8 +1,11 @@
 """Does pre-training help? Sentiment from 1,000 labels, from nothing, our own bundle, MiniLM, and MiniLM continued.
 
-    python tests/benchmarks/sentiment.py prepare imdb WORK       # writes WORK/imdb/{corpus,train,test}
-    python tests/benchmarks/sentiment.py fit imdb WORK nothing --seeds 5 [--from BUNDLE] [key=value ...]
+    python tests/benchmarks/sentiment.py prepare imdb WORK       # writes WORK/imdb/{corpus,train,test}.csv
+    python tests/benchmarks/sentiment.py fit imdb WORK nothing [--seeds 0 1 2] [--from BUNDLE] [key=value ...]
+    python tests/benchmarks/sentiment.py baselines imdb WORK
     python tests/benchmarks/sentiment.py table WORK
+
+The third set, sst2, is the whole training and dev part, for a public model alone.
 
 Every model is made by the commands ``nlpkit pretrain``, ``fit`` and ``evaluate``; this program only prepares the files,
 calls them, and keeps what they print in WORK/results.jsonl. Data: NLPKIT_DATA, default ../shared/data.
@@ -28,9 +31,10 @@ from nlpkit.splits import fingerprint
 DATA = Path(os.environ.get("NLPKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 LABELLED = 1000
 Row = tuple[str, str]
+Parts = dict[str, list[Row]]  # train, test, and dev where the set has one
 
 
-def imdb() -> tuple[Iterable[str], list[Row], list[Row]]:
+def imdb() -> tuple[Iterable[str], Parts]:
     """Unlabelled reviews, 1,000 labelled ones (balanced), and the 5,000 test reviews that are in neither."""
     csv.field_size_limit(10**9)
 
@@ -40,10 +44,10 @@ def imdb() -> tuple[Iterable[str], list[Row], list[Row]]:
 
     with gzip.open(DATA / "imdb" / "unlabelled_25k.txt.gz", "rt", encoding="utf-8", newline="\n") as file:
         corpus = [line.rstrip("\n") for line in file]
-    return corpus, balanced(rows("train_5k"), LABELLED)[0], rows("test_5k")
+    return corpus, {"train": balanced(rows("train_5k"), LABELLED)[0], "test": rows("test_5k")}
 
 
-def clothing() -> tuple[Iterable[str], list[Row], list[Row]]:
+def clothing() -> tuple[Iterable[str], Parts]:
     """All reviews but the test texts; 4-5 stars positive, 1-2 negative, 3 left out; 1,000 and 3,000 rows, balanced."""
     path = DATA / "womens_clothing_reviews" / "Womens Clothing E-Commerce Reviews.csv"
     with open(path, encoding="utf-8", newline="") as file:
@@ -52,7 +56,18 @@ def clothing() -> tuple[Iterable[str], list[Row], list[Row]]:
     rated = [(text, "positive" if stars > 3 else "negative") for text, stars in unique.values() if stars != 3]
     train, rest = balanced(rated, LABELLED)
     test, _ = balanced(rest, 3000)
-    return (text for text, _ in unique.values()), train, test
+    return (text for text, _ in unique.values()), {"train": train, "test": test}
+
+
+def sst2() -> tuple[Iterable[str], Parts]:
+    """No unlabelled text; all sentences of train, dev and test."""
+
+    def rows(name: str) -> list[Row]:
+        with open(DATA / "sst2" / f"{name}.tsv", encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return [(r["sentence"], {"0": "negative", "1": "positive"}[r["label"]]) for r in table]
+
+    return [], {name: rows(name) for name in ("train", "dev", "test")}
 
 
 def balanced(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
@@ -64,22 +79,22 @@ def balanced(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
     return random.Random(1).sample(drawn, len(drawn)), [r for r in order if id(r) not in taken]
 
 
-SETS = {"imdb": imdb, "clothing": clothing}
+SETS = {"imdb": imdb, "clothing": clothing, "sst2": sst2}
 
 
 def prepare(name: str, work: Path) -> None:
-    """Write corpus.csv, train.csv and test.csv; no test text is in the corpus or in the training rows."""
-    corpus, train, test = SETS[name]()
-    seen = {fingerprint(text) for text, _ in train}
-    test = [(t, label) for t, label in test if fingerprint(t) not in seen]
-    hidden = {fingerprint(t) for t, _ in test}
+    """Write the corpus and the parts; no test text is in the corpus or in the training rows."""
+    corpus, parts = SETS[name]()
+    seen = {fingerprint(text) for text, _ in parts["train"]}
+    parts["test"] = [(t, label) for t, label in parts["test"] if fingerprint(t) not in seen]
+    hidden = {fingerprint(t) for t, _ in parts["test"]}
     texts = [t for t in corpus if fingerprint(t) not in hidden]
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "corpus.csv", ["text"], ([t] for t in texts))
-    write(folder / "train.csv", ["text", "label"], train)
-    write(folder / "test.csv", ["text", "label"], test)
-    print(json.dumps({"corpus": len(texts), "train": len(train), "test": len(test), "hidden": len(hidden)}))
+    for part, rows in parts.items():
+        write(folder / f"{part}.csv", ["text", "label"], rows)
+    print(json.dumps({"corpus": len(texts), **{part: len(rows) for part, rows in parts.items()}}))
 
 
 def write(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
@@ -96,7 +111,8 @@ def fit(name: str, work: Path, variant: str, seeds: list[int], source: str, over
         run = work / name / f"{variant}-{seed}"
         start = time.time()
         begin = ["--from", source] if source else []
-        settings = [*begin, "--out", str(run), f"seed={seed}", *overrides]
+        dev = ["--dev", name_of(work, name, "dev")] if (work / name / "dev.csv").exists() else []
+        settings = [*begin, *dev, "--out", str(run), f"seed={seed}", *overrides]
         command("fit", "--task", "sentiment", name_of(work, name, "train"), *settings)
         scores = json.loads(command("evaluate", str(run), name_of(work, name, "test"), "--json"))["scores"]
         row = {"set": name, "variant": variant, "seed": seed, "seconds": round(time.time() - start), **scores}
