@@ -148,9 +148,7 @@ class Recorder(pl.Callback):
 
     def _check(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at step {step}; the weights of the last checkpoint are kept", _LOWER
-            )
+            raise DivergedError(f"the loss is {loss} at step {step}; these weights are not saved", _LOWER)
 
 
 class Checkpoints(pl.Callback):
@@ -230,9 +228,7 @@ class Checkpoints(pl.Callback):
         """
         step = trainer.global_step
         if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
-            raise DivergedError(
-                f"the weights are not finite at step {step}; those of the last checkpoint are kept", _LOWER
-            )
+            raise DivergedError(f"the weights are not finite at step {step}; they are not saved", _LOWER)
         path = checkpoints.path_of(self.folder, step)
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = step, time.monotonic()

@@ -37,6 +37,9 @@ Paths = str | Sequence[str]
 
 # continuing a trained model with the rates that suit a new one would undo it
 _CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
+_OF_NEW_MODELS = tuple(
+    f"model.{name}" for name in ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention")
+)
 _PLATEAU = 0.5
 
 
@@ -258,6 +261,8 @@ def _start(
     composed = config_module.compose(
         task_class, defaults=defaults, file=config_file, overrides=overrides, flags=flags or {}
     )
+    if request.source and (idle := [key for key in _OF_NEW_MODELS if composed.origins[key] != "default"]):
+        log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
     check_strategy(composed.config.strategy)
     for name in composed.config.task.metrics:
         registry.metric(name)

@@ -202,3 +202,13 @@ def test_file_whose_name_has_an_equals_sign_is_a_file(
     Path("day=1.csv").write_bytes((shop / "new.csv").read_bytes())
     ended = command("predict", fitted.folder, "day=1.csv")
     assert (ended.code, len(ended.out.splitlines())) == (0, 20)
+
+
+def test_settings_of_a_new_model_are_said_to_do_nothing_with_from(
+    base: Any, shop: Path, command: Any, tmp_path: Path
+) -> None:
+    arguments = ("fit", shop / "labelled.csv", "--from", base.folder, "--out", tmp_path / "run", "trainer.max_steps=1")
+    ended = command(*arguments, "model.preset=base", "model.family=bert", "model.dropout=0.2")
+    assert ended.code == 0
+    warnings = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
+    assert warnings == ["warning: model.preset, model.family: only for a new model; --from brings its own"]

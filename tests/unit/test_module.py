@@ -164,7 +164,7 @@ def test_a_loss_of_nan_stops_before_the_step_and_leaves_a_good_checkpoint(tmp_pa
     poison, catch = Poison(3 * accumulate, "loss"), Catch()
     with pytest.raises(DivergedError) as caught:
         run(tmp_path / "run", sentiment(), accumulate=accumulate, callbacks=[poison, catch])
-    assert str(caught.value.message) == "the loss is nan at step 3; the weights of the last checkpoint are kept"
+    assert str(caught.value.message) == "the loss is nan at step 3; these weights are not saved"
     assert caught.value.hint == HINT
     assert caught.value.exit_code == 7
     assert finite(catch.module)
