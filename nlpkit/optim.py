@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -60,8 +61,8 @@ class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) for matrices, AdamW for the rest, as one optimiser.
 
     Muon replaces the gradient's singular values by one, through five Newton-Schulz steps on the momentum. They run
-    in float32 on a CPU, where torch's own bfloat16 form can be a hundred times slower; matrices of one shape are
-    orthogonalised together.
+    in bfloat16 only where the device multiplies in it: torch's own form, which always does, can be a hundred times
+    slower on a CPU. Matrices of one shape are orthogonalised together.
 
     Args:
         groups: parameter groups with the key ``muon``.
@@ -113,7 +114,7 @@ class MuonAdamW(Optimizer):
                 updates.append(gradient.lerp(state["momentum"], group["momentum"]))
             rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
             for (parameter, _), update in zip(pairs, orthogonalise(torch.stack(updates)), strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(parameter.dtype), alpha=-rate)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -125,14 +126,21 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
         matrices: (N, rows, columns).
         steps: iterations.
     """
-    x = matrices.float() if matrices.device.type == "cpu" else matrices.bfloat16()
+    x = matrices.to(_fast_dtype(matrices.device.type))
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     for _ in range(steps):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+@cache
+def _fast_dtype(device: str) -> torch.dtype:
+    """bfloat16 on a GPU and on a CPU with instructions for it, which not every version of torch can tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)() if device == "cpu" else {"avx512_bf16": True}
+    return torch.bfloat16 if known.get("avx512_bf16") else torch.float32
 
 
 def schedule(kind: str, warmup: float, total: int) -> Callable[[int], float]:

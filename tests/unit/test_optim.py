@@ -177,7 +177,7 @@ def test_orthogonalise_keeps_the_singular_vectors() -> None:
     given_ = torch.randn(1, 16, 48)
     left, _, right = torch.linalg.svd(given_, full_matrices=False)
     inner = left.mT @ orthogonalise(given_) @ right.mT
-    assert (inner - torch.diag_embed(inner.diagonal(dim1=-2, dim2=-1))).abs().max() < 1e-3
+    assert (inner - torch.diag_embed(inner.diagonal(dim1=-2, dim2=-1))).abs().max() < 0.03  # bfloat16 has three digits
 
 
 def test_orthogonalise_of_zero_is_zero() -> None:
