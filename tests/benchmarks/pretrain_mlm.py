@@ -5,9 +5,9 @@
 Text: the Gutenberg books of $NLPKIT_DATA, a paragraph a text, packed to 128. Both sides: the same tokenizer, class,
 initial weights (by seed), float32, sdpa, no dropout, 15% of the tokens to guess (the default of transformers), equal
 tokens in a batch and in all, warm-up and linear decay, clipping. Sides: `transformers`; `nlpkit-adamw`, which differs
-in nothing but our code; `nlpkit`, with the optimiser and the rates that mlm has by default. The clock covers the training
-call; the store, the dataset and the scoring are outside. The loss is of one plain transformers loop for all: 256 blocks
-of the held-out book, of which the same 15% of the tokens are [MASK].
+in nothing but our code; `nlpkit`, with the optimiser and the rates that mlm has by default. The clock covers the
+training call; the store, the dataset and the scoring are outside. The loss is of one plain transformers loop for all:
+256 blocks of the held-out book, of which the same 15% of the tokens are [MASK].
 """
 
 from __future__ import annotations
