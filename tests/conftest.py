@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ settings.load_profile("tests")
 # before any test imports torch
 os.environ["NLPKIT_CACHE"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a shell starts what runs in its background with Ctrl-C ignored, and every command of a test would inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TINY = ("model.preset=tiny", "model.vocabulary=1000", "model.sequence_length=64", "trainer.max_steps=6")
 
 
