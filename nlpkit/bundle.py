@@ -174,11 +174,15 @@ def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type
     try:
         return registry.task(name)
     except NlpkitError as error:
-        wrote = f"{plugin.get('distribution')} {plugin.get('version')}"
+        distribution = plugin.get("distribution")
+        wrote = (
+            f"{distribution} {plugin.get('version')}" if distribution else f"the plugin file {plugin.get('name')}.py"
+        )
+        get = f"pip install {distribution}" if distribution else f"--plugin {plugin.get('name')}.py"
         logging.getLogger("nlpkit").debug("looking for task %s: %s", name, error)
         raise PluginError(
             f"{source}: made by task '{name}' of {wrote}, which is not installed or does not load",
-            f"pip install {plugin.get('distribution')}; nlpkit plugins doctor",
+            f"{get}; nlpkit plugins doctor",
         ) from error
 
 

@@ -220,6 +220,10 @@ class Checkpoints(pl.Callback):
             self.save(trainer)
         self._stop_when_waited(trainer)
 
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep the last and the best only: the one before was there for a save that fails."""
+        checkpoints.prune(self.folder, {self._saved_step, self.best_step})
+
     def save(self, trainer: pl.Trainer) -> Path:
         """Save the present state, then delete all but this, the best, and what the save before kept.
 

@@ -158,6 +158,14 @@ class TaskDataModule(pl.LightningDataModule):
             self._train_loader = CountedLoader(self.task, self.train, plan, self.epochs)
         return self._train_loader
 
+    def state_dict(self) -> dict[str, int]:
+        """The position of the next training batch: Lightning restores the loader's own too late, or not at all."""
+        return self.train_dataloader().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go to a position, before a plain Trainer makes its iterator."""
+        self.train_dataloader().load_state_dict(state_dict)
+
     def val_dataloader(self) -> FixedLoader | list[Any]:
         """The dev part, in a fixed order."""
         return self._fixed(self.dev)

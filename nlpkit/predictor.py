@@ -36,7 +36,13 @@ class Predictor:
         self.module = TaskModule(loaded.task, loaded.backbone, loaded.head).eval().to(self.device)
 
     def predict(self, texts: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
-        """One JSON value for each text or row, in their order."""
+        """One JSON value for each text or row, in their order.
+
+        Raises:
+            DataError: a single text, or a row without one.
+        """
+        if isinstance(texts, str):
+            raise DataError("predict takes a list of texts, found one text", 'predict(["..."])')
         return list(self.stream(self._example(t, f"row {i}") for i, t in enumerate(texts, 1)))
 
     def _example(self, given: Any, where: str) -> Example:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlpkit import backbone, bundle, corpus, handover, readers, splits, tokenizer
-from nlpkit.config import RunConfig
+from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import DataError, ModelError, UsageError
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
@@ -125,7 +125,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
     assert isinstance(task, Objective)
-    key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), repr(config.data))
+    key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), _what_is_read(config.data))
     size = sum(os.path.getsize(p) for p in paths)
     texts = _texts(task_class, paths, config, report=given is not None)  # the tokenizer's pass has said it
     store = corpus.build(texts, words, _cache() / "stores" / key[:32], key=key, expected_bytes=size)
@@ -325,6 +325,11 @@ def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase
     if not source:
         return backbone.architecture(config.model, words)
     architecture = handover.read_architecture(source, hub=hub)
+    if type(architecture) not in AutoModelForMaskedLM._model_mapping:
+        raise ModelError(
+            f"{source}: {architecture.model_type} is no encoder, and nlpkit trains encoders only",
+            "name a model such as BERT, RoBERTa or ModernBERT",
+        )
     tokenizer.check_matches(words, architecture.vocab_size)
     if config.model.dropout is not None:
         backbone.set_dropout(architecture, config.model.dropout)
@@ -403,6 +408,11 @@ def _word_entropy(store: corpus.TokenStore, most: int = 2_000_000) -> float:
     counts = np.bincount(store.read(0, most)).astype(np.float64)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
+
+
+def _what_is_read(data: DataConfig) -> str:
+    """The settings that decide what a file's texts are; how they are divided changes no token."""
+    return repr((data.columns, data.reader, data.encoding, data.delimiter, data.errors))
 
 
 def _cache() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shlex
 import signal
 import sys
@@ -20,7 +21,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError
+from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
@@ -33,7 +34,8 @@ from nlpkit.task import Example
 
 log = logging.getLogger("nlpkit")
 
-Paths = str | Sequence[str]
+Name = str | os.PathLike[str]
+Paths = Name | Sequence[Name]
 
 # continuing a trained model with the rates that suit a new one would undo it
 _CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
@@ -65,8 +67,8 @@ def pretrain(
     data: Paths,
     *,
     objective: str = "mlm",
-    source: str = "",
-    out: str | None = None,
+    source: Name = "",
+    out: Name | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
@@ -93,7 +95,7 @@ def pretrain(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(objective, _paths(data), (), source, tuple(plugins), hub)
+    request = Request(objective, _paths(data), (), os.fspath(source), tuple(plugins), hub)
     return _start(request, "pretrain", out, config, overrides, flags, progress, callbacks)
 
 
@@ -102,8 +104,8 @@ def fit(
     data: Paths = (),
     *,
     dev: Paths = (),
-    source: str = "",
-    out: str | None = None,
+    source: Name = "",
+    out: Name | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
     plugins: Sequence[str] = (),
@@ -131,15 +133,23 @@ def fit(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(task, _paths(data), _paths(dev), source, tuple(plugins), hub)
+    request = Request(task, _paths(data), _paths(dev), os.fspath(source), tuple(plugins), hub)
     return _start(request, "finetune", out, config, overrides, flags, progress, callbacks)
 
 
-def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[Any] = (), anyway: bool = False) -> Run:
+def resume(
+    run: Name,
+    *,
+    stage: Stage | None = None,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+    anyway: bool = False,
+) -> Run:
     """Go on with an interrupted run from its newest whole checkpoint.
 
     Args:
         run: the run folder.
+        stage: refuse a run of the other stage; None: take either.
         progress: shows how far the run is.
         callbacks: Lightning callbacks of your own.
         anyway: go on although the data has changed.
@@ -147,8 +157,9 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
     Raises:
         ModelError: no run folder, finished, or without a whole checkpoint.
         DataError: the data has changed since the run began.
+        UsageError: the run is of the other stage.
     """
-    folder = RunFolder.open_existing(run)
+    folder = RunFolder.open_existing(os.fspath(run))
     facts: dict[str, Any] = {}
     try:
         facts = folder.read_facts()
@@ -159,15 +170,17 @@ def resume(run: str, *, progress: Progress | None = None, callbacks: Sequence[An
                 key: tuple(value) if isinstance(value, list) else value for key, value in facts["request"].items()
             }
             request, fingerprint = Request(**asked), str(facts["data_fingerprint"])
-            stage: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
+            found: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
+        if stage not in (None, found):
+            raise UsageError(f"{run}: a run of the other stage", _resume_command(found, folder))
         registry = Registry(files=request.plugins)
-        task_class = registry.task(request.task, stage=stage)
+        task_class = registry.task(request.task, stage=found)
         config = config_module.load(task_class, str(folder.config))
         # before any checkpoint was made, the run starts again from what it started from
         checkpoint = checkpoints.newest(folder.checkpoints) if folder.has_checkpoint() else None
-        prepared = _prepare(request, stage, config, registry, folder.path / "setup" if checkpoint else None)
+        prepared = _prepare(request, found, config, registry, folder.path / "setup" if checkpoint else None)
         prepared.facts["parent"] = facts.get("parent")
         if prepared.fingerprint != fingerprint and not anyway:
             raise DataError(
@@ -221,13 +234,6 @@ def load(run: str | Path, *, plugins: Sequence[str] = (), device: str | None = N
     return Predictor(bundle.load(str(run), Registry(files=plugins)), device)
 
 
-def predict_files(
-    predictor: Predictor, data: Paths, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
-    """Predictions for the texts of files, as a stream; ``-`` is standard input, a line a text."""
-    return predictor.stream(read_for(predictor, data, overrides, plugins))
-
-
 def read_for(
     predictor: Predictor, data: Paths, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
 ) -> Iterator[Example]:
@@ -248,7 +254,7 @@ def read_for(
 def _start(
     request: Request,
     stage: Stage,
-    out: str | None,
+    out: Name | None,
     config_file: str | None,
     overrides: Sequence[str],
     flags: dict[str, Any] | None,
@@ -266,7 +272,7 @@ def _start(
     check_strategy(composed.config.strategy)
     for name in composed.config.task.metrics:
         registry.metric(name)
-    folder = RunFolder.create(out, request.task)
+    folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
         prepared = _prepare(request, stage, composed.config, registry, None)
         facts = {
@@ -439,4 +445,4 @@ def _resume_command(stage: str, folder: RunFolder) -> str:
 
 
 def _paths(data: Paths) -> tuple[str, ...]:
-    return (data,) if isinstance(data, str) else tuple(str(p) for p in data)
+    return tuple(os.fspath(path) for path in ((data,) if isinstance(data, str | os.PathLike) else data))

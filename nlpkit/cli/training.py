@@ -101,7 +101,11 @@ def train(
         Interrupted: Ctrl-C or SIGTERM.
     """
     with interruptible("interrupted before training began; nothing is left of it"):
-        run = _resumed(common, training, given) if training.resume else _started(common, training, name, stage, start)
+        run = (
+            _resumed(common, training, stage, given)
+            if training.resume
+            else _started(common, training, name, stage, start)
+        )
         print_run(common, run)
 
 
@@ -112,14 +116,14 @@ def _started(common: Common, training: Training, name: str, stage: Stage, start:
     return start(progress=progress_for(common.quiet, task.score), **training.arguments())
 
 
-def _resumed(common: Common, training: Training, given: Sequence[str]) -> Run:
+def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[str]) -> Run:
     refuse_with_resume([*given, *given_options(*_ALWAYS)])
     from nlpkit import run
 
     folder = training.resume or ""
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
-    return run.resume(folder, progress=progress, anyway=training.resume_anyway)
+    return run.resume(folder, stage=stage, progress=progress, anyway=training.resume_anyway)
 
 
 def _before(folder: Path, common: Common) -> tuple[str, float | None]:

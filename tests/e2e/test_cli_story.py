@@ -212,3 +212,66 @@ def test_settings_of_a_new_model_are_said_to_do_nothing_with_from(
     assert ended.code == 0
     warnings = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
     assert warnings == ["warning: model.preset, model.family: only for a new model; --from brings its own"]
+
+
+def test_python_takes_paths_where_it_takes_names(fitted: Any, base: Any, shop: Path, tmp_path: Path) -> None:
+    import nlpkit
+
+    again = nlpkit.fit(
+        "sentiment", shop / "labelled.csv", source=base.folder, out=tmp_path / "run", overrides=["trainer.max_steps=1"]
+    )
+    assert json.loads((again.folder / "run.json").read_text())["request"]["source"] == str(base.folder)
+    assert nlpkit.evaluate(again.model, shop / "more-labelled.csv")["examples"] == 200
+    assert len(nlpkit.load(again.model).predict(["fine", "torn"])) == 2
+
+
+def test_predict_of_a_single_text_is_refused(fitted: Any) -> None:
+    import nlpkit
+    from nlpkit.errors import DataError
+
+    with pytest.raises(DataError, match="predict takes a list of texts, found one text"):
+        nlpkit.load(fitted.folder).predict("one text")
+
+
+def test_finished_run_keeps_its_last_and_its_best_checkpoint(fitted: Any) -> None:
+    best = json.loads((fitted.folder / "results.json").read_text())["best_step"]
+    kept = sorted(path.name for path in (fitted.folder / "checkpoints").iterdir())
+    assert kept == sorted({f"step-{best:08d}", f"step-{6:08d}"})
+
+
+def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "mood.py"
+    plugin.write_text(
+        "from nlpkit import hookimpl\nfrom nlpkit_sentiment import Sentiment\n"
+        "class Mood(Sentiment):\n    name = 'mood'\n"
+        "@hookimpl\ndef nlpkit_tasks():\n    return [Mood]\n"
+    )
+    run = tmp_path / "run"
+    arguments = ("--task", "mood", "--plugin", plugin, "--from", base.folder, "--out", run, "trainer.max_steps=1")
+    assert command("fit", shop / "labelled.csv", *arguments).code == 0
+    ended = command("predict", run, shop / "new.csv")
+    assert (ended.code, ended.err.splitlines()[-2:]) == (
+        5,
+        [
+            f"error: {run / 'model'}: made by task 'mood' of the plugin file mood.py, which is not installed or does "
+            "not load",
+            "hint: --plugin mood.py; nlpkit plugins doctor",
+        ],
+    )
+
+
+def test_decoder_is_refused_before_anything_is_written(shop: Path, command: Any, tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from nlpkit import tokenizer
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=64))
+    model.save_pretrained(tmp_path / "gpt2")
+    words = tokenizer.train(["a coat and a hat"], kind="wordpiece", vocabulary=64, lowercase=True, max_length=64)
+    words.save_pretrained(tmp_path / "gpt2")
+    for verb in ("fit", "pretrain"):
+        ended = command(verb, shop / "labelled.csv", "--from", tmp_path / "gpt2", "--out", tmp_path / "run")
+        assert ended.code == 4, ended.err
+        message = f"error: {tmp_path / 'gpt2'}: gpt2 is no encoder, and nlpkit trains encoders only"
+        assert message in ended.err.splitlines()
+        assert not (tmp_path / "run").exists()

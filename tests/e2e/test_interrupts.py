@@ -85,6 +85,8 @@ def story(
     process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE)
     before = len(losses(runs / "broken"))
+    other = command("fit", "--resume", runs / "broken")
+    assert (other.code, other.err.splitlines()[0]) == (2, f"error: {runs / 'broken'}: a run of the other stage")
     resumed = command("pretrain", "--resume", runs / "broken")
     return Story(number, runs / "straight", runs / "broken", second, locked, process.returncode, err, before, resumed)
 

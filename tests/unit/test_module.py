@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from tiny_runs import examples, make_module, mlm, run, sentiment, small_bert
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
@@ -27,11 +28,10 @@ def plain_trainer(path: Path, **more: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=path,
-        **{"max_epochs": 2, **more},
+        **{"max_epochs": 2, "enable_checkpointing": False, **more},
     )
 
 
@@ -106,6 +106,30 @@ def test_the_schedule_ends_with_the_run_of_a_plain_trainer(tmp_path: Path) -> No
     trainer = plain_trainer(tmp_path)
     trainer.fit(make_module(sentiment()), datamodule=data())
     assert {g["lr"] for g in trainer.optimizers[0].param_groups} == {0.0}
+
+
+class Rows(pl.Callback):
+    """The token ids of each training batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[list[int]]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        self.seen.append(batch["input_ids"].tolist())
+
+
+@pytest.mark.parametrize("when", [{"every_n_train_steps": 5}, {"every_n_epochs": 1}], ids=["in", "end"])
+def test_a_plain_trainer_resumes_at_the_next_batch(tmp_path: Path, when: dict[str, int]) -> None:
+    whole, rest = Rows(), Rows()
+    saver = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, **when)
+    callbacks = {"callbacks": [whole, saver], "enable_checkpointing": True}
+    plain_trainer(tmp_path, max_epochs=3, **callbacks).fit(make_module(sentiment()), datamodule=data())
+    found = sorted(int(path.stem.removeprefix("step=")) for path in tmp_path.glob("*.ckpt"))
+    assert 0 < found[0] < len(whole.seen)
+    resumed = plain_trainer(tmp_path, max_epochs=3, callbacks=[rest])
+    path = tmp_path / f"step={found[0]}.ckpt"
+    resumed.fit(make_module(sentiment()), datamodule=data(), ckpt_path=path, weights_only=True)
+    assert rest.seen == whole.seen[found[0] :]
 
 
 def test_a_subclass_may_bring_its_own_optimiser_and_loss(tmp_path: Path) -> None:
