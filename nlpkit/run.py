@@ -29,7 +29,7 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
 from nlpkit.randomness import seed_of
-from nlpkit.strategy import apply_strategy, check_strategy, merge
+from nlpkit.strategy import HEAD_RATES, RATES, apply_strategy, check_strategy, merge
 from nlpkit.task import Example
 
 log = logging.getLogger("nlpkit")
@@ -313,7 +313,9 @@ def _complete(prepared: Prepared, stage: Stage, continued: bool) -> RunConfig:
     optim, training = config.optim, config.trainer
     if optim.learning_rate is None:
         rate = 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width)
-        optim = replace(optim, learning_rate=float(f"{rate:.2g}"))
+        optim = replace(optim, learning_rate=RATES.get(config.strategy, float(f"{rate:.2g}")))
+    if optim.head_learning_rate is None and config.strategy in HEAD_RATES:
+        optim = replace(optim, head_learning_rate=HEAD_RATES[config.strategy])
     tokens = int(prepared.train.lengths.sum())
     if stage == "pretrain":
         epochs = max(1, min(10, math.ceil(4_000_000 / max(1, tokens))))

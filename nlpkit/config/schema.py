@@ -78,7 +78,7 @@ class OptimConfig:
     name: Literal["adamw", "muon"] = "adamw"
     """Optimiser; muon takes the matrices of the body and leaves the rest to adamw."""
     learning_rate: float | None = number(None, above=0)
-    """Highest rate of adamw; none: chosen for the stage and the size of the model."""
+    """Highest rate of adamw; none: chosen for the stage, the strategy and the size of the model."""
     muon_learning_rate: float = number(0.02, above=0)
     """Highest rate of muon."""
     weight_decay: float = number(0.01, at_least=0)
@@ -90,7 +90,7 @@ class OptimConfig:
     layer_decay: float = number(0.9, above=0, at_most=1)
     """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
     head_learning_rate: float | None = number(None, above=0)
-    """Highest rate of the head; none: that of the body, or what the strategy says."""
+    """Highest rate of the head; none: that of the body, or 1e-3 with strategy=freeze and strategy=lora."""
     clip: float = number(1.0, at_least=0)
     """Longest gradient, as a norm; 0: not clipped."""
 
