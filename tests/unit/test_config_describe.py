@@ -55,7 +55,7 @@ DESCRIBED = {row.key: row for row in describe(Window)}
             "float or none",
             1.0,
             "above 0",
-            "Highest rate of adamw; none: chosen for the stage and the size of the model.",
+            "Highest rate of adamw; none: chosen for the stage, the strategy and the size of the model.",
         ),
     ],
     ids=lambda row: row.key,
