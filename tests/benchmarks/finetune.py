@@ -67,18 +67,18 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 def train_ours(arguments: argparse.Namespace, folder: Path) -> tuple[side.Clock, Any, Any]:
     """The clock, the trained module and its task."""
     import torch
-    from nlpkit_sentiment import Sentiment
+    from nlpkit_sentiment import Sentiment, SentimentConfig
 
     from nlpkit import handover, tokenizer, trainer
     from nlpkit.config import OptimConfig, RunConfig, TrainerConfig
     from nlpkit.data import TaskDataModule
     from nlpkit.folder import RunFolder
     from nlpkit.module import TaskModule
-    from nlpkit.task import Example, TaskConfig
+    from nlpkit.task import Example
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    task = Sentiment(TaskConfig(labels=["0", "1"], max_length=LENGTH), tokenizer.load(source()))
+    task = Sentiment(SentimentConfig(labels=["0", "1"], max_length=LENGTH), tokenizer.load(source()))
     architecture = handover.read_architecture(source())
     head = task.build_head(architecture)
     body, _ = handover.load(source(), head, config=architecture)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nlpkit_sentiment import Sentiment
+from nlpkit_sentiment import Sentiment, SentimentConfig
 from transformers import AutoModel, BertConfig, PreTrainedTokenizerBase
 
 from nlpkit import tokenizer, trainer
@@ -19,7 +19,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.heads import detach_pooler
 from nlpkit.module import TaskModule
 from nlpkit.objectives.mlm import Mlm, MlmConfig
-from nlpkit.task import Example, Task, TaskConfig
+from nlpkit.task import Example, Task
 
 _GOOD = ("soft", "warm", "lovely", "fine", "well made", "a joy")
 _BAD = ("torn", "itchy", "cheap", "late", "too small", "a waste")
@@ -59,7 +59,7 @@ def small_bert(dropout: float = 0.1) -> BertConfig:
 
 def sentiment() -> Sentiment:
     """The task, its labels known."""
-    return Sentiment(TaskConfig(labels=["bad", "good"], max_length=64), small_tokenizer())
+    return Sentiment(SentimentConfig(labels=["bad", "good"], max_length=64), small_tokenizer())
 
 
 def mlm(**settings: Any) -> Mlm:

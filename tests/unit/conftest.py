@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from nlpkit_sentiment import Sentiment
+from nlpkit_sentiment import Sentiment, SentimentConfig
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from nlpkit import backbone, bundle, tokenizer
 from nlpkit.plugins import Registry
-from nlpkit.task import TaskConfig
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 torch.set_num_threads(1)  # models this small only wait for a second thread
@@ -92,7 +91,7 @@ def make_bundle(
 
     def make(name: str = "model", family: str = "bert", labels: tuple[str, ...] = ("neg", "pos")) -> bundle.Loaded:
         torch.manual_seed(1)
-        task = Sentiment(TaskConfig(labels=list(labels), max_length=64), words)
+        task = Sentiment(SentimentConfig(labels=list(labels), max_length=64), words)
         config = small_config(family)
         body, head = backbone.build(config), task.build_head(config)
         bundle.save(tmp_path / name, task, body, head, {}, registry)

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Task, TaskConfig, hookimpl
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
 
 
-class Sentiment(Task[TaskConfig]):
+@dataclass
+class SentimentConfig(TaskConfig):
+    """Settings of sentiment."""
+
+    keep: Literal["end", "start"] = "end"
+    """Which part of a text that is longer than max_length is read; people say at the end what they think."""
+
+
+class Sentiment(Task[SentimentConfig]):
     """Label each text: positive or negative, stars, or any classes of your own."""
 
     name = "sentiment"
+    config_class = SentimentConfig
     score = "f1_macro"
     sample = "sentiment-sample"
-    defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, config: SentimentConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(config, tokenizer)
+        # saved with the tokenizer, so that plain transformers cuts at the same end
+        tokenizer.truncation_side = "left" if config.keep == "end" else "right"
 
     def encode(self, example: Example) -> Features:
-        """Token ids, cut at ``max_length``; the label where there is one."""
+        """Token ids, cut to ``max_length``; the label where there is one."""
         features: Features = dict(
             self.tokenizer(example["text"], truncation=True, max_length=self.config.max_length or None)
         )

@@ -1,0 +1,46 @@
+"""What the task reads of a text, and that plain transformers reads the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nlpkit_sentiment import Sentiment, SentimentConfig
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from nlpkit import Example, tokenizer
+
+LONG = Example({"text": "first " + "and then " * 40 + "last"})
+
+
+@pytest.fixture
+def words() -> PreTrainedTokenizerBase:
+    return tokenizer.train([LONG["text"]], kind="wordpiece", vocabulary=80, lowercase=True, max_length=64)
+
+
+@pytest.mark.parametrize(("keep", "read", "lost"), [("end", "last", "first"), ("start", "first", "last")])
+def test_the_part_that_is_kept_is_the_one_asked_for(
+    words: PreTrainedTokenizerBase, tmp_path: Path, keep: str, read: str, lost: str
+) -> None:
+    task = Sentiment(SentimentConfig(labels=["a", "b"], max_length=16, keep=keep), words)  # type: ignore[arg-type]
+    ids = task.encode(LONG)["input_ids"]
+    text = words.decode(ids)
+    assert len(ids) == 16
+    assert (ids[0], ids[-1]) == (words.cls_token_id, words.sep_token_id)
+    assert read in text
+    assert lost not in text
+
+    words.save_pretrained(tmp_path)
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain(LONG["text"], truncation=True, max_length=16)["input_ids"] == ids
+
+
+def test_a_short_text_is_read_whole(words: PreTrainedTokenizerBase) -> None:
+    ends, starts = (
+        Sentiment(SentimentConfig(labels=["a", "b"], max_length=64, keep=keep), words).encode(  # type: ignore[arg-type]
+            Example({"text": "first and last"})
+        )["input_ids"]
+        for keep in ("end", "start")
+    )
+    assert ends == starts
+    assert words.decode(ends, skip_special_tokens=True) == "first and last"
