@@ -15,6 +15,7 @@ from nlpkit.bundle import Loaded
 from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
+from nlpkit.packed import pack
 from nlpkit.task import Example
 
 _WINDOW = 2048  # texts that are sorted by length together
@@ -34,6 +35,7 @@ class Predictor:
         self.record, self.task = loaded.record, loaded.task
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.module = TaskModule(loaded.task, loaded.backbone, loaded.head).eval().to(self.device)
+        pack(self.module)
 
     def predict(self, texts: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
         """One JSON value for each text or row, in their order.
