@@ -9,7 +9,7 @@ import numpy as np
 
 from nlpkit.errors import ModelError
 from nlpkit.lookup import Lookup, NotKnownError, batch_ids
-from nlpkit.splits import fingerprint
+from nlpkit.splits import fingerprints
 from nlpkit.token_store import DOCUMENT
 from nlpkit.token_writer import Chunk
 from nlpkit.tokenizer import pieces
@@ -46,15 +46,12 @@ class Encoder:
         """
         long = len(texts) == 1 and len(texts[0]) > LONG_CHARACTERS
         encoded = [self._long(texts[0])] if long else self.encode(texts)
-        parts: list[bytes] = []
-        entries: list[tuple[int, int]] = []
-        end, size = 0, self.dtype.itemsize
-        for text, ids in zip(texts, encoded, strict=True):
-            if ids:
-                parts += (ids, self.separator)
-                end += len(ids) // size + 1
-                entries.append((end, fingerprint(text)))
-        return Chunk(b"".join(parts), np.array(entries, DOCUMENT), len(texts))
+        kept = [text for text, ids in zip(texts, encoded, strict=True) if ids]
+        documents = [ids for ids in encoded if ids]
+        index = np.empty(len(kept), DOCUMENT)
+        index["end"] = np.cumsum([len(ids) // self.dtype.itemsize + 1 for ids in documents])
+        index["hash"] = fingerprints(kept)
+        return Chunk(self.separator.join([*documents, b""]), index, len(texts))
 
     def _long(self, text: str) -> bytes:
         """Encode a text in pieces, so that memory stays flat however long its line is."""

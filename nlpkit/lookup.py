@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
-REMEMBERED_CHARACTERS = 1 << 18  # of words whose ids are kept; bounds the memory
+REMEMBERED_CHARACTERS = 1 << 20  # of words whose ids are kept; bounds the memory
 _END = "\0"
 _BLOCKS = ((0x20, 0x7F), (0xA0, 0x250), (0x370, 0x530), (0x2010, 0x2060), (0x20A0, 0x20C0), (0x2100, 0x2150))
 _NORMALISERS = {"BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"}
@@ -171,8 +171,8 @@ def _pattern(kind: str, alphabet: list[str]) -> re.Pattern[str]:
         punctuation = of("P") + _characters("$+<=>^`|~")
         return re.compile(f"{_END}|[{punctuation}]|[^{space}{punctuation}{_END}]+")
     letter, number = of("L"), of("N")
-    return re.compile(  # as in GPT-2
-        f"'s|'t|'re|'ve|'m|'ll|'d| ?[{letter}]+| ?[{number}]+| ?[^{space}{letter}{number}{_END}]+"
+    return re.compile(  # as in GPT-2, the likeliest first
+        f" ?[{letter}]+| ?[{number}]+|'s|'t|'re|'ve|'m|'ll|'d| ?[^{space}{letter}{number}{_END}]+"
         f"|[{space}]+(?![^{space}{_END}])|[{space}]+|{_END}"
     )
 

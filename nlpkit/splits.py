@@ -8,14 +8,27 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nlpkit.errors import UsageError
 from nlpkit.task import Example
 
 
 def fingerprint(text: str) -> int:
     """64 bits that are equal for texts that differ only in case, white space and compatibility forms (NFKC)."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return _hash(" ".join(folded.split()))
+    return int(fingerprints([text])[0])
+
+
+def fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """The same of many texts."""
+    normalize, hashed = unicodedata.normalize, hashlib.blake2b
+    digests = []
+    for text in texts:
+        # ASCII has one form only
+        folded = text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
+        digests.append(hashed(" ".join(folded.split()).encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
 def split(
