@@ -17,7 +17,7 @@ import platformdirs
 from numpy.typing import NDArray
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlpkit import backbone, bundle, corpus, handover, readers, splits, tokenizer
+from nlpkit import backbone, bundle, corpus, handover, readers, splits, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError, ModelError, UsageError
@@ -140,6 +140,9 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         )
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    if not source and config.model.embeddings == "lsa":
+        rows = word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator)
+        log.info("embeddings: %s of %s tokens start from the texts they stand in", f"{rows:,}", f"{len(words):,}")
     record = bundle.read_record(source) if request.source and not setup else None
     facts = {"corpus": {"documents": store.documents, "tokens": len(store)}, "parent": record}
     return Prepared(

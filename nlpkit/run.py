@@ -40,7 +40,8 @@ Paths = Name | Sequence[Name]
 # continuing a trained model with the rates that suit a new one would undo it
 _CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
 _OF_NEW_MODELS = tuple(
-    f"model.{name}" for name in ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention")
+    f"model.{name}"
+    for name in ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
 )
 _PLATEAU = 0.5
 
@@ -319,7 +320,7 @@ def _complete(prepared: Prepared, stage: Stage, continued: bool) -> RunConfig:
     tokens = int(prepared.train.lengths.sum())
     if stage == "pretrain":
         epochs = max(1, min(10, math.ceil(4_000_000 / max(1, tokens))))
-        batch_tokens = min(training.batch_tokens or 8192, max(256, tokens // 20))
+        batch_tokens = min(training.batch_tokens or 4096, max(256, tokens // 20))
     else:
         epochs = trainer.small_data_epochs(len(prepared.train.lengths))
         mean = float(prepared.train.lengths.mean())

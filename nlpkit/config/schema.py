@@ -67,6 +67,8 @@ class ModelConfig:
     """Longest input of the backbone, in tokens."""
     local_attention: int = number(16, at_least=0)
     """Tokens that every other layer of a modernbert sees, half of them on each side; 0: all layers see all tokens."""
+    embeddings: Literal["lsa", "random"] = "lsa"
+    """What pre-training starts a new model's embeddings from: lsa, words of the same texts alike, or random numbers."""
     dropout: float | None = number(None, at_least=0, below=1)
     """Share of activations that are dropped in training; none: what the stage or the model says."""
 

@@ -37,10 +37,11 @@ class Mlm(Objective[MlmConfig]):
     score = "loss"
     defaults: ClassVar[dict[str, Any]] = {
         "optim.name": "muon",
-        "optim.learning_rate": 4e-3,
+        "optim.learning_rate": 1e-3,
+        "optim.muon_learning_rate": 0.014,
         "optim.schedule": "wsd",
         "optim.warmup": 0.05,
-        "trainer.batch_tokens": 8192,
+        "trainer.batch_tokens": 4096,
         "data.dev_share": 0.02,
     }
 
