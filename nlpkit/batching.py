@@ -72,9 +72,3 @@ def sorted_batches(lengths: Sequence[int] | NDArray[np.int64], tokens: int, rows
     sizes = np.asarray(lengths, np.int64)
     if len(sizes):
         yield from cut(np.argsort(-sizes, kind="stable"), sizes, tokens, rows)
-
-
-def padding_share(batches: Sequence[NDArray[np.int64]], lengths: NDArray[np.int64]) -> float:
-    """Share of the padded tokens that are padding."""
-    padded = sum(len(b) * int(lengths[b].max()) for b in batches)
-    return 1 - float(lengths.sum()) / max(1, padded)

@@ -68,6 +68,8 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not folder.facts.is_file():
+            if (folder.path / ".lock").exists():
+                raise ModelError(f"{path}: the run ended before it began to learn", f"rm -r {path}, and start it again")
             raise ModelError(f"{path}: no run.json, so it is no run folder", "give the folder that --out named")
         folder.lock()
         return folder

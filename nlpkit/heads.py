@@ -34,6 +34,10 @@ class Head(nn.Module, ABC):
         total = nn.functional.cross_entropy(logits.reshape(-1, logits.size(-1)).float(), labels, reduction="sum")
         return total / (labels != -100).sum().clamp(min=1)
 
+    def count(self, batch: Batch) -> int:
+        """How many labels `loss` is the mean of; a batch weighs as much in the loss of many."""
+        return int((batch["labels"] != -100).sum())
+
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
         """Class probabilities (..., C)."""
         return self(hidden, batch).float().softmax(-1)

@@ -176,5 +176,5 @@ def freeze(parameters: Iterable[Tensor]) -> None:
 
 def _needed(rate: float | None) -> float:
     if rate is None:
-        raise ValueError("optim.learning_rate is not set; run.resolve chooses it")
+        raise ValueError("optim.learning_rate is not set; recipes.complete chooses it")
     return rate

@@ -70,9 +70,9 @@ class Predictor:
         loss = count = 0.0
         for _, batch in self._batches(examples):
             hidden = self.module.hidden(batch)
-            rows = len(batch["input_ids"])
-            loss += float(self.module.head.loss(self.module.head(hidden, batch), batch)) * rows
-            count += rows
+            labels = self.module.head.count(batch)
+            loss += float(self.module.head.loss(self.module.head(hidden, batch), batch)) * labels
+            count += labels
             metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
         return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in metrics.compute().items()}}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import shlex
 import signal
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from nlpkit import bundle, checkpoints, readers, trainer
+from nlpkit import bundle, checkpoints, readers, recipes, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
@@ -29,7 +28,7 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
 from nlpkit.randomness import seed_of
-from nlpkit.strategy import HEAD_RATES, RATES, apply_strategy, check_strategy, merge
+from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Example
 
 log = logging.getLogger("nlpkit")
@@ -37,8 +36,6 @@ log = logging.getLogger("nlpkit")
 Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
 
-# continuing a trained model with the rates that suit a new one would undo it
-_CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
 _OF_NEW_MODELS = tuple(
     f"model.{name}"
     for name in ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
@@ -264,7 +261,7 @@ def _start(
 ) -> Run:
     registry = Registry(files=request.plugins)
     task_class = registry.task(request.task, stage=stage)
-    defaults = _CONTINUED if stage == "pretrain" and request.source else {}
+    defaults = recipes.CONTINUED if stage == "pretrain" and request.source else {}
     composed = config_module.compose(
         task_class, defaults=defaults, file=config_file, overrides=overrides, flags=flags or {}
     )
@@ -305,30 +302,7 @@ def _prepare(request: Request, stage: Stage, config: RunConfig, registry: Regist
     torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
     make = pretraining if stage == "pretrain" else fine_tuning
     prepared = make(request, config, registry, setup)
-    return replace(prepared, config=_complete(prepared, stage, bool(request.source)))
-
-
-def _complete(prepared: Prepared, stage: Stage, continued: bool) -> RunConfig:
-    """Fill in what was left to us: rates, epochs and batches that suit the stage and the sizes."""
-    config, width = prepared.config, getattr(prepared.backbone.config, "hidden_size", 768)
-    optim, training = config.optim, config.trainer
-    if optim.learning_rate is None:
-        rate = 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width)
-        optim = replace(optim, learning_rate=RATES.get(config.strategy, float(f"{rate:.2g}")))
-    if optim.head_learning_rate is None and config.strategy in HEAD_RATES:
-        optim = replace(optim, head_learning_rate=HEAD_RATES[config.strategy])
-    tokens = int(prepared.train.lengths.sum())
-    if stage == "pretrain":
-        epochs = max(1, min(10, math.ceil(4_000_000 / max(1, tokens))))
-        batch_tokens = min(training.batch_tokens or 4096, max(256, tokens // 20))
-    else:
-        epochs = trainer.small_data_epochs(len(prepared.train.lengths))
-        mean = float(prepared.train.lengths.mean())
-        batch_tokens = training.batch_tokens or max(1, round((training.batch_size or 16) * mean))
-    if training.max_steps is not None and training.max_epochs is None:
-        epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
-    training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
-    return replace(config, optim=optim, trainer=training)
+    return replace(prepared, config=recipes.complete(prepared, stage, continued=bool(request.source)))
 
 
 def _write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:

@@ -10,11 +10,6 @@ from transformers import PreTrainedModel
 from nlpkit.errors import UsageError
 from nlpkit.optim import freeze
 
-RATES = {"lora": 3e-4}
-"""Learning rates of strategies whose weights are new, where the user says none: those of loaded weights are too low."""
-HEAD_RATES = {"freeze": 1e-3, "lora": 1e-3}
-"""The same for the head, where hardly anything else learns."""
-
 
 def check_strategy(strategy: str) -> None:
     """Find out before any work whether a strategy can be had.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -200,8 +199,3 @@ def _memory_errors() -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise ResourceError("memory ran out while training", hint) from error
         raise
-
-
-def small_data_epochs(examples: int) -> int:
-    """Epochs that let a few labels be learnt: about 6,000 examples seen, 3 epochs at least and 20 at most."""
-    return max(3, min(20, math.ceil(6000 / max(1, examples))))

@@ -43,6 +43,11 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
 
         paths = readers.expand(files)  # a wrong name is said before a model is loaded
         predictor = load(run, plugins=common.plugins)
+        if predictor.task.stage == "pretrain":
+            raise UsageError(
+                f"{run}: pre-trained by {predictor.task.name}, which answers nothing yet",
+                f"nlpkit fit --task sentiment LABELLED.csv --from {run}",
+            )
         for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
             _write(row)
 

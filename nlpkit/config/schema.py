@@ -104,7 +104,7 @@ class TrainerConfig:
     max_epochs: int | None = number(None, at_least=1)
     """Passes over the data; none: chosen for the stage and the size of the data."""
     max_steps: int | None = number(None, at_least=1)
-    """Optimiser steps; none: as many as the epochs have."""
+    """Optimiser steps, less a few if validations would else not be equally far apart; none: as the epochs have."""
     batch_tokens: int | None = number(None, at_least=1)
     """Tokens in a batch, padding included; none: chosen for the stage."""
     batch_size: int | None = number(None, at_least=1)

@@ -113,6 +113,14 @@ def test_predict_writes_a_json_object_a_text_in_order(fitted: Any, shop: Path, c
     assert {tuple(row) for row in rows} == {("text", "label", "score", "scores")}
 
 
+def test_predict_refuses_a_pretrained_run_and_says_what_to_do(base: Any, shop: Path, command: Any) -> None:
+    ended = command("predict", base.folder, shop / "reviews.csv")
+    assert ended.code == 2
+    assert ended.out == ""
+    assert "pre-trained by mlm, which answers nothing yet" in ended.err
+    assert "nlpkit fit --task sentiment LABELLED.csv --from" in ended.err
+
+
 def test_predict_streams_standard_input_and_ends_quietly_when_nobody_reads_on(fitted: Any) -> None:
     arguments = [sys.executable, "-m", "nlpkit", "predict", str(fitted.folder), "-", "--quiet"]
     pipe = subprocess.PIPE

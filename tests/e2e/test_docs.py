@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import config_page
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +59,7 @@ def environment(folder: Path) -> dict[str, str]:
         "NLPKIT_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def test_docs_of_settings_are_those_of_the_schemas() -> None:
+    assert config_page.PAGE.read_text("utf-8") == config_page.page(), "python tests/support/config_page.py"

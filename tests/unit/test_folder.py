@@ -149,6 +149,15 @@ def test_folder_without_run_json_is_no_run() -> None:
     assert os.listdir("run") == []
 
 
+def test_run_that_was_killed_before_it_began_says_so() -> None:
+    Path("run").mkdir()
+    Path("run/.lock").touch()
+    with pytest.raises(ModelError) as caught:
+        RunFolder.open_existing("run")
+    assert caught.value.message == "run: the run ended before it began to learn"
+    assert caught.value.hint == "rm -r run, and start it again"
+
+
 def test_run_that_failed_before_it_began_leaves_nothing() -> None:
     folder = RunFolder.create("a/run", "mlm")
     Path("a/run/setup").mkdir()

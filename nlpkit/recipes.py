@@ -1,0 +1,57 @@
+"""What a run does where its user says nothing: rates, epochs and batches, by stage, strategy and sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from nlpkit.config import OptimConfig, RunConfig
+from nlpkit.plugins import Stage
+from nlpkit.prepare import Prepared
+
+CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
+"""Pre-training that goes on from a trained model: the rates that suit a new one would undo it."""
+_BATCH_TOKENS = 4096  # of pre-training
+_ENOUGH_TOKENS = 4_000_000  # that pre-training sees, in more than one epoch if need be
+_BATCH_SIZE = 16  # of fine-tuning
+
+
+def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
+    """The config with every value that was left to us.
+
+    Args:
+        prepared: has the sizes of model and data.
+        stage: of the run.
+        continued: whether it starts from a trained model.
+    """
+    config = prepared.config
+    width = getattr(prepared.backbone.config, "hidden_size", 768)
+    optim = _rates(config.optim, config.strategy, 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width))
+    training, lengths = config.trainer, prepared.train.lengths
+    tokens = int(lengths.sum())
+    if stage == "pretrain":
+        epochs = max(1, min(10, math.ceil(_ENOUGH_TOKENS / max(1, tokens))))
+        batch_tokens = min(training.batch_tokens or _BATCH_TOKENS, max(256, tokens // 20))
+    else:
+        epochs = _small_data_epochs(len(lengths))
+        batch_tokens = training.batch_tokens or max(
+            1, round((training.batch_size or _BATCH_SIZE) * float(lengths.mean()))
+        )
+    if training.max_steps is not None and training.max_epochs is None:
+        epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
+    training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
+    return replace(config, optim=optim, trainer=training)
+
+
+def _rates(optim: OptimConfig, strategy: str, rate: float) -> OptimConfig:
+    """Weights that are new learn little at the rates of loaded ones: LoRA's, and the head where it is alone."""
+    if optim.learning_rate is None:
+        optim = replace(optim, learning_rate=3e-4 if strategy == "lora" else float(f"{rate:.2g}"))
+    if optim.head_learning_rate is None and strategy in {"freeze", "lora"}:
+        optim = replace(optim, head_learning_rate=1e-3)
+    return optim
+
+
+def _small_data_epochs(examples: int) -> int:
+    """Epochs that let a few labels be learnt: about 6,000 examples seen, 3 epochs at least and 20 at most."""
+    return max(3, min(20, math.ceil(6000 / max(1, examples))))
