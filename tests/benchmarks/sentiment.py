@@ -4,6 +4,7 @@
     python tests/benchmarks/sentiment.py fit imdb WORK nothing [--seeds 0 1 2] [--from BUNDLE] [key=value ...]
     python tests/benchmarks/sentiment.py baselines imdb WORK
     python tests/benchmarks/sentiment.py table WORK
+    python tests/benchmarks/sentiment.py probe imdb WORK RUN     # how much of it is in a bundle before any fine-tuning
 
 The third set, sst2, is the whole training and dev part, for a public model alone.
 
@@ -153,6 +154,37 @@ def table(work: Path) -> None:
         )
 
 
+def probe(name: str, work: Path, run: str) -> None:
+    """Logistic regression on the mean hidden state of each layer; trained on the labelled texts, tested on 2,000."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = f"{run}/model" if os.path.isdir(f"{run}/model") else run
+    words = AutoTokenizer.from_pretrained(folder, truncation_side="left")
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def states(part: str, most: int) -> tuple[list[torch.Tensor], list[str]]:
+        with open(name_of(work, name, part), encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))[:most]
+        means = []
+        with torch.inference_mode():
+            for row in rows:
+                batch = words(row["text"], truncation=True, max_length=256, return_tensors="pt")
+                output = model(input_ids=batch["input_ids"], output_hidden_states=True)
+                means.append(torch.stack([h[0].mean(0) for h in (*output.hidden_states, output.last_hidden_state)]))
+        return list(torch.stack(means).unbind(1)), [row["label"] for row in rows]
+
+    train, labels = states("train", LABELLED)
+    test, answers = states("test", 2000)
+    for layer, (seen, new) in enumerate(zip(train, test, strict=True)):
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+        score = classifier.fit(seen.numpy(), labels).score(new.numpy(), answers)
+        print(f"layer {layer}: {100 * score:.1f}", flush=True)
+
+
 def name_of(work: Path, name: str, part: str) -> str:
     """Path of a prepared file."""
     return str(work / name / f"{part}.csv")
@@ -167,13 +199,15 @@ def command(*words: str) -> str:
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prepare", "fit", "baselines", "table"])
+    parser.add_argument("what", choices=["prepare", "fit", "baselines", "table", "probe"])
     parser.add_argument("words", nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--from", dest="source", default="")
     options = parser.parse_args()
     if options.what == "table":
         table(Path(options.words[0]))
+    elif options.what == "probe":
+        probe(options.words[0], Path(options.words[1]), options.words[2])
     elif options.what == "fit":
         name, work, variant, *overrides = options.words
         fit(name, Path(work), variant, options.seeds, options.source, overrides)

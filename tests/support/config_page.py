@@ -13,8 +13,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "config.md"
 _HEAD = """# Settings
 
 Every setting of a run, as `nlpkit config docs` explains it; `tests/support/config_page.py` makes this page from the
-schemas. Set one with `KEY=VALUE` on the command line or in the YAML file that `--config` names; `nlpkit config show
---origin` tells where each value of a run comes from. Tasks have defaults of their own: `nlpkit config docs --task NAME`.
+schemas. Set one with `KEY=VALUE` on the command line, or in the YAML file that `--config` names. Where the values of a
+run come from: `nlpkit config show --origin`. What a task sets for itself: `nlpkit config docs --task NAME`.
 """
 
 
