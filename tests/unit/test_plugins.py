@@ -322,7 +322,6 @@ def test_keyboard_interrupt_is_not_swallowed(install: Install) -> None:
 
 def test_broken_plugin_is_said_once_with_its_version(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install("bad", "x = 1")
-    logging.getLogger("nlpkit").propagate = True
 
     with caplog.at_level("WARNING", "nlpkit"):
         Registry().tasks()
