@@ -35,8 +35,9 @@ class Head(nn.Module, ABC):
         return total / (labels != -100).sum().clamp(min=1)
 
     def count(self, batch: Batch) -> int:
-        """How many labels `loss` is the mean of; a batch weighs as much in the loss of many."""
-        return int((batch["labels"] != -100).sum())
+        """What `loss` is the mean of: labels where there are any, else examples. A batch weighs as much in many."""
+        labels = batch.get("labels")
+        return len(next(iter(batch.values()))) if labels is None else int((labels != -100).sum())
 
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
         """Class probabilities (..., C)."""

@@ -89,7 +89,7 @@ class TaskModule(pl.LightningModule):
         hidden = self.hidden(batch)
         loss = self.head.loss(self.head(hidden, batch), batch)
         self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
-        count = self.head.count(batch)
+        count = max(1, self.head.count(batch))
         self.log(f"{part}/loss", loss, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)
 
     def _log_scores(self, part: str) -> None:

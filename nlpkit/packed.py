@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,60 +12,81 @@ from transformers.activations import GELUActivation
 
 _ROWS = 4096  # of a batch that the layout suits best; any number is right
 _KERNELS = torch.ops.mkldnn
+# classes whose forward is the activation of the dense layer, and nothing else
+_DENSE_THEN_ACTIVATION = {"BertIntermediate", "RobertaIntermediate", "XLMRobertaIntermediate", "ElectraIntermediate"}
 
 
 def pack(model: nn.Module) -> None:
-    """Let the linear layers of a model on the CPU use a copy of their weights that is laid out for oneDNN.
+    """Let the linear layers of a model that only predicts compute from a copy of their weights, laid out for oneDNN.
 
-    BERT's GELU is computed together with the layer before it. The copies serve inference alone, and only as long as
-    the weights are those they were made from: trained, loaded or moved layers compute as always. Where this build of
-    torch cannot do it, nothing changes.
+    BERT's GELU is computed together with the layer before it. ``train()`` drops the copies; without it, do not change
+    the weights: torch does not tell of every change. Where this build of torch has no such kernels, nothing changes.
 
     Args:
-        model: changed in place; takes the memory of its linear layers a second time.
+        model: in evaluation mode; takes the memory of its linear layers a second time.
     """
     if not torch.backends.mkldnn.is_available():
         return
     with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):  # another build of torch
         for module in model.modules():
-            if type(module) is nn.Linear and _suits(module):
-                module.forward = _Packed(module, module.forward)  # type: ignore[assignment]
+            if type(module) is nn.Linear and module.weight.is_cpu and module.weight.dtype == torch.float32:
+                copy = _copy_of(module)
+                module.__class__ = PackedLinear
+                module.packed, module.version = copy, module.weight._version  # type: ignore[assignment]
         for module in model.modules():
-            linear = getattr(module, "dense", None)
-            if type(getattr(module, "intermediate_act_fn", None)) is GELUActivation and type(linear) is nn.Linear:
-                packed = linear.forward
-                if isinstance(packed, _Packed):
-                    module.forward = _Packed(linear, module.forward, packed.copy, "gelu", "none")
+            if type(module).__name__ in _DENSE_THEN_ACTIVATION and type(module.intermediate_act_fn) is GELUActivation:
+                module.forward = partial(_dense_then_gelu, module)
 
 
-def _suits(linear: nn.Linear) -> bool:
-    return linear.weight.device.type == "cpu" and linear.weight.dtype == torch.float32
+class PackedLinear(nn.Linear):
+    """A linear layer with a copy of its weights for oneDNN; made from one by `pack`."""
+
+    packed: Tensor | None = None
+    version = -1
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As `nn.Linear`."""
+        return self.compute(input, "none", "") if self.serves(input) else super().forward(input)
+
+    def serves(self, hidden: Tensor) -> bool:
+        """Whether the copy gives what the layer would."""
+        weight = self.weight
+        return (
+            self.packed is not None
+            and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and hidden.dtype == weight.dtype == torch.float32
+            and weight.is_cpu
+            and not weight.is_inference()
+            and weight._version == self.version
+            and hidden.size(-1) == self.in_features
+            and hidden.numel() > 0
+        )
+
+    def compute(self, hidden: Tensor, activation: str, algorithm: str) -> Tensor:
+        """The layer, and what oneDNN calls an activation behind it."""
+        return _KERNELS._linear_pointwise(hidden, self.packed, self.bias, activation, [], algorithm)
+
+    def train(self, mode: bool = True) -> PackedLinear:
+        """As `nn.Module`; in training mode without the copy from then on."""
+        if mode:
+            self.packed = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "packed"}  # oneDNN's layout cannot be copied
 
 
-class _Packed:
-    """Stands in for the ``forward`` of a linear layer, or of one with its activation.
+def _copy_of(linear: nn.Linear) -> Tensor:
+    """The weights in oneDNN's layout, which is tried out."""
+    copy: Tensor = _KERNELS._reorder_linear_weight(linear.weight.detach(), _ROWS)
+    with torch.no_grad():
+        _KERNELS._linear_pointwise(torch.zeros(1, linear.in_features), copy, linear.bias, "none", [], "")
+    return copy
 
-    Args:
-        linear: has the weights.
-        usual: what is called where the copy does not serve.
-        copy: of the weights; None makes it.
-        activation: oneDNN's name of what follows.
-        algorithm: of the activation.
-    """
 
-    def __init__(
-        self, linear: nn.Linear, usual: Any, copy: Tensor | None = None, activation: str = "none", algorithm: str = ""
-    ) -> None:
-        self.linear, self.usual = linear, usual
-        self.copy = _KERNELS._reorder_linear_weight(linear.weight.detach(), _ROWS) if copy is None else copy
-        self.activation, self.algorithm = activation, algorithm
-        self.version = linear.weight._version
-        with torch.no_grad():
-            self(torch.zeros(1, linear.in_features))  # where this torch cannot do it, it fails here
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        weight = self.linear.weight
-        same = weight._version == self.version and weight.device.type == "cpu" and hidden.dtype == torch.float32
-        if torch.is_grad_enabled() or not same or torch.is_autocast_enabled("cpu") or not hidden.numel():
-            return self.usual(hidden)
-        return _KERNELS._linear_pointwise(hidden, self.copy, self.linear.bias, self.activation, [], self.algorithm)
+def _dense_then_gelu(module: Any, hidden: Tensor) -> Tensor:
+    dense = module.dense
+    if type(dense) is PackedLinear and not dense._forward_hooks and dense.serves(hidden):
+        return dense.compute(hidden, "gelu", "none")
+    return type(module).forward(module, hidden)

@@ -141,8 +141,8 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     if not source and config.model.embeddings == "lsa":
-        rows = word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator)
-        log.info("embeddings: %s of %s tokens start from the texts they stand in", f"{rows:,}", f"{len(words):,}")
+        log.info("embeddings: latent semantic analysis of the corpus (model.embeddings)")
+        word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
     record = bundle.read_record(source) if request.source and not setup else None
     facts = {"corpus": {"documents": store.documents, "tokens": len(store)}, "parent": record}
     return Prepared(
@@ -306,7 +306,9 @@ def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
         return None
     if Path(source).is_dir() or not hub:
         check_folder(Path(source), handover.ADD_HUB)
-    return tokenizer.load(source, hub)
+    words = tokenizer.load(source, hub)
+    words.truncation_side = "right"  # which end is cut is for the new task to say, not for an earlier one
+    return words
 
 
 def _train_tokenizer(texts: Iterator[str], request: Request, config: RunConfig) -> PreTrainedTokenizerBase:

@@ -299,6 +299,8 @@ def _start(
 
 
 def _prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
     torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
     make = pretraining if stage == "pretrain" else fine_tuning
     prepared = make(request, config, registry, setup)

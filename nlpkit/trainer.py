@@ -125,8 +125,6 @@ def train(
 
 def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer:
     """The Trainer of a run; nothing is left to Lightning's defaults or its environment variables."""
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
     accelerator = accelerator_of(config)
     return pl.Trainer(
         accelerator=accelerator,

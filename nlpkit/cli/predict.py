@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ import click
 from nlpkit.cli.arguments import data_settings, files_and_settings
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
-from nlpkit.errors import UsageError
+from nlpkit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from nlpkit.predictor import Predictor
@@ -44,9 +45,9 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
         paths = readers.expand(files)  # a wrong name is said before a model is loaded
         predictor = load(run, plugins=common.plugins)
         if predictor.task.stage == "pretrain":
-            raise UsageError(
-                f"{run}: pre-trained by {predictor.task.name}, which answers nothing yet",
-                f"nlpkit fit --task sentiment LABELLED.csv --from {run}",
+            raise ModelError(
+                f"{run}: pre-trained by {predictor.task.name}, which has learnt no task yet",
+                f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(run)}",
             )
         for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
             _write(row)

@@ -41,7 +41,6 @@ class Mlm(Objective[MlmConfig]):
         "optim.muon_learning_rate": 0.014,
         "optim.schedule": "wsd",
         "optim.warmup": 0.05,
-        "trainer.batch_tokens": 4096,
         "data.dev_share": 0.02,
     }
 

@@ -115,10 +115,10 @@ def test_predict_writes_a_json_object_a_text_in_order(fitted: Any, shop: Path, c
 
 def test_predict_refuses_a_pretrained_run_and_says_what_to_do(base: Any, shop: Path, command: Any) -> None:
     ended = command("predict", base.folder, shop / "reviews.csv")
-    assert ended.code == 2
+    assert ended.code == 4
     assert ended.out == ""
-    assert "pre-trained by mlm, which answers nothing yet" in ended.err
-    assert "nlpkit fit --task sentiment LABELLED.csv --from" in ended.err
+    assert "pre-trained by mlm, which has learnt no task yet" in ended.err
+    assert f"nlpkit fit --task TASK LABELLED.csv --from {base.folder}" in ended.err
 
 
 def test_predict_streams_standard_input_and_ends_quietly_when_nobody_reads_on(fitted: Any) -> None:

@@ -11,8 +11,11 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
 from torch import nn
 
-from nlpkit import tokenizer
+from nlpkit import tokenizer, word_vectors
+from nlpkit.config import compose
 from nlpkit.corpus import TokenStore, build
+from nlpkit.plugins import Registry
+from nlpkit.prepare import Request, pretraining
 from nlpkit.word_vectors import start_from
 
 _TOPICS = (("coat", "sleeve", "button", "wool", "hem"), ("actor", "scene", "plot", "camera", "cast"))
@@ -76,10 +79,15 @@ def test_rows_are_longer_than_random_ones_and_equally_long(tmp_path: Path) -> No
 
 
 def test_special_and_unmet_tokens_keep_their_random_rows(tmp_path: Path) -> None:
-    store, embedding, ids = make(tmp_path, [*texts(), "a word that is met once: xylophone"])
+    odd = ["\u4e2d the coat"] * 9  # an unknown token, often
+    store, embedding, ids = make(tmp_path, ["q is met once", *texts(), *odd])
     before = embedding.weight.data.clone()
-    start_from(embedding, store, store.header.separator)
-    kept = [ids[name] for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+    special = [ids[name] for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")]
+    start_from(embedding, store, store.header.separator, special)
+    seen = np.bincount(store.read(0, len(store)), minlength=len(ids))
+    assert seen[ids["[UNK]"]] >= 9 or seen[ids["\u4e2d"]] >= 9
+    assert seen[ids["q"]] == 1
+    kept = [*special, ids["q"]]
     torch.testing.assert_close(embedding.weight.data[kept], before[kept], rtol=0, atol=0)
 
 
@@ -88,6 +96,37 @@ def test_corpora_too_small_for_the_width_change_what_they_can(tmp_path: Path, co
     store, embedding, _ = make(tmp_path, corpus, width=128)
     start_from(embedding, store, store.header.separator)
     assert torch.isfinite(embedding.weight).all()
+
+
+def test_too_many_contexts_are_thinned_out_and_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, embedding, ids = make(tmp_path, texts(600))
+    monkeypatch.setattr(word_vectors, "_MOST_CONTEXTS", 150)
+    counted = word_vectors._counts(store, [store.header.separator], store.header.vocabulary)[0]
+    assert 75 <= len(set(counted.tolist())) == counted.max() + 1 <= 150
+    start_from(embedding, store, store.header.separator)
+    first, second = ([ids[word] for word in topic] for topic in _TOPICS)
+    alike = angles(embedding.weight.data)
+    assert alike[first][:, first].mean() > alike[first][:, second].mean() + 0.5
+
+
+def test_too_many_tokens_are_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, _, _ = make(tmp_path, texts(600))
+    monkeypatch.setattr(word_vectors, "_MOST_TOKENS", 1000)
+    times = word_vectors._counts(store, [store.header.separator], store.header.vocabulary)[2]
+    assert 300 < times.sum() <= 1000
+
+
+@pytest.mark.parametrize(("setting", "alike"), [("lsa", True), ("random", False)])
+def test_pretraining_starts_as_the_setting_says(
+    shop: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, setting: str, alike: bool
+) -> None:
+    overrides = [f"model.embeddings={setting}", "model.preset=tiny", "model.vocabulary=600"]
+    composed = compose(registry.task("mlm", stage="pretrain"), overrides=overrides)
+    torch.manual_seed(0)
+    made = pretraining(Request("mlm", (str(shop / "reviews.csv"),)), composed.config, registry)
+    rows = made.backbone.get_input_embeddings().weight.norm(dim=1)  # type: ignore[union-attr]
+    assert bool(rows.max() > 2 * rows.min()) is alike
+    assert made.head.model.get_output_embeddings().weight is made.backbone.get_input_embeddings().weight  # type: ignore
 
 
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Task, TaskConfig, hookimpl
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class SentimentConfig(TaskConfig):
     """Settings of sentiment."""
 
-    keep: Literal["end", "start"] = "end"
+    keep: Literal["start", "end"] = "start"  # what runs before this setting did; new ones: Sentiment.defaults
     """Which part of a text that is longer than max_length is read; people say at the end what they think."""
 
 
@@ -31,11 +32,13 @@ class Sentiment(Task[SentimentConfig]):
     config_class = SentimentConfig
     score = "f1_macro"
     sample = "sentiment-sample"
+    defaults: ClassVar[dict[str, Any]] = {"task.keep": "end"}
 
     def __init__(self, config: SentimentConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(config, tokenizer)
+        super().__init__(config, copy.deepcopy(tokenizer))  # which others may use as it is
         # saved with the tokenizer, so that plain transformers cuts at the same end
-        tokenizer.truncation_side = "left" if config.keep == "end" else "right"
+        side = "left" if config.keep == "end" else "right"
+        self.tokenizer.truncation_side = self.tokenizer.init_kwargs["truncation_side"] = side
 
     def encode(self, example: Example) -> Features:
         """Token ids, cut to ``max_length``; the label where there is one."""

@@ -9,6 +9,7 @@ from nlpkit_sentiment import Sentiment, SentimentConfig
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlpkit import Example, tokenizer
+from nlpkit.config import compose
 
 LONG = Example({"text": "first " + "and then " * 40 + "last"})
 
@@ -30,9 +31,30 @@ def test_the_part_that_is_kept_is_the_one_asked_for(
     assert read in text
     assert lost not in text
 
-    words.save_pretrained(tmp_path)
+    task.tokenizer.save_pretrained(tmp_path)
     plain = AutoTokenizer.from_pretrained(tmp_path)
     assert plain(LONG["text"], truncation=True, max_length=16)["input_ids"] == ids
+
+
+@pytest.mark.parametrize("keep", ["end", "start"])
+def test_the_saved_tokenizer_cuts_alike_also_when_nothing_was_encoded(
+    words: PreTrainedTokenizerBase, tmp_path: Path, keep: str
+) -> None:
+    task = Sentiment(SentimentConfig(labels=["a", "b"], max_length=16, keep=keep), words)  # type: ignore[arg-type]
+    task.tokenizer.save_pretrained(tmp_path)
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain(LONG["text"], truncation=True, max_length=16)["input_ids"] == task.encode(LONG)["input_ids"]
+
+
+def test_the_given_tokenizer_stays_as_it_is(words: PreTrainedTokenizerBase) -> None:
+    before = words(LONG["text"], truncation=True, max_length=16)["input_ids"]
+    Sentiment(SentimentConfig(labels=["a", "b"], max_length=16, keep="end"), words).encode(LONG)
+    assert words(LONG["text"], truncation=True, max_length=16)["input_ids"] == before
+
+
+def test_new_runs_keep_the_end_and_what_was_saved_without_the_setting_the_start() -> None:
+    assert compose(Sentiment).config.task.keep == "end"  # type: ignore[attr-defined]
+    assert SentimentConfig().keep == "start"
 
 
 def test_a_short_text_is_read_whole(words: PreTrainedTokenizerBase) -> None:
