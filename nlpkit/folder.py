@@ -55,7 +55,8 @@ class RunFolder:
 
     def _check_empty(self) -> None:
         if any(p.name != ".lock" for p in self.path.iterdir()):
-            hint = f"choose another --out, or go on with --resume {self.path}"
+            can_go_on = self.facts.exists() and not self.results.exists()
+            hint = "choose another --out" + (f", or go on with --resume {self.path}" if can_go_on else "")
             raise RunFolderError(f"{self.path}: is not empty, and a run is never overwritten", hint)
 
     @classmethod

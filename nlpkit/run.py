@@ -381,9 +381,10 @@ def _finish(
         results["word_frequency_loss"] = prepared.word_entropy
         if dev.get("loss", 0.0) > prepared.word_entropy - _PLATEAU:
             log.warning(
-                "the loss (%.2f) is hardly below that of word frequencies alone (%.2f): the model has learnt little of "
-                "context; train longer, on more text, or with a smaller model.preset",
+                "the loss (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
+                "context; train longer, or on more text",
                 dev["loss"],
+                "hardly below" if dev["loss"] < prepared.word_entropy else "not below",
                 prepared.word_entropy,
             )
     stage = {

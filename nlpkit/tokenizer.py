@@ -45,7 +45,7 @@ def train(
     Args:
         texts: the corpus; read once, of which a sample spread over the whole is kept in memory.
         kind: WordPiece as in BERT, or byte-level BPE as in ModernBERT.
-        vocabulary: tokens wanted; a small text gives fewer, with a warning.
+        vocabulary: tokens wanted; a small text gives fewer, and the log says so.
         lowercase: fold case; accents stay.
         max_length: longest input of the model in tokens, special tokens included.
         sample_bytes: most text that is looked at, in bytes of UTF-8.
@@ -65,7 +65,7 @@ def train(
     backend = (_train_wordpiece if kind == "wordpiece" else _train_bpe)(sample, vocabulary, lowercase)
     backend.post_processor = _frame(backend, pair_type=1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
-        logger.warning("the text supports a vocabulary of %d tokens, %d were asked for", size, vocabulary)
+        logger.info("the text supports a vocabulary of %d tokens, not the %d of model.vocabulary", size, vocabulary)
     return _wrap(backend, kind, max_length)
 
 

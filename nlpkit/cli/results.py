@@ -16,6 +16,7 @@ from nlpkit.cli.progress import is_terminal
 if TYPE_CHECKING:
     from nlpkit.run import Run
 
+_FEW = 50  # one of them is two points
 _TITLES = {"tfidf": "TF-IDF"}
 
 
@@ -93,6 +94,8 @@ def remarks(results: dict[str, Any]) -> list[str]:
     lines = []
     if counts := results.get("examples"):
         lines.append(f"{counts['train']:,} examples to learn from, {counts['dev']:,} held out for these scores")
+        if counts["dev"] < _FEW:
+            lines.append(f"{counts['dev']} are too few to tell models apart: give more with --dev or data.dev_share")
     if corpus := results.get("corpus"):
         lines.append(f"{corpus['documents']:,} documents, {corpus['tokens']:,} tokens, {results['steps']:,} steps")
     score = results.get("score", "")
@@ -112,7 +115,14 @@ def next_steps(run: Run) -> list[str]:
     if _is_pretraining(run.results):
         out = shlex.quote(str(Path(run.folder).parent / "sentiment"))
         return [f"nlpkit fit --task sentiment LABELLED.csv --from {folder} --out {out}"]
-    return [f"nlpkit evaluate {folder} LABELLED.csv", f"nlpkit predict {folder} NEW.csv > predictions.jsonl"]
+    from nlpkit.folder import read_json
+
+    request = read_json(run.folder / "run.json").get("request", {})
+    plugins = "".join(f" --plugin {shlex.quote(file)}" for file in request.get("plugins", []))
+    return [
+        f"nlpkit evaluate {folder} LABELLED.csv{plugins}",
+        f"nlpkit predict {folder} NEW.csv{plugins} > predictions.jsonl",
+    ]
 
 
 def _is_pretraining(results: dict[str, Any]) -> bool:

@@ -194,7 +194,10 @@ def test_existing_run_folder_is_refused(fitted: Any, shop: Path, command: Any) -
     before = sorted(fitted.folder.rglob("*"))
     ended = command("fit", shop / "labelled.csv", "--out", fitted.folder)
     assert ended.code == 8
-    assert ended.err.splitlines()[0] == f"error: {fitted.folder}: is not empty, and a run is never overwritten"
+    assert ended.err.splitlines() == [
+        f"error: {fitted.folder}: is not empty, and a run is never overwritten",
+        "hint: choose another --out",  # a finished run cannot be gone on with
+    ]
     assert sorted(fitted.folder.rglob("*")) == before
 
 
@@ -256,7 +259,9 @@ def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: 
     )
     run = tmp_path / "run"
     arguments = ("--task", "mood", "--plugin", plugin, "--from", base.folder, "--out", run, "trainer.max_steps=1")
-    assert command("fit", shop / "labelled.csv", *arguments).code == 0
+    ended = command("fit", shop / "labelled.csv", *arguments)
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == f"  nlpkit predict {run} NEW.csv --plugin {plugin} > predictions.jsonl"
     ended = command("predict", run, shop / "new.csv")
     assert (ended.code, ended.err.splitlines()[-2:]) == (
         5,
