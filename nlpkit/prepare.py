@@ -29,6 +29,8 @@ from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 _DEFAULT_LENGTH = 256
+_LOOKED_AT = 2_000_000  # tokens of a corpus that are enough to know it
+_MANY_UNKNOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
             "from",
             "give more text, one document a row",
         )
+    _check_known(store.read(0, _LOOKED_AT), words, request.data)
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     if not source and config.model.embeddings == "lsa":
@@ -174,6 +177,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     fingerprint = _fingerprint(train + dev)
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
+    _check_known(_first_tokens(samples[0]), words, request.data)
     cut = float((samples[0].lengths >= length).mean())
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
@@ -402,6 +406,24 @@ def _check_parts(train: list[Example], dev: list[Example], labels: list[str]) ->
         )
 
 
+def _check_known(tokens: NDArray[np.int64], words: PreTrainedTokenizerBase, files: Sequence[str]) -> None:
+    """Whether the tokenizer, which may be that of another language, knows the words of the texts."""
+    named = ", ".join(files) or "the sample"
+    if np.isin(tokens, words.all_special_ids).all():
+        raise DataError(
+            f"{named}: the tokenizer knows no word of these texts",
+            "leave out --from, or start from a model of this language",
+        )
+    unknown = float((tokens == words.unk_token_id).mean()) if words.unk_token_id is not None else 0.0
+    if unknown > _MANY_UNKNOWN:
+        log.warning("%s: the tokenizer does not know %.0f%% of the tokens", named, 100 * unknown)
+
+
+def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:
+    count = min(len(samples.lengths), 2000)
+    return np.concatenate([np.asarray(samples.features(i)["input_ids"], np.int64) for i in range(count)])
+
+
 def _fingerprint(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
@@ -409,8 +431,8 @@ def _fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _word_entropy(store: corpus.TokenStore, most: int = 2_000_000) -> float:
-    counts = np.bincount(store.read(0, most)).astype(np.float64)
+def _word_entropy(store: corpus.TokenStore) -> float:
+    counts = np.bincount(store.read(0, _LOOKED_AT)).astype(np.float64)
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 

@@ -395,6 +395,25 @@ def test_model_that_is_none_is_refused(
     assert_refused(ended, 4, message.replace("MODEL", str(model)), hint, out)
 
 
+@pytest.mark.parametrize(("known", "code"), [(0, 3), (3, 0)])
+def test_texts_of_another_language_than_the_model(
+    base: Any, command: Any, tmp_path: Path, known: int, code: int
+) -> None:
+    corpus = tmp_path / "corpus.csv"
+    words = ["the", "coat", "is"][:known]
+    texts = [" ".join([*words, "дом"] * 20 + ["сад"] * i) for i in range(200)]
+    corpus.write_text("\n".join(["text", *texts]), "utf-8")
+    out = tmp_path / "run"
+    ended = command("pretrain", corpus, "--from", base.folder, "--out", out, "trainer.max_steps=1")
+    assert ended.code == code
+    if known:
+        assert f"warning: {corpus}: the tokenizer does not know " in ended.err
+    else:
+        assert f"error: {corpus}: the tokenizer knows no word of these texts" in ended.err
+        assert "hint: leave out --from, or start from a model of this language" in ended.err
+        assert not out.exists()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_truncated_weights_are_refused(verb: str, shop: Path, fitted: Any, command: Any, tmp_path: Path) -> None:
     run, out = tmp_path / "broken", tmp_path / "run"
