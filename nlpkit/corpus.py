@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nlpkit.encoder import LONG_CHARACTERS, Encoder
+from nlpkit.encoder import LONG_CHARACTERS
+from nlpkit.encoder_team import Team
 from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
 from nlpkit.token_store import DOCUMENT, HEADER, Header, TokenStore, View
@@ -81,7 +82,7 @@ def build(
         tokenizer: with a fast backend and a separator (or end) token.
         folder: of the store; made when missing.
         key: of content and tokenizer, from `content_key`.
-        processes: chunks of text in work at a time; None: the number of CPU cores.
+        processes: encoders at work at a time, this process and others; None: the number of CPU cores.
         progress: called with bytes of text and tokens done so far.
         expected_bytes: of text in all; with it, the size is foretold and compared with the free disk.
 
@@ -126,7 +127,7 @@ class _Builder:
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
         self.dtype = np.dtype("<u2" if self.vocabulary < 1 << 16 else "<u4")  # the highest value is no id
         self.separator = int(separator)
-        self.encode = Encoder(plain_backend(tokenizer), self.separator, self.dtype)
+        self.team = Team(plain_backend(tokenizer), self.separator, self.dtype)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
         self.content = _Content()
 
@@ -136,7 +137,7 @@ class _Builder:
         self._skip(source, committed)
         state, foretold = committed, expected_bytes is None
         with Output(self.folder) as output:
-            for chunk, seen in self._encoded(source, workers):
+            for chunk, seen in self._encoded(source, workers, expected_bytes):
                 state = after(state, chunk, seen)
                 if not foretold:
                     self._foretell(state, committed, expected_bytes or 0)
@@ -160,22 +161,19 @@ class _Builder:
                 "run the command again: it begins anew",
             )
 
-    def _encoded(self, source: Iterator[str], workers: int) -> Iterator[tuple[Chunk, Seen]]:
-        """Encode chunks in threads, in order, a few ahead; the tokenizer works outside Python's lock."""
+    def _encoded(self, source: Iterator[str], workers: int, expected_bytes: int | None) -> Iterator[tuple[Chunk, Seen]]:
+        """Encode chunks side by side, in order, a few ahead."""
         waiting: deque[tuple[Future[Chunk], Seen]] = deque()
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="tokenize")
-        try:
+        with self.team.at_work(workers, expected_bytes) as pool:
             for chunk in _chunks(source):
                 seen = self.content.update(chunk)
-                waiting.append((pool.submit(self.encode, chunk), seen))
-                while len(waiting) > workers:
+                waiting.append((pool.submit(self.team.encode, chunk), seen))
+                while len(waiting) > 2 * workers:
                     future, seen = waiting.popleft()
                     yield future.result(), seen
             while waiting:
                 future, seen = waiting.popleft()
                 yield future.result(), seen
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _foretell(self, state: State, written: State, expected_bytes: int) -> None:
         """Compare what the whole will take, going by the texts so far, with the disk."""

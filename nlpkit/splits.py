@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from nlpkit.errors import UsageError
 from nlpkit.task import Example
 
+_ODD_SPACE = re.compile(r"[\t\n\r\x0b\x0c\x1c-\x1f]")  # in ASCII
+
 
 def fingerprint(text: str) -> int:
     """64 bits that are equal for texts that differ only in case, white space and compatibility forms (NFKC)."""
@@ -22,12 +25,16 @@ def fingerprint(text: str) -> int:
 
 def fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
     """The same of many texts."""
-    normalize, hashed = unicodedata.normalize, hashlib.blake2b
-    digests = []
+    simple = _ODD_SPACE.search(" ".join(texts)) is None
+    hashed, digests = hashlib.blake2b, []
     for text in texts:
-        # ASCII has one form only
-        folded = text.lower() if text.isascii() else normalize("NFKC", normalize("NFKC", text).casefold())
-        digests.append(hashed(" ".join(folded.split()).encode("utf-8", "surrogatepass"), digest_size=8).digest())
+        if simple and text.isascii():  # of one form only, which is found sooner
+            folded = text.lower().strip()
+            folded = folded if "  " not in folded else " ".join(folded.split())
+        else:
+            folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+            folded = " ".join(folded.split())
+        digests.append(hashed(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest())
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
