@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -17,14 +16,15 @@ import platformdirs
 from numpy.typing import NDArray
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlpkit import backbone, bundle, corpus, handover, readers, splits, tokenizer, word_vectors
+from nlpkit import backbone, bundle, corpus, handover, readers, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError, ModelError, UsageError
+from nlpkit.examples import check_parts, read_examples, read_parts, texts_of
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.task import Example, Features, Task, TaskConfig, files_of
+from nlpkit.task import Example, Features, Task, TaskConfig
 from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
@@ -119,7 +119,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         raise UsageError("standard input is read once, a corpus more than once", "save it to a file and name the file")
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
-    words = given or _train_tokenizer(_texts(task_class, paths, config), request, config)
+    words = given or _train_tokenizer(_texts(task_class, paths, config, registry), request, config)
     architecture = _architecture(source, config, words, request.hub)
     length = _asked_length(config.task, architecture, words) or min(
         config.model.sequence_length, _model_length(architecture, words)
@@ -129,7 +129,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     assert isinstance(task, Objective)
     key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), _what_is_read(config.data))
     size = sum(os.path.getsize(p) for p in paths)
-    texts = _texts(task_class, paths, config, report=given is not None)  # the tokenizer's pass has said it
+    texts = _texts(task_class, paths, config, registry, report=given is not None)  # the tokenizer's pass has said it
     store = corpus.build(texts, words, _cache() / "stores" / key[:32], key=key, expected_bytes=size)
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
@@ -160,11 +160,11 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         DataError: no labels, one class only, or a class that the dev part lacks.
     """
     task_class = registry.task(request.task, stage="finetune")
-    train, dev = _parts(task_class, request, config, registry)
+    train, dev = read_parts(task_class, request.data, request.dev, config, registry)
     settings = task_class.prepare(config.task, train)
-    _check_parts(train, dev, settings.labels)
+    check_parts(train, dev, settings.labels)
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
-    words = _tokenizer_of(source, request.hub) or _train_tokenizer(_words(task_class, train), request, config)
+    words = _tokenizer_of(source, request.hub) or _train_tokenizer(texts_of(train, task_class), request, config)
     architecture = _architecture(source, config, words, request.hub)
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
@@ -184,124 +184,10 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts)
 
 
-def _parts(
-    task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry
-) -> tuple[list[Example], list[Example]]:
-    """Examples to train on, and those of the dev files or a share that is held out."""
-    column = "" if request.dev else config.data.group
-    files = request.data or _sample(task_class, registry)
-    examples = read_labelled(task_class, files, config, registry, extra=(column,) if column else ())
-    text = next(iter(task_class.fields))
-    if "label" in task_class.fields and (differing := splits.conflicts(examples, text=text)):
-        where = ", ".join(examples[i].where for i in differing[0][:2])
-        log.warning("%d texts stand more than once, with different labels (the first: %s)", len(differing), where)
-    if request.dev:
-        dev = read_labelled(task_class, request.dev, config, registry)
-        if both := splits.overlap(examples, dev, text=text):
-            log.warning("%d of %d dev texts are also in the training data: scores are too high", len(both), len(dev))
-        return examples, dev
-    first, second = splits.split(
-        examples, config.data.dev_share, seed=config.seed, group=column or None, text=text, label="label"
-    )
-    return [examples[i] for i in first], [examples[i] for i in second]
-
-
-def _words(task_class: type[Task[Any]], examples: Sequence[Example]) -> Iterator[str]:
-    """Every text that the model will read, for a tokenizer of its own."""
-    names = [name for name, f in task_class.fields.items() if f.required]
-    return (str(example[name]) for example in examples for name in names)
-
-
-def read_labelled(
-    task_class: type[Task[Any]],
-    paths: Sequence[str],
-    config: RunConfig,
-    registry: Registry,
-    *,
-    extra: tuple[str, ...] = (),
-) -> list[Example]:
-    """Examples with every field of the task; rows with an empty text or label are counted and left out.
-
-    Args:
-        task_class: has the fields.
-        paths: labelled files.
-        config: its ``data`` section says how to read them.
-        registry: has the readers.
-        extra: further columns to keep.
-
-    Raises:
-        DataError: no row is left.
-    """
-    need = tuple(name for name, f in task_class.fields.items() if not f.required)
-    examples = list(read_examples(task_class, paths, config, registry, need=need, extra=extra))
-    kept = [e for e in examples if all(str(e[name]).strip() for name in task_class.fields)]
-    if lost := len(examples) - len(kept):
-        log.warning("%d of %d rows have an empty text or label and are left out", lost, len(examples))
-    if not kept:
-        raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
-    return kept
-
-
-def read_examples(
-    task_class: type[Task[Any]],
-    paths: Sequence[str],
-    config: RunConfig,
-    registry: Registry | None = None,
-    *,
-    need: tuple[str, ...] = (),
-    extra: tuple[str, ...] = (),
-    report: bool = True,
-) -> Iterator[Example]:
-    """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
-
-    Args:
-        task_class: whose fields.
-        paths: files, folders, globs.
-        config: its ``data`` says how to read.
-        registry: of readers.
-        need: optional fields that must be there.
-        extra: further columns to carry along.
-        report: log what was detected of each file.
-    """
-    data = config.data
-    if data.reader:
-        known = registry.datasets() if registry else {}
-        if data.reader not in known or known[data.reader].read is None:
-            names = ", ".join(sorted(n for n, d in known.items() if d.read)) or "none"
-            raise UsageError(f"data.reader is '{data.reader}', which no plugin registers", f"known readers: {names}")
-        for path in readers.expand(list(paths)):
-            yield from known[data.reader].read(path)
-        return
-    yield from readers.read_examples(
-        readers.expand(list(paths)),
-        task_class.fields,
-        data.columns,
-        need=need,
-        encoding=data.encoding or None,
-        delimiter=data.delimiter or None,
-        errors=data.errors,
-        on_source=_report_source if report else None,
-        extra=extra,
-    )
-
-
-def _report_source(source: readers.Source, mapping: dict[str, str]) -> None:
-    log.info("%s", readers.describe(source, mapping))
-
-
-def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
-    datasets = registry.datasets()
-    if task_class.sample not in datasets:
-        raise UsageError(f"no data was given, and {task_class.name} brings no sample", "name a file with labelled rows")
-    sample = datasets[task_class.sample]
-    log.warning("no data was given: running on the plugin's own sample (%s)", sample.about or task_class.sample)
-    return [sample.files["train"]]
-
-
 def _texts(
-    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, *, report: bool = True
+    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry, *, report: bool = True
 ) -> Iterator[str]:
-    return (example["text"] for example in read_examples(task_class, paths, config, report=report))
+    return (example["text"] for example in read_examples(task_class, paths, config, registry, report=report))
 
 
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
@@ -380,30 +266,6 @@ def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *,
     body, account = handover.load(source, head, config=architecture, hub=hub)
     log.info("%s: %s", source, account)
     return body
-
-
-def _check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> None:
-    if not dev:
-        raise DataError(
-            f"{files_of(train)}: {len(train)} rows are too few to hold out a part that chooses the best step",
-            "add rows, or give a dev file with --dev",
-        )
-    if not labels:
-        return
-    known = set(labels)
-    for example in (*train, *dev):
-        if example["label"] not in known:
-            raise DataError(
-                f"{example.where}: label '{example['label']}' is none of {', '.join(labels)}",
-                "the training data must have every label; or name them all with task.labels=[...]",
-            )
-    found = Counter(e["label"] for e in dev)
-    if absent := [name for name in labels if not found[name]]:
-        counts = Counter(e["label"] for e in train)
-        raise DataError(
-            f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {counts[absent[0]]})",
-            "add rows of that label, raise data.dev_share, or give a dev file with --dev",
-        )
 
 
 def _check_known(tokens: NDArray[np.int64], words: PreTrainedTokenizerBase, files: Sequence[str]) -> None:

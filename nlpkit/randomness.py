@@ -16,6 +16,11 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
+def ranked(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Hashes (N,) as ranks of a random order, another for each seed; equal hashes have equal ranks."""
+    return mix(hashes + np.uint64((seed + 1) * int(_GOLDEN) % 2**64))
+
+
 def seed_of(*counters: int) -> int:
     """One 63-bit seed from counters such as (run seed, epoch, batch); their order matters."""
     state = np.zeros(1, np.uint64)

@@ -21,12 +21,13 @@ from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError, UsageError
+from nlpkit.examples import read_examples, read_labelled
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
-from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining, read_examples, read_labelled
+from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Example
@@ -192,7 +193,7 @@ def resume(
 
 
 def evaluate(
-    run: str, data: Paths, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), device: str | None = None
+    run: Name, data: Paths, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), device: str | None = None
 ) -> dict[str, Any]:
     """Scores of a finished run on labelled files.
 
@@ -207,7 +208,7 @@ def evaluate(
         ``scores``, the number of ``examples``, and the ``labels``.
     """
     registry = Registry(files=plugins)
-    predictor = Predictor(bundle.load(run, registry), device)
+    predictor = Predictor(bundle.load(os.fspath(run), registry), device)
     task_class = type(predictor.task)
     config = config_module.compose(task_class, overrides=overrides).config
     examples = read_labelled(task_class, _paths(data), config, registry)
@@ -221,7 +222,7 @@ def evaluate(
     return {"scores": predictor.score(examples), "examples": len(examples), "labels": predictor.task.config.labels}
 
 
-def load(run: str | Path, *, plugins: Sequence[str] = (), device: str | None = None) -> Predictor:
+def load(run: Name, *, plugins: Sequence[str] = (), device: str | None = None) -> Predictor:
     """A finished run, ready to predict.
 
     Args:
@@ -229,7 +230,7 @@ def load(run: str | Path, *, plugins: Sequence[str] = (), device: str | None = N
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
     """
-    return Predictor(bundle.load(str(run), Registry(files=plugins)), device)
+    return Predictor(bundle.load(os.fspath(run), Registry(files=plugins)), device)
 
 
 def read_for(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import DataError, UsageError
+from nlpkit.randomness import ranked
 
 TOKENS, DOCUMENTS, HEADER = "tokens.bin", "documents.bin", "store.json"
 FORMAT_VERSION = 1
@@ -185,7 +186,7 @@ class TokenStore(View):
         return self._view(~held_out), self._view(held_out)
 
     def _choose(self, share: float, seed: int) -> NDArray[np.bool_]:
-        ranks, group = np.unique(_mix(np.asarray(self._documents["hash"]), seed), return_inverse=True)
+        ranks, group = np.unique(ranked(np.asarray(self._documents["hash"]), seed), return_inverse=True)
         if share == 0 or len(ranks) < 2:
             return np.zeros(self.documents, dtype=np.bool_)
         lengths = np.diff(self._documents["end"], prepend=0)
@@ -215,14 +216,6 @@ def _fill(sizes: NDArray[Any], budget: float) -> NDArray[np.bool_]:
     if not taken.any():
         taken[np.argmin(sizes)] = True
     return taken
-
-
-def _mix(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """Scramble 64-bit hashes with a seed (SplitMix64, Steele et al. 2014)."""
-    value = hashes + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 def _read_header(folder: Path) -> Header:

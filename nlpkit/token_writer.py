@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -180,11 +181,6 @@ def locked(folder: Path) -> Iterator[bool]:
     Yields:
         Whether another process was waited for.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
     with explain_os_errors(folder, ELSEWHERE):
         file = open(folder / LOCK, "ab")  # noqa: SIM115 errors of the body are not the lock's
     with file:

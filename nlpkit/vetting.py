@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from nlpkit.errors import ModelError
+from nlpkit.errors import ModelError, nearest
 
 _BOUNDS = {
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_hidden_groups"), 1_024),
@@ -41,8 +41,15 @@ def check_folder(folder: Path, hint: str) -> None:
     """
     if not folder.is_dir():
         problem = "is a file, not a model folder" if folder.exists() else "no such folder"
-        raise ModelError(f"{folder}: {problem}", hint)
+        raise ModelError(f"{folder}: {problem}", nearest(folder.name, _folders_beside(folder)) + hint)
     check_config(folder)
+
+
+def _folders_beside(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        return []
 
 
 def check_config(folder: Path) -> None:

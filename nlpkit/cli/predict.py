@@ -49,13 +49,18 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
                 f"{run}: pre-trained by {predictor.task.name}, which has learnt no task yet",
                 f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(run)}",
             )
+        total = blank = 0
         for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
             _write(row)
+            total += 1
+            blank += not any(str(row[name]).strip() for name in _inputs(predictor))
+        if blank:
+            common.warn(f"{blank:,} of {total:,} texts are empty; what is predicted for them means nothing")
 
 
 def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
     """Each prediction, behind the fields that it was made from."""
-    fields = [name for name, field in predictor.task.fields.items() if field.required]
+    fields = _inputs(predictor)
     waiting: deque[Example] = deque()
 
     def passing() -> Iterator[Example]:
@@ -66,6 +71,10 @@ def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[d
     for prediction in predictor.stream(passing()):
         example = waiting.popleft()
         yield {**{name: example[name] for name in fields}, **prediction}
+
+
+def _inputs(predictor: Predictor) -> list[str]:
+    return [name for name, field in predictor.task.fields.items() if field.required]
 
 
 def _write(row: dict[str, Any]) -> None:

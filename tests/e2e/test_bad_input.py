@@ -235,6 +235,7 @@ def test_predict_answers_empty_lines_too(fitted: Any, command: Any, tmp_path: Pa
     (tmp_path / "new.txt").write_text("a\n\n  \n\nb\n")
     ended = command("predict", fitted.folder, tmp_path / "new.txt")
     assert [json.loads(line)["text"] for line in ended.out.splitlines()] == ["a", "", "  ", "", "b"]
+    assert ended.err.splitlines()[-1] == "warning: 3 of 5 texts are empty; what is predicted for them means nothing"
 
 
 def test_text_of_ten_megabytes_is_predicted_and_comes_back_whole(fitted: Any, command: Any, tmp_path: Path) -> None:

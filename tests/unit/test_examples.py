@@ -1,0 +1,96 @@
+"""Readers of plugins, for both stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nlpkit.config import compose
+from nlpkit.errors import DataError, UsageError
+from nlpkit.examples import read_examples, read_labelled
+from nlpkit.plugins import Registry
+from nlpkit.prepare import Request, pretraining
+from nlpkit.task import Example
+
+PLUGIN = """
+import nlpkit
+
+def marked(path):
+    for number, line in enumerate(open(path), 1):
+        label, _, text = line.strip().partition("|")
+        yield nlpkit.Example({"text": text, "label": label}, f"{path}:{number}")
+
+def bare(path):
+    for line in open(path):
+        yield {"text": line.strip().partition("|")[2]}
+
+@nlpkit.hookimpl
+def nlpkit_datasets():
+    return {"marked": nlpkit.Dataset(marked), "bare": nlpkit.Dataset(bare), "files": nlpkit.Dataset(files={})}
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Registry:
+    (tmp_path / "log_reader.py").write_text(PLUGIN)
+    return Registry(files=(str(tmp_path / "log_reader.py"),))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    path = tmp_path / "reviews.log"
+    path.write_text("good|soft and warm\nbad|it tore\n")
+    return str(path)
+
+
+def read(log: str, plugins: Registry, reader: str, need: tuple[str, ...] = ()) -> list[Example]:
+    task: Any = plugins.task("sentiment")
+    return list(
+        read_examples(task, [log], compose(task, overrides=[f"data.reader={reader}"]).config, plugins, need=need)
+    )
+
+
+def test_reader_of_a_plugin_gives_the_examples(log: str, plugins: Registry) -> None:
+    task = plugins.task("sentiment")
+    found = read_labelled(task, [log], compose(task, overrides=["data.reader=marked"]).config, plugins)
+    assert found == [{"text": "soft and warm", "label": "good"}, {"text": "it tore", "label": "bad"}]
+    assert [example.where for example in found] == [f"{log}:1", f"{log}:2"]
+
+
+def test_plain_rows_of_a_reader_are_numbered(log: str, plugins: Registry) -> None:
+    found = read(log, plugins, "bare")
+    assert [(example["text"], example.where) for example in found] == [
+        ("soft and warm", f"{log}:1"),
+        ("it tore", f"{log}:2"),
+    ]
+
+
+def test_reader_without_a_field_that_is_needed_is_refused(log: str, plugins: Registry) -> None:
+    with pytest.raises(DataError) as caught:
+        read(log, plugins, "bare", need=("label",))
+    assert caught.value.message == f"{log}:1: no 'label' in what reader 'bare' gives, found 'text'"
+
+
+def test_data_set_that_is_no_reader_is_refused(log: str, plugins: Registry) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(log, plugins, "files")
+    assert caught.value.message == "data.reader is 'files', which has files and no reader of its own"
+
+
+def test_unknown_reader_is_refused_with_the_nearest(log: str, plugins: Registry) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(log, plugins, "maked")
+    assert caught.value.message == "unknown dataset 'maked'"
+    assert caught.value.hint.startswith("did you mean 'marked'? known datasets: bare, files, marked")
+
+
+def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Registry) -> None:
+    path = tmp_path / "corpus.log"
+    path.write_text("".join(f"good|number {i} is soft and warm and {i * i} more\n" for i in range(400)))
+    overrides = ["data.reader=marked", "model.preset=tiny", "model.vocabulary=300", "model.sequence_length=32"]
+    config = compose(plugins.task("mlm", stage="pretrain"), overrides=overrides).config
+    made = pretraining(Request("mlm", (str(path),)), config, plugins)
+    assert made.facts["corpus"]["documents"] == 400
+    assert "good" not in made.task.tokenizer.decode(made.train.features(0)["input_ids"])
