@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nlpkit.heads import TransformersHead as TransformersHead
     from nlpkit.hookspecs import hookimpl as hookimpl
     from nlpkit.module import TaskModule as TaskModule
+    from nlpkit.objectives.objective import Objective as Objective
     from nlpkit.run import evaluate as evaluate
     from nlpkit.run import fit as fit
     from nlpkit.run import load as load
@@ -37,6 +38,7 @@ _HOME = {
     "TransformersHead": "heads",
     "hookimpl": "hookspecs",
     "TaskModule": "module",
+    "Objective": "objectives.objective",
     "evaluate": "run",
     "fit": "run",
     "load": "run",

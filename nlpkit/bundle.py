@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,11 @@ from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, 
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead
-from nlpkit.plugins import Registry
+from nlpkit.plugins import Plugin, Registry
 from nlpkit.task import Task
 from nlpkit.vetting import check_folder
 
 RECORD = "nlpkit.json"
-HEAD_FILE = "head.safetensors"
 FORMAT_VERSION = 1
 
 
@@ -64,7 +65,8 @@ def save(
         "task": task.name,
         "stage": task.stage,
         "task_config": config_module.to_plain(task.config),
-        "plugin": {"name": owner.name, "distribution": owner.distribution, "version": owner.version},
+        "plugin": _plain(owner),
+        **({"head_plugin": _plain(registry.owner("head", task.config.head))} if task.config.head else {}),
         **record,
         "versions": versions(),
     }
@@ -74,7 +76,7 @@ def save(
                 model.save_pretrained(temporary)
         else:
             backbone.save_pretrained(temporary)
-            save_model(head, str(temporary / HEAD_FILE))
+            save_model(head, str(temporary / handover.HEAD_FILE))
         task.tokenizer.save_pretrained(temporary)
         write_json(temporary / RECORD, record)
 
@@ -85,7 +87,9 @@ def find(source: str) -> str:
     if (Path(source) / "run.json").is_file():
         _recover(RunFolder(Path(source)))
         if not model.is_dir():
-            raise ModelError(f"{source}: the run has no model yet", f"finish it first with --resume {source}")
+            verb = "pretrain" if read_json(Path(source) / "run.json").get("stage") == "pretrain" else "fit"
+            resume = f"nlpkit {verb} --resume {shlex.quote(source)}"
+            raise ModelError(f"{source}: the run has no model yet", f"finish it first: {resume}")
         return str(model)
     return source
 
@@ -126,7 +130,7 @@ def load(source: str, registry: Registry) -> Loaded:
 
     Raises:
         ModelError: no bundle, damaged, or not every tensor was found.
-        PluginError: the task's plugin is not installed; it is named with the version that wrote the bundle.
+        PluginError: the plugin of task or head is not installed; it is named with the version that wrote the bundle.
     """
     source = find(source)
     check_folder(Path(source), "give the run folder that --out named")
@@ -136,18 +140,25 @@ def load(source: str, registry: Registry) -> Loaded:
         raise ModelError(
             f"{source}: no {RECORD}, so it is no model of nlpkit", f"fit a task first: nlpkit fit --from {source}"
         )
-    task_class = _task_class(source, record, registry)
+    name = str(record.get("task"))
+    task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))
     words = tokenizer.load(source)
     tokenizer.check_matches(words, architecture.vocab_size)
     task = task_class(_settings(source, record, task_class), words)
+    if other := task.config.head:
+        _of_plugin(source, f"head '{other}'", record.get("head_plugin"), lambda: registry.head(other))
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
     if not isinstance(head, TransformersHead):
-        _load_head(Path(source) / HEAD_FILE, head)
+        _load_head(Path(source) / handover.HEAD_FILE, head)
     elif account.new:
         raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}", "copy the whole folder")
     head.tie(backbone)
     return Loaded(task, backbone.eval(), head.eval(), record)
+
+
+def _plain(plugin: Plugin) -> dict[str, str]:
+    return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
 
 
 def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
@@ -167,21 +178,20 @@ def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) 
         ) from None
 
 
-def _task_class(source: str, record: dict[str, Any], registry: Registry) -> type[Task[Any]]:
-    name = str(record.get("task"))
-    plugin = record.get("plugin")
+def _of_plugin(source: str, what: str, plugin: Any, look_up: Callable[[], Any]) -> Any:
+    """Look something up that a plugin registers; where that fails, name the plugin that was there at saving."""
     plugin = plugin if isinstance(plugin, dict) else {}
     try:
-        return registry.task(name)
+        return look_up()
     except NlpkitError as error:
         distribution = plugin.get("distribution")
         wrote = (
             f"{distribution} {plugin.get('version')}" if distribution else f"the plugin file {plugin.get('name')}.py"
         )
         get = f"pip install {distribution}" if distribution else f"--plugin {plugin.get('name')}.py"
-        logging.getLogger("nlpkit").debug("looking for task %s: %s", name, error)
+        logging.getLogger("nlpkit").debug("looking for %s: %s", what, error)
         raise PluginError(
-            f"{source}: made by task '{name}' of {wrote}, which is not installed or does not load",
+            f"{source}: made by {what} of {wrote}, which is not installed or does not load",
             f"{get}; nlpkit plugins doctor",
         ) from error
 

@@ -19,6 +19,7 @@ from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, PluginError
 from nlpkit.files import explain_os_errors, write_bytes
 from nlpkit.randomness import seed_of
+from nlpkit.scores import finite
 
 log = logging.getLogger("nlpkit")
 _FLUSH_SECONDS = 2.0
@@ -117,7 +118,7 @@ class Recorder(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the scores."""
         self.flush()
-        self._write([{"step": trainer.global_step, **dev_scores(trainer)}])
+        self._write([{"step": trainer.global_step, **finite(dev_scores(trainer))}])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write what is left: a resumed run goes on behind these rows; and no checkpoint follows a loss of NaN."""
@@ -207,8 +208,9 @@ class Checkpoints(pl.Callback):
             return
         scores = dev_scores(trainer)
         value = self._chosen(scores)
-        if not math.isfinite(value):
-            raise DivergedError(f"dev/{self.score} is {value} at step {trainer.global_step}", _LOWER)
+        for name, found in ((self.score, value), ("loss", scores.get("dev/loss", 0.0))):
+            if not math.isfinite(found):
+                raise DivergedError(f"dev/{name} is {found} at step {trainer.global_step}", _LOWER)
         signed = -value if self.score == "loss" else value
         better = self.best is None or signed > (-self.best if self.score == "loss" else self.best)
         self.waited = 0 if better else self.waited + 1

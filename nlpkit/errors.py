@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -91,7 +92,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         ``"did you mean 'label'? "`` or an empty string, to be put before the rest of a hint.
     """
+    found = _closest(name, known)
+    return f"did you mean '{found}'? " if found else ""
+
+
+def nearest_path(path: str, beside: Iterable[str]) -> str:
+    """The same of a file or folder, with its path; endings such as .csv, which many have, do not count.
+
+    Args:
+        path: as typed.
+        beside: names in the same folder.
+    """
+    folder, name = os.path.split(path)
+    stems = {os.path.splitext(other)[0]: other for other in beside}
+    found = _closest(os.path.splitext(name)[0], stems)
+    return f"did you mean '{os.path.join(folder, stems[found])}'? " if found else ""
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # only mistakes pay for it
 
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{matches[0]}'? " if matches else ""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nlpkit import readers, splits
 from nlpkit.config import RunConfig
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import DataError, PluginError, UsageError
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task, files_of
 
 log = logging.getLogger("nlpkit")
+_LISTED = 10
+_MEND = "choose another data.reader, or mend the plugin"
 
 
 def read_examples(
@@ -24,6 +29,7 @@ def read_examples(
     *,
     need: tuple[str, ...] = (),
     extra: tuple[str, ...] = (),
+    preferred: Mapping[str, str] | None = None,
     report: bool = True,
 ) -> Iterator[Example]:
     """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
@@ -35,6 +41,7 @@ def read_examples(
         registry: of readers.
         need: optional fields that must be there.
         extra: further columns to carry along.
+        preferred: field -> column, taken before any guess where a file has it.
         report: log what was detected of each file.
 
     Raises:
@@ -46,37 +53,90 @@ def read_examples(
         must = [name for name, f in task_class.fields.items() if f.required or name in need]
         yield from _by_reader(data.reader, files, [*must, *extra], registry)
         return
+    fields = {
+        name: replace(f, columns=(preferred[name], *f.columns)) if preferred and name in preferred else f
+        for name, f in task_class.fields.items()
+    }
     yield from readers.read_examples(
         files,
-        task_class.fields,
+        fields,
         data.columns,
         need=need,
         encoding=data.encoding or None,
         delimiter=data.delimiter or None,
         errors=data.errors,
-        on_source=_report_source if report else None,
+        on_source=_Sources(need, data.columns, report),
         extra=extra,
     )
 
 
-def _report_source(source: readers.Source, mapping: dict[str, str]) -> None:
-    log.info("%s", readers.describe(source, mapping))
+class _Sources:
+    """Reports what was detected of each file, and holds all files to one column for what was guessed."""
+
+    def __init__(self, fields: Sequence[str], named: Mapping[str, str], report: bool) -> None:
+        self.fields = [name for name in fields if name not in named]
+        self.report = report
+        self.first: tuple[str, dict[str, str]] | None = None
+
+    def __call__(self, source: readers.Source, mapping: dict[str, str]) -> None:
+        if self.report:
+            log.info("%s", readers.describe(source, mapping))
+        path, before = self.first = self.first or (source.path, mapping)
+        for name in self.fields:
+            if mapping[name] != before[name]:
+                raise DataError(
+                    f"{source.path}: {name} = '{mapping[name]}' is a guess, and it is '{before[name]}' in {path}",
+                    f"name it for all files with data.{name}=COLUMN, or leave out the files that have none",
+                )
 
 
 def _by_reader(name: str, paths: Sequence[str], must: Sequence[str], registry: Registry) -> Iterator[Example]:
-    read = registry.dataset(name).read
+    read, plugin = registry.dataset(name).read, registry.owner("dataset", name)
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
     for path in paths:
-        for number, row in enumerate(read(path), 1):
+        log.info("%s: read by '%s' of plugin %s", path, name, plugin)
+        for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
             example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
-            if lacking := [key for key in must if example.get(key) is None]:
-                found = ", ".join(f"'{key}'" for key in example) or "nothing"
-                raise DataError(
-                    f"{example.where}: no '{lacking[0]}' in what reader '{name}' gives, found {found}",
-                    "choose another data.reader, or leave it out",
-                )
+            _check_row(example, must, name)
             yield example
+
+
+def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:
+    """What a plugin's reader gives, one by one; what it prints goes to stderr."""
+    end = object()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            given = read(path)
+            rows = iter(given) if isinstance(given, Iterable) else None
+        if rows is None:
+            raise PluginError(f"{who} gives {type(given).__name__} for {path}, expected rows", _MEND)
+        while True:
+            with contextlib.redirect_stdout(sys.stderr):
+                row = next(rows, end)
+            if row is end:
+                return
+            if not isinstance(row, Mapping):
+                raise PluginError(f"{who} gives {type(row).__name__} in {path}, expected field names and texts", _MEND)
+            yield row
+    except SystemExit as error:
+        raise PluginError(f"{who} ends the program at {path} (SystemExit: {error})", _MEND) from error
+
+
+def _check_row(example: Example, must: Sequence[str], reader: str) -> None:
+    for key in must:
+        value = example.get(key)
+        if value is None:
+            found = ", ".join(f"'{name}'" for name in example) or "nothing"
+            raise DataError(f"{example.where}: no '{key}' in what reader '{reader}' gives, found {found}", _MEND)
+        if not isinstance(value, str):
+            raise DataError(
+                f"{example.where}: '{key}' of reader '{reader}' is {type(value).__name__}, expected a text", _MEND
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{example.where}: half a surrogate pair in '{key}' of reader '{reader}'", _MEND) from None
 
 
 def read_labelled(
@@ -86,6 +146,7 @@ def read_labelled(
     registry: Registry,
     *,
     extra: tuple[str, ...] = (),
+    preferred: Mapping[str, str] | None = None,
 ) -> list[Example]:
     """Examples with every field of the task; rows with an empty text or label are counted and left out.
 
@@ -95,15 +156,18 @@ def read_labelled(
         config: its ``data`` section says how to read them.
         registry: has the readers.
         extra: further columns to keep.
+        preferred: see `read_examples`.
 
     Raises:
         DataError: no row is left.
     """
     need = tuple(name for name, f in task_class.fields.items() if not f.required)
-    examples = list(read_examples(task_class, paths, config, registry, need=need, extra=extra))
+    examples = list(read_examples(task_class, paths, config, registry, need=need, extra=extra, preferred=preferred))
     kept = [e for e in examples if all(str(e[name]).strip() for name in task_class.fields)]
     if lost := len(examples) - len(kept):
-        log.warning("%d of %d rows have an empty text or label and are left out", lost, len(examples))
+        blank = {name: sum(not str(e[name]).strip() for e in examples) for name in task_class.fields}
+        which = ", ".join(f"{count:,} without {name}" for name, count in blank.items() if count)
+        log.warning("%s of %s rows are left out: %s", f"{lost:,}", f"{len(examples):,}", which)
     if not kept:
         raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
     return kept
@@ -166,11 +230,16 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
     """
     if not dev:
         raise DataError(
-            f"{files_of(train)}: {len(train)} rows are too few to hold out a part that chooses the best step",
-            "add rows, or give a dev file with --dev",
+            f"{files_of(train)}: no part of the {len(train)} rows can be held out to choose the best step",
+            "add rows (equal texts and equal groups stay together), or give a dev file with --dev",
         )
     if not labels:
         return
+    counts = Counter(e["label"] for e in (*train, *dev))
+    few = [f"{name} {counts[name]:,}" for name in labels[:_LISTED]] + ["..."] * (len(labels) > _LISTED)
+    log.info("%d labels: %s", len(labels), ", ".join(few))
+    if len({name.strip() for name in labels}) < len(labels):
+        log.warning("labels that differ in white space only: %s", ", ".join(map(repr, labels)))
     known = set(labels)
     for example in (*train, *dev):
         if example["label"] not in known:
@@ -180,14 +249,15 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
             )
     found = Counter(e["label"] for e in dev)
     if absent := [name for name in labels if not found[name]]:
-        counts = Counter(e["label"] for e in train)
+        count = Counter(e["label"] for e in train)[absent[0]]
+        more = "raise data.dev_share, or give a dev file with --dev" if count else "or leave it out of task.labels"
         raise DataError(
-            f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {counts[absent[0]]})",
-            "add rows of that label, raise data.dev_share, or give a dev file with --dev",
+            f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})",
+            f"add rows of that label, {more}",
         )
 
 
-def texts_of(examples: Sequence[Example], task_class: type[Task[Any]]) -> Iterator[str]:
+def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:
     """Every text that the model will read, for a tokenizer of its own."""
     names = [name for name, f in task_class.fields.items() if f.required]
     return (str(example[name]) for example in examples for name in names)

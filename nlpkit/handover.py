@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from nlpkit.errors import ModelError, NlpkitError
 from nlpkit.heads import Head, TransformersHead, detach_pooler
 from nlpkit.vetting import check_folder, check_size, check_weights
 
+HEAD_FILE = "head.safetensors"
+"""Weights of a head that is a module of its author's own, beside those of the body."""
 ADD_HUB = "for a name on the hub add --hub"
 
 
@@ -111,7 +114,19 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
     else:
         detach_pooler(body)
         account = replace(account, new=[*account.new, *(f"head.{name}" for name, _ in head.named_parameters())])
-    return body.train(), account
+    return body.train(), replace(account, unused=[*account.unused, *_own_head(Path(source))])
+
+
+def _own_head(folder: Path) -> list[str]:
+    """Names of the tensors of a head that is a module of its own; no other run takes them over."""
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        return []
+    try:
+        with safe_open(path, "pt") as tensors:
+            return [f"head.{name}" for name in tensors.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
 
 
 def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_pooler: bool) -> Account:

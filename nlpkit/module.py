@@ -17,6 +17,7 @@ from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.scores import values_of
 from nlpkit.task import Batch, Task
 
 
@@ -93,7 +94,7 @@ class TaskModule(pl.LightningModule):
         self.log(f"{part}/loss", loss, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)
 
     def _log_scores(self, part: str) -> None:
-        scores = self.metrics.compute()
+        scores = values_of(self.metrics)
         self.log_dict({f"{part}/{name}": value for name, value in scores.items()}, sync_dist=False)
         self.metrics.reset()
 

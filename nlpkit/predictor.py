@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchmetrics import MetricCollection
 
 from nlpkit.batching import sorted_batches
 from nlpkit.bundle import Loaded
@@ -16,6 +17,7 @@ from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
+from nlpkit.scores import finite, values_of
 from nlpkit.task import Example
 
 _WINDOW = 2048  # texts that are sorted by length together
@@ -64,9 +66,9 @@ class Predictor:
         while window := list(islice(iterator, _WINDOW)):
             yield from self._predict_window(window)
 
-    def score(self, examples: Sequence[Example]) -> dict[str, float]:
-        """The task's metrics, and the mean loss, on labelled examples."""
-        metrics = self.task.build_metrics().to(self.device)
+    def score(self, examples: Sequence[Example], metrics: MetricCollection | None = None) -> dict[str, float]:
+        """The mean loss and the metrics, the task's own where none are given, on labelled examples."""
+        metrics = (metrics or self.task.build_metrics()).to(self.device)
         loss = count = 0.0
         for _, batch in self._batches(examples):
             hidden = self.module.hidden(batch)
@@ -74,7 +76,7 @@ class Predictor:
             loss += float(self.module.head.loss(self.module.head(hidden, batch), batch)) * labels
             count += labels
             metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
-        return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in metrics.compute().items()}}
+        return finite({"loss": loss / max(1.0, count), **{k: float(v) for k, v in values_of(metrics).items()}})
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{}] * len(window)

@@ -53,6 +53,16 @@ class Request:
     plugins: tuple[str, ...] = ()
     hub: bool = False
 
+    def seen_from(self, folder: str) -> Request:
+        """The same with files that were named in another working folder."""
+
+        def there(name: str) -> str:
+            return name if folder == os.getcwd() else os.path.join(folder, os.path.expanduser(name))
+
+        source = there(self.source) if self.source and not self.hub else self.source
+        data, dev, plugins = (tuple(map(there, names)) for names in (self.data, self.dev, self.plugins))
+        return replace(self, data=data, dev=dev, plugins=plugins, source=source)
+
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -82,7 +92,7 @@ class Prepared:
     train: Samples
     dev: Samples
     fingerprint: str
-    examples: tuple[list[Example], list[Example]] = ((), ())  # type: ignore[assignment]
+    examples: tuple[list[Example], list[Example]] = field(default_factory=lambda: ([], []))
     facts: dict[str, Any] = field(default_factory=dict)
     word_entropy: float | None = None
 
@@ -111,12 +121,9 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
 
     Raises:
         DataError: too little text.
-        UsageError: standard input among the files.
     """
     task_class = registry.task(request.task, stage="pretrain")
     paths = readers.expand(list(request.data))
-    if "-" in paths:
-        raise UsageError("standard input is read once, a corpus more than once", "save it to a file and name the file")
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
     words = given or _train_tokenizer(_texts(task_class, paths, config, registry), request, config)
@@ -126,7 +133,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     )
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
-    assert isinstance(task, Objective)
+    assert isinstance(task, Objective)  # the registry refuses others
     key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), _what_is_read(config.data))
     size = sum(os.path.getsize(p) for p in paths)
     texts = _texts(task_class, paths, config, registry, report=given is not None)  # the tokenizer's pass has said it
@@ -160,11 +167,12 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         DataError: no labels, one class only, or a class that the dev part lacks.
     """
     task_class = registry.task(request.task, stage="finetune")
+    source = str(setup) if setup else bundle.find(request.source) if request.source else ""
+    given = _tokenizer_of(source, request.hub)
     train, dev = read_parts(task_class, request.data, request.dev, config, registry)
     settings = task_class.prepare(config.task, train)
     check_parts(train, dev, settings.labels)
-    source = str(setup) if setup else bundle.find(request.source) if request.source else ""
-    words = _tokenizer_of(source, request.hub) or _train_tokenizer(texts_of(train, task_class), request, config)
+    words = given or _train_tokenizer(texts_of(train, task_class), request, config)
     architecture = _architecture(source, config, words, request.hub)
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
@@ -187,7 +195,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _texts(
     task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry, *, report: bool = True
 ) -> Iterator[str]:
-    return (example["text"] for example in read_examples(task_class, paths, config, registry, report=report))
+    return texts_of(read_examples(task_class, paths, config, registry, report=report), task_class)
 
 
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:

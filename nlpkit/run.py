@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from nlpkit import bundle, checkpoints, readers, recipes, trainer
+from nlpkit import bundle, checkpoints, handover, recipes, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
-from nlpkit.config import RunConfig
+from nlpkit.config import ModelConfig, RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.examples import read_examples, read_labelled
@@ -29,18 +29,18 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
+from nlpkit.scores import metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Example
+from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 
 Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
+Settings = str | Sequence[str]
 
-_OF_NEW_MODELS = tuple(
-    f"model.{name}"
-    for name in ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
-)
+_OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
 _PLATEAU = 0.5
 
 
@@ -69,8 +69,8 @@ def pretrain(
     source: Name = "",
     out: Name | None = None,
     config: str | None = None,
-    overrides: Sequence[str] = (),
-    plugins: Sequence[str] = (),
+    overrides: Settings = (),
+    plugins: Paths = (),
     hub: bool = False,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
@@ -94,7 +94,7 @@ def pretrain(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(objective, _paths(data), (), os.fspath(source), tuple(plugins), hub)
+    request = Request(objective, _paths(data), (), os.fspath(source), _paths(plugins), hub)
     return _start(request, "pretrain", out, config, overrides, flags, progress, callbacks)
 
 
@@ -106,8 +106,8 @@ def fit(
     source: Name = "",
     out: Name | None = None,
     config: str | None = None,
-    overrides: Sequence[str] = (),
-    plugins: Sequence[str] = (),
+    overrides: Settings = (),
+    plugins: Paths = (),
     hub: bool = False,
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
@@ -132,7 +132,7 @@ def fit(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(task, _paths(data), _paths(dev), os.fspath(source), tuple(plugins), hub)
+    request = Request(task, _paths(data), _paths(dev), os.fspath(source), _paths(plugins), hub)
     return _start(request, "finetune", out, config, overrides, flags, progress, callbacks)
 
 
@@ -168,7 +168,10 @@ def resume(
             asked: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in facts["request"].items()
             }
-            request, fingerprint = Request(**asked), str(facts["data_fingerprint"])
+            request, fingerprint = (
+                Request(**asked).seen_from(facts.get("folder", os.getcwd())),
+                str(facts["data_fingerprint"]),
+            )
             found: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
@@ -193,7 +196,7 @@ def resume(
 
 
 def evaluate(
-    run: Name, data: Paths, *, overrides: Sequence[str] = (), plugins: Sequence[str] = (), device: str | None = None
+    run: Name, data: Paths, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None
 ) -> dict[str, Any]:
     """Scores of a finished run on labelled files.
 
@@ -205,24 +208,27 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, the number of ``examples``, and the ``labels``.
+        ``scores``, ``task`` and ``stage``, the number of ``examples``, and the ``labels``.
     """
-    registry = Registry(files=plugins)
+    registry = Registry(files=_paths(plugins))
     predictor = Predictor(bundle.load(os.fspath(run), registry), device)
     task_class = type(predictor.task)
-    config = config_module.compose(task_class, overrides=overrides).config
-    examples = read_labelled(task_class, _paths(data), config, registry)
+    config, columns = _how_to_read(predictor, data, overrides)
+    examples = read_labelled(task_class, _paths(data), config, registry, preferred=columns)
     for example in examples:
         if predictor.task.config.labels and example.get("label") not in predictor.task.config.labels:
             raise DataError(
                 f"{example.where}: label '{example.get('label')}' is none of the model's "
                 f"({', '.join(predictor.task.config.labels)})",
-                "name the right column with data.label=COLUMN",
+                "name the column of the labels with data.label=COLUMN, if this file has labels",
             )
-    return {"scores": predictor.score(examples), "examples": len(examples), "labels": predictor.task.config.labels}
+    task = predictor.task
+    scores = predictor.score(examples, metrics_of(task, registry))
+    facts = {"task": task.name, "stage": task.stage, "examples": len(examples), "labels": task.config.labels}
+    return {"scores": scores, **facts}
 
 
-def load(run: Name, *, plugins: Sequence[str] = (), device: str | None = None) -> Predictor:
+def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predictor:
     """A finished run, ready to predict.
 
     Args:
@@ -230,12 +236,10 @@ def load(run: Name, *, plugins: Sequence[str] = (), device: str | None = None) -
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
     """
-    return Predictor(bundle.load(os.fspath(run), Registry(files=plugins)), device)
+    return Predictor(bundle.load(os.fspath(run), Registry(files=_paths(plugins))), device)
 
 
-def read_for(
-    predictor: Predictor, data: Paths, overrides: Sequence[str] = (), plugins: Sequence[str] = ()
-) -> Iterator[Example]:
+def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugins: Paths = ()) -> Iterator[Example]:
     """The rows of files that a finished model can predict for, as a stream.
 
     Args:
@@ -244,10 +248,20 @@ def read_for(
         overrides: ``data.`` settings as ``key=value``.
         plugins: files of plugins that are not installed.
     """
-    task_class = type(predictor.task)
-    config = config_module.compose(task_class, overrides=overrides).config
-    paths = readers.expand(list(_paths(data)))
-    return read_examples(task_class, paths, config, Registry(files=plugins))
+    config, columns = _how_to_read(predictor, data, overrides)
+    registry = Registry(files=_paths(plugins))
+    return read_examples(type(predictor.task), _paths(data), config, registry, preferred=columns)
+
+
+def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, dict[str, str]]:
+    """Settings for further files of a finished model, and the columns that it was fitted with.
+
+    The reader of its training data serves files, too; standard input is lines or JSON lines.
+    """
+    known = predictor.record.get("data", {})
+    defaults = {"data.reader": known["reader"]} if known.get("reader") and "-" not in _paths(data) else {}
+    composed = config_module.compose(type(predictor.task), defaults=defaults, overrides=_settings(overrides))
+    return composed.config, known.get("columns", {})
 
 
 def _start(
@@ -255,7 +269,7 @@ def _start(
     stage: Stage,
     out: Name | None,
     config_file: str | None,
-    overrides: Sequence[str],
+    overrides: Settings,
     flags: dict[str, Any] | None,
     progress: Progress | None,
     callbacks: Sequence[Any],
@@ -264,13 +278,9 @@ def _start(
     task_class = registry.task(request.task, stage=stage)
     defaults = recipes.CONTINUED if stage == "pretrain" and request.source else {}
     composed = config_module.compose(
-        task_class, defaults=defaults, file=config_file, overrides=overrides, flags=flags or {}
+        task_class, defaults=defaults, file=config_file, overrides=_settings(overrides), flags=flags or {}
     )
-    if request.source and (idle := [key for key in _OF_NEW_MODELS if composed.origins[key] != "default"]):
-        log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
-    check_strategy(composed.config.strategy)
-    for name in composed.config.task.metrics:
-        registry.metric(name)
+    _check_request(request, composed.config, registry)
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
         prepared = _prepare(request, stage, composed.config, registry, None)
@@ -279,24 +289,49 @@ def _start(
             "request": request.plain(),
             "command": " ".join(sys.argv),
             "seed": composed.config.seed,
+            "folder": os.getcwd(),
             "data_fingerprint": prepared.fingerprint,
             "parent": prepared.facts.get("parent"),
         }
         _write_setup(folder, prepared, facts)
         return _train(folder, prepared, registry, facts, None, progress, callbacks)
-    except ResourceError as error:
-        if folder.has_checkpoint():
-            error.hint += f"; then {_resume_command(stage, folder)}"
-        else:
-            folder.remove()  # nothing was learnt that could be gone on with
-        raise
-    except BaseException as error:
+    except (KeyboardInterrupt, Interrupted) as error:
         folder.remove_if_unused()
         if isinstance(error, KeyboardInterrupt) and folder.facts.exists():
             raise _interrupted(error, stage, folder) from None
         raise
+    except BaseException as error:
+        if not folder.has_checkpoint():
+            folder.remove()  # nothing was learnt that could be gone on with
+        elif isinstance(error, ResourceError):
+            error.hint += f"; then {_resume_command(stage, folder)}"
+        raise
     finally:
         folder.unlock()
+
+
+def _check_request(request: Request, config: RunConfig, registry: Registry) -> None:
+    """Find out before any work what cannot be had, and what will have no effect."""
+    if "-" in (*request.data, *request.dev):
+        raise UsageError(
+            "standard input is read once, a run reads its data more than once", "save it to a file and name the file"
+        )
+    if request.source and not request.hub:
+        check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
+    new, usual = config.model, ModelConfig()
+    idle = [f"model.{name}" for name in _OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
+    if request.source and idle:
+        log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
+    if not request.source and config.strategy in {"freeze", "lora"}:
+        log.warning(
+            "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
+        )
+    check_strategy(config.strategy)
+    trainer.accelerator_of(config)
+    for name in config.task.metrics:
+        registry.metric(name)
+    if config.task.head:
+        registry.head(config.task.head)
 
 
 def _prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
@@ -345,8 +380,7 @@ def _train(
         layerwise=config.strategy == "layerwise",
         total_steps=length.steps,
     )
-    if config.task.metrics:
-        module.metrics.add_metrics({name: registry.metric(name)(task) for name in config.task.metrics})
+    module.metrics = metrics_of(task, registry)
     outcome = trainer.train(
         module,
         data,
@@ -372,7 +406,7 @@ def _finish(
 ) -> Run:
     task, parent = prepared.task, prepared.facts.get("parent")
     dev = _scores_at(folder.metrics, outcome.best_step)
-    results: dict[str, Any] = {"task": task.name, "score": task.score}
+    results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
     train, held_out = prepared.examples
@@ -398,8 +432,13 @@ def _finish(
         "dev": dev,
     }
     history = [*(parent or {}).get("history", []), stage]
-    source = facts["request"]["source"]
-    bundle.save(folder.model, task, body, prepared.head, {"history": history, "source": source}, registry)
+    data = prepared.config.data
+    record = {
+        "history": history,
+        "source": facts["request"]["source"],
+        "data": {"columns": data.columns, "reader": data.reader},
+    }
+    bundle.save(folder.model, task, body, prepared.head, record, registry)
     write_json(folder.results, results)
     return Run(folder.path, read_json(folder.results))
 
@@ -427,3 +466,7 @@ def _resume_command(stage: str, folder: RunFolder) -> str:
 
 def _paths(data: Paths) -> tuple[str, ...]:
     return tuple(os.fspath(path) for path in ((data,) if isinstance(data, str | os.PathLike) else data))
+
+
+def _settings(overrides: Settings) -> tuple[str, ...]:
+    return (overrides,) if isinstance(overrides, str) else tuple(overrides)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from nlpkit.errors import DataError
+from nlpkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,16 +114,20 @@ class Task(ABC, Generic[ConfigT]):
         """Complete the config from the training examples: here the label names, sorted, numbers by value.
 
         Raises:
-            DataError: fewer than two labels.
+            DataError: fewer than two labels in the data.
+            UsageError: fewer than two in ``config.labels``, or one of them twice.
         """
-        if config.labels or "label" not in cls.fields:
+        if "label" not in cls.fields:
+            return config
+        if config.labels:
+            _check_named(config.labels)
             return config
         labels = sorted({e["label"] for e in examples if e.get("label") is not None}, key=_label_order)
         if len(labels) < 2:
             found = f"only the label '{labels[0]}'" if labels else "no label"
             raise DataError(
                 f"{files_of(examples)}: {found} in the training data; {cls.name} needs two or more",
-                "name the column of the labels with data.label=COLUMN",
+                "add rows with another label, or name another column with data.label=COLUMN",
             )
         return replace(config, labels=labels)
 
@@ -162,6 +166,13 @@ def files_of(examples: Sequence[Example]) -> str:
     names = list(dict.fromkeys(example.where.rpartition(":")[0] for example in examples))
     more = [f"{len(names) - 3} more"] if len(names) > 3 else []
     return ", ".join(names[:3] + more) or "the data"
+
+
+def _check_named(labels: Sequence[str]) -> None:
+    if twice := [name for i, name in enumerate(labels) if name in labels[:i]]:
+        raise UsageError(f"task.labels has '{twice[0]}' twice, expected each label once", "leave one of them out")
+    if len(labels) < 2:
+        raise UsageError(f"task.labels has only '{labels[0]}', expected two or more", "name every label, or none")
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

@@ -19,6 +19,7 @@ import torch
 from nlpkit import backbone, bundle, tokenizer
 from nlpkit.config import ModelConfig, OptimConfig, from_plain, to_plain
 from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.errors import NlpkitError
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.task import Batch, Example, Task, TaskConfig
@@ -43,11 +44,14 @@ class TaskUnderTest:
         texts = [str(v) for e in self.examples for k, v in e.items() if k != "label"]
         words = tokenizer.train(iter(texts), kind="wordpiece", vocabulary=300, lowercase=True, max_length=64)
         model = ModelConfig(preset="tiny", family="bert", sequence_length=64)
-        config = task_class.prepare(settings or task_class.config_class(), self.examples)
+        try:
+            config = task_class.prepare(settings or task_class.config_class(), self.examples)
+        except NlpkitError as error:
+            raise AssertionError(f"these examples are no data for {task_class.__name__}: {error.message}") from None
         self.task = task_class(replace(config, max_length=config.max_length or 64), words)
         self.architecture = backbone.architecture(model, words)
         torch.manual_seed(0)
-        optim = OptimConfig(learning_rate=2e-3, schedule="constant", warmup=0.0)
+        optim = OptimConfig(learning_rate=5e-4, schedule="constant", warmup=0.0)
         self.module = TaskModule(
             self.task, backbone.build(self.architecture), self.task.build_head(self.architecture), optim, total_steps=60
         )
@@ -76,13 +80,14 @@ def check_task(
 
     Args:
         task_class: a subclass of Task.
-        examples: at least two labelled examples, all classes among them.
+        examples: some labelled examples, eight or so, with two labels at least.
         config: settings other than the defaults.
         skip: names of checks that do not apply.
 
     Raises:
         AssertionError: one line for each check that failed, with its reason.
     """
+    TaskUnderTest(task_class, examples, config)  # what fails here is no check's
     failures = []
     for name, check in CHECKS.items():
         if name in skip:

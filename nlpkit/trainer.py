@@ -128,7 +128,7 @@ def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer
     accelerator = accelerator_of(config)
     return pl.Trainer(
         accelerator=accelerator,
-        devices=config.trainer.devices,
+        devices=1,
         precision=precision_of(config, accelerator),  # type: ignore[arg-type]
         max_epochs=1,
         max_steps=length.steps,

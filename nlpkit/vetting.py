@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from nlpkit.errors import ModelError, nearest
+from nlpkit.errors import ModelError, nearest_path
 
 _BOUNDS = {
     **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer", "num_hidden_groups"), 1_024),
@@ -41,7 +41,7 @@ def check_folder(folder: Path, hint: str) -> None:
     """
     if not folder.is_dir():
         problem = "is a file, not a model folder" if folder.exists() else "no such folder"
-        raise ModelError(f"{folder}: {problem}", nearest(folder.name, _folders_beside(folder)) + hint)
+        raise ModelError(f"{folder}: {problem}", nearest_path(str(folder), _folders_beside(folder)) + hint)
     check_config(folder)
 
 

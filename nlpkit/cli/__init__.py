@@ -64,7 +64,8 @@ def cli() -> None:
     nlpkit demo shop
     nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base
     nlpkit fit --task sentiment shop/labelled.csv --from runs/base --out runs/sentiment
-    nlpkit predict runs/sentiment new.csv
+    nlpkit evaluate runs/sentiment shop/more-labelled.csv
+    nlpkit predict runs/sentiment shop/new.csv
     """
 
 
@@ -98,6 +99,9 @@ def _invoke(arguments: list[str]) -> int:
     try:
         with cli.make_context("nlpkit", arguments, color=False if os.environ.get("NO_COLOR") else None) as context:
             cli.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.exceptions.Exit as end:
         return end.exit_code
     return 0

@@ -38,6 +38,9 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
     data_settings(settings)
     wanted = _gates(gates)
     with interruptible():
+        from nlpkit import readers
+
+        readers.expand(files)  # a wrong name is said before torch is imported
         from nlpkit.run import evaluate
 
         evaluated = evaluate(run, files, overrides=settings, plugins=common.plugins)

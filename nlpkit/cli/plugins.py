@@ -23,7 +23,10 @@ def command() -> None:
 @command.command(name="list")
 @shared_without_log
 def list_plugins(common: Common) -> None:
-    """List the plugins in use, by their metadata alone: none is imported."""
+    """List the plugins in use.
+
+    By their metadata alone: none is imported.
+    """
     plugins = common.registry.plugins()
     if common.as_json:
         print_json([plugin._asdict() for plugin in plugins])
@@ -36,7 +39,9 @@ def list_plugins(common: Common) -> None:
 @command.command()
 @shared_without_log
 def doctor(common: Common) -> None:
-    """Import every plugin and say what each one registers or why it cannot; exit code 5 if one cannot.
+    """Say what is wrong with plugins.
+
+    Imports every one and says what it registers, or why it cannot; exit code 5 if one cannot.
 
     With -v the tracebacks are printed, for the plugin's author.
     """

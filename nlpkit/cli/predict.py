@@ -31,7 +31,7 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
     `-` reads standard input, a line a text.
 
     \b
-    nlpkit predict runs/sentiment new.csv > predictions.jsonl
+    nlpkit predict runs/sentiment shop/new.csv > predictions.jsonl
     echo "I would buy it again" | nlpkit predict runs/sentiment -
     """
     files, settings = files_and_settings(arguments)
@@ -40,9 +40,10 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
     data_settings(settings)
     with interruptible():
         from nlpkit import readers
+
+        paths = readers.expand(files)  # a wrong name is said before torch is imported
         from nlpkit.run import load, read_for
 
-        paths = readers.expand(files)  # a wrong name is said before a model is loaded
         predictor = load(run, plugins=common.plugins)
         if predictor.task.stage == "pretrain":
             raise ModelError(

@@ -40,4 +40,4 @@ def command(common: Common, arguments: tuple[str, ...], objective: str, training
 
         return run.pretrain(files, objective=objective, overrides=settings, plugins=common.plugins, **more)
 
-    train(common, training, objective, "pretrain", arguments, start)
+    train(common, training, objective, "pretrain", files, settings, start)

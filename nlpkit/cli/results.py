@@ -22,7 +22,7 @@ _TITLES = {"tfidf": "TF-IDF"}
 
 def print_run(common: Common, run: Run) -> None:
     """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
-    results, steps = run.results, next_steps(run)
+    results, steps = run.results, next_steps(run, list(common.registry.tasks("finetune")))
     if common.as_json:
         unbeaten = [name for name, _ in not_beaten(results)]
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
@@ -41,6 +41,8 @@ def print_scores(common: Common, evaluated: dict[str, Any]) -> None:
         return
     show_table(*score_table(evaluated["scores"], {}))
     click.echo(f"{evaluated['examples']:,} examples")
+    if evaluated["stage"] == "pretrain":
+        click.echo(f"a model of {evaluated['task']} has learnt no task: these scores say how well it knows such texts")
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -104,17 +106,33 @@ def remarks(results: dict[str, Any]) -> list[str]:
         lines.append(
             f"the model does not beat {title}: {score} {_number(results['dev'][score])} against {_number(value)}"
         )
-    if lines and not_beaten(results):
-        lines.append("more labels help, or a model that knows the language: --from MODEL")
+    if not_beaten(results):
+        lines.append(_advice(results))
     return lines
 
 
-def next_steps(run: Run) -> list[str]:
-    """Commands that go on from a run, ready to paste but for the name of a file."""
+def _advice(results: dict[str, Any]) -> str:
+    """What is likeliest to help a model that a simple method beats."""
+    mine, majority = results["dev"], results.get("baselines", {}).get("majority", {})
+    if majority and all(mine.get(name) == value for name, value in majority.items()):
+        return "it gives every text the most frequent label: train longer, or raise optim.learning_rate"
+    if results["best_step"] == results["steps"]:
+        return "its last step was its best: train longer (trainer.max_epochs, trainer.max_steps)"
+    return "more labels help, or a model that knows the language: --from MODEL"
+
+
+def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
+    """Commands that go on from a run, ready to paste but for the name of a file.
+
+    Args:
+        run: what has ended.
+        tasks: that can be fitted here.
+    """
     folder = shlex.quote(str(run.folder))
-    if _is_pretraining(run.results):
-        out = shlex.quote(str(Path(run.folder).parent / "sentiment"))
-        return [f"nlpkit fit --task sentiment LABELLED.csv --from {folder} --out {out}"]
+    if run.results["stage"] == "pretrain":
+        task = tasks[0] if len(tasks) == 1 else "TASK"
+        out = shlex.quote(str(Path(run.folder).parent / task.lower()))
+        return [f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"]
     from nlpkit.folder import read_json
 
     request = read_json(run.folder / "run.json").get("request", {})
@@ -123,10 +141,6 @@ def next_steps(run: Run) -> list[str]:
         f"nlpkit evaluate {folder} LABELLED.csv{plugins}",
         f"nlpkit predict {folder} NEW.csv{plugins} > predictions.jsonl",
     ]
-
-
-def _is_pretraining(results: dict[str, Any]) -> bool:
-    return "corpus" in results
 
 
 def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -84,7 +84,8 @@ def train(
     training: Training,
     name: str,
     stage: Stage,
-    given: Sequence[str],
+    files: Sequence[str],
+    settings: Sequence[str],
     start: Callable[..., Run],
 ) -> None:
     """Start a run, or go on with one, and print what came out.
@@ -94,7 +95,8 @@ def train(
         training: options of training.
         name: of the task or objective.
         stage: of it.
-        given: files and settings, as typed.
+        files: as typed.
+        settings: as typed.
         start: makes the run; takes ``progress`` and what `Training.arguments` gives.
 
     Raises:
@@ -102,17 +104,31 @@ def train(
     """
     with interruptible("interrupted before training began; nothing is left of it"):
         run = (
-            _resumed(common, training, stage, given)
+            _resumed(common, training, stage, [*files, *settings])
             if training.resume
-            else _started(common, training, name, stage, start)
+            else _started(common, training, name, stage, files, settings, start)
         )
         print_run(common, run)
 
 
-def _started(common: Common, training: Training, name: str, stage: Stage, start: Callable[..., Run]) -> Run:
+def _started(
+    common: Common,
+    training: Training,
+    name: str,
+    stage: Stage,
+    files: Sequence[str],
+    settings: Sequence[str],
+    start: Callable[..., Run],
+) -> Run:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
     task: type[Task[Any]] = common.registry.task(name, stage=stage)
+    from nlpkit import config, readers
+
+    # what is mistyped is said before torch is imported, which takes seconds
+    config.compose(task, file=training.config, overrides=settings)
+    if files:
+        readers.expand(files)
     return start(progress=progress_for(common.quiet, task.score), **training.arguments())
 
 

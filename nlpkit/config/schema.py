@@ -119,8 +119,6 @@ class TrainerConfig:
     """Number format of the computation; auto: bf16-mixed on a GPU that has it, 32 on a CPU (see docs/results.md)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Device; auto: a GPU if there is one."""
-    devices: int = number(1, at_least=1)
-    """Number of devices."""
     threads: int = number(0, at_least=0)
     """CPU threads; 0: what torch chooses."""
     minutes: float = number(0.0, at_least=0)

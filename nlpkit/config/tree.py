@@ -15,6 +15,7 @@ from nlpkit.errors import PluginError
 from nlpkit.task import Task, TaskConfig
 
 Path = tuple[str, ...]
+_OTHER_WORDS = {"lr": "learning_rate", "epochs": "max_epochs", "steps": "max_steps"}  # too short to be near anything
 COLUMNS: Path = ("data", "columns")
 
 
@@ -92,6 +93,7 @@ class Tree:
     def _nearest(self, key: str) -> str:
         """The likeliest key: by its last name within its section, then anywhere, then as a whole."""
         section, _, name = key.rpartition(".")
+        name = _OTHER_WORDS.get(name, name)
         names: dict[str, str] = {}
         for known in self.keys():
             names.setdefault(known.rpartition(".")[2], known)

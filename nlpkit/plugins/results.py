@@ -49,6 +49,8 @@ def _check_task(task: Any) -> None:
         raise Rubbish(f"{task.__name__}.name is {name!a}, expected lower-case words joined by '-'")
     if task.stage not in STAGES:
         raise Rubbish(f"{task.__name__}.stage is {task.stage!a}, expected 'pretrain' or 'finetune'")
+    if task.stage == "pretrain" and not hasattr(task, "encode_tokens"):
+        raise Rubbish(f"{task.__name__}.stage is 'pretrain', so it must be a subclass of nlpkit.Objective")
     if missing := sorted(task.__abstractmethods__):
         raise Rubbish(f"{task.__name__} does not define {', '.join(missing)}")
     _check_config_class(task)

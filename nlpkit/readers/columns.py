@@ -100,7 +100,7 @@ def _plain(name: str) -> str:
 
 def _guess(field: str, known: Field, free: Sequence[str], path: str) -> str | None:
     names = {column: _plain(column) for column in free}
-    for name in known.columns:
+    for name in map(_plain, known.columns):
         if same := [column for column, plain in names.items() if plain == name]:
             return _one(field, same, path)
     last = tuple(f" {name}" for name in known.columns)

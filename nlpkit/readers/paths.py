@@ -6,7 +6,7 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 
-from nlpkit.errors import DataError, nearest
+from nlpkit.errors import DataError, nearest_path
 
 STDIN = "-"
 _FORMATS = {
@@ -58,7 +58,7 @@ def missing(path: str) -> DataError:
         return DataError(f"{shown(path)}: an address, expected a local file", "download it first")
     folder = os.path.dirname(path) or "."
     beside = os.listdir(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
-    near = nearest(os.path.basename(path), beside).strip()
+    near = nearest_path(path, beside).strip()
     return DataError(f"{shown(path)}: no such file or folder", near or f"look what is there: ls {shown(folder)}")
 
 

@@ -124,7 +124,7 @@ LABELLED: dict[str, tuple[tuple[str, ...], list[tuple[str, str]], str, str]] = {
         ("fit",),
         [(text, "positive") for text, _ in TEA],
         "PATH: only the label 'positive' in the training data; sentiment needs two or more",
-        "name the column of the labels with data.label=COLUMN",
+        "add rows with another label, or name another column with data.label=COLUMN",
     ),
     "class absent from dev": (
         ("fit",),
@@ -135,8 +135,8 @@ LABELLED: dict[str, tuple[tuple[str, ...], list[tuple[str, str]], str, str]] = {
     "too few rows for dev": (
         ("fit",),
         TEA[:2],
-        "PATH: 2 rows are too few to hold out a part that chooses the best step",
-        "add rows, or give a dev file with --dev",
+        "PATH: no part of the 2 rows can be held out to choose the best step",
+        "add rows (equal texts and equal groups stay together), or give a dev file with --dev",
     ),
     "blank texts": (
         ("fit", "evaluate"),
@@ -160,7 +160,7 @@ LABELLED: dict[str, tuple[tuple[str, ...], list[tuple[str, str]], str, str]] = {
         ("evaluate",),
         [*TEA, ("so so", "mixed")],
         "PATH:42: label 'mixed' is none of the model's (negative, positive)",
-        "name the right column with data.label=COLUMN",
+        "name the column of the labels with data.label=COLUMN, if this file has labels",
     ),
 }
 
@@ -209,7 +209,7 @@ def test_evaluate_counts_the_rows_it_leaves_out(fitted: Any, command: Any, tmp_p
     write_rows(tmp_path / "rows.csv", [("good", "positive"), ("no label", ""), (" ", "negative")])
     ended = command("evaluate", fitted.folder, tmp_path / "rows.csv", "--json")
     assert (ended.code, json.loads(ended.out)["examples"]) == (0, 1)
-    assert "warning: 2 of 3 rows have an empty text or label and are left out" in ended.err.splitlines()
+    assert "warning: 2 of 3 rows are left out: 1 without text, 1 without label" in ended.err.splitlines()
 
 
 ODD = [

@@ -26,9 +26,9 @@ SETTINGS = (
 PATIENCE = 120
 
 
-def nlpkit(*arguments: str | Path) -> subprocess.Popen[str]:
+def nlpkit(*arguments: str | Path, folder: Path | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "nlpkit", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -77,9 +77,11 @@ def story(
 ) -> Story:
     accumulate, number = request.param
     runs = tmp_path_factory.mktemp("runs")
-    arguments = ("pretrain", reviews, *SETTINGS, f"trainer.accumulate={accumulate}", "--seed", "5", "--out")
+    settings = (*SETTINGS, f"trainer.accumulate={accumulate}", "--seed", "5", "--out")
+    arguments = ("pretrain", reviews, *settings)
     assert command(*arguments, runs / "straight").code == 0
-    process = nlpkit(*arguments, runs / "broken")
+    # its files are named as seen from a folder in which it is not resumed
+    process = nlpkit("pretrain", reviews.name, *settings, runs / "broken", folder=reviews.parent)
     wait_for(runs / "broken" / "metrics.jsonl", process)
     second, locked = command(*arguments, runs / "broken"), command("pretrain", "--resume", runs / "broken")
     process.send_signal(number)

@@ -190,7 +190,7 @@ def test_override_given_twice_takes_the_last() -> None:
         ("trainer.threads=1.5", "trainer.threads is '1.5', expected a whole number of at least 0", LISTING),
         ("trainer.threads=", "trainer.threads is '', expected a whole number of at least 0", LISTING),
         ("trainer.threads=١", "trainer.threads is '١', expected a whole number of at least 0", LISTING),
-        ("trainer.devices=0", "trainer.devices is '0', expected a whole number of at least 1", LISTING),
+        ("trainer.accumulate=0", "trainer.accumulate is '0', expected a whole number of at least 1", LISTING),
         ("task.width=x", "task.width is 'x', expected a whole number or none", LISTING),
         ("task.width=" + "9" * 30, f"task.width is '{'9' * 30}', expected a whole number of at most 64 bits", LISTING),
         (

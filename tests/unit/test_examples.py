@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nlpkit.config import compose
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import DataError, PluginError, UsageError
 from nlpkit.examples import read_examples, read_labelled
 from nlpkit.plugins import Registry
 from nlpkit.prepare import Request, pretraining
@@ -28,7 +28,15 @@ def bare(path):
 
 @nlpkit.hookimpl
 def nlpkit_datasets():
-    return {"marked": nlpkit.Dataset(marked), "bare": nlpkit.Dataset(bare), "files": nlpkit.Dataset(files={})}
+    rubbish = {"none": None, "number": 7, "names": ["a"], "numbers": [{"text": 5}], "half": [{"text": "\\ud800"}]}
+    made = {name: nlpkit.Dataset(lambda path, value=value: value) for name, value in rubbish.items()}
+    def leaves(path):
+        raise SystemExit(3)
+    def prints(path):
+        print("hello")
+        return [{"text": "a"}]
+    made |= {"leaves": nlpkit.Dataset(leaves), "prints": nlpkit.Dataset(prints)}
+    return {"marked": nlpkit.Dataset(marked), "bare": nlpkit.Dataset(bare), "files": nlpkit.Dataset(files={}), **made}
 """
 
 
@@ -73,6 +81,31 @@ def test_reader_without_a_field_that_is_needed_is_refused(log: str, plugins: Reg
     assert caught.value.message == f"{log}:1: no 'label' in what reader 'bare' gives, found 'text'"
 
 
+@pytest.mark.parametrize(
+    ("reader", "kind", "message"),
+    [
+        ("none", PluginError, "plugin OWNER: reader 'none' gives NoneType for LOG, expected rows"),
+        ("number", PluginError, "plugin OWNER: reader 'number' gives int for LOG, expected rows"),
+        ("names", PluginError, "plugin OWNER: reader 'names' gives str in LOG, expected field names and texts"),
+        ("leaves", PluginError, "plugin OWNER: reader 'leaves' ends the program at LOG (SystemExit: 3)"),
+        ("numbers", DataError, "LOG:1: 'text' of reader 'numbers' is int, expected a text"),
+        ("half", DataError, "LOG:1: half a surrogate pair in 'text' of reader 'half'"),
+    ],
+)
+def test_rubbish_from_a_reader_is_refused(
+    reader: str, kind: type[Exception], message: str, log: str, plugins: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        read(log, plugins, reader)
+    owner = f"'log_reader' ({tmp_path}/log_reader.py)"
+    assert caught.value.message == message.replace("LOG", log).replace("OWNER", owner)  # type: ignore[attr-defined]
+
+
+def test_what_a_reader_prints_is_no_result(log: str, plugins: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read(log, plugins, "prints") == [{"text": "a"}]
+    assert capsys.readouterr() == ("", "hello\n")
+
+
 def test_data_set_that_is_no_reader_is_refused(log: str, plugins: Registry) -> None:
     with pytest.raises(UsageError) as caught:
         read(log, plugins, "files")
@@ -83,7 +116,27 @@ def test_unknown_reader_is_refused_with_the_nearest(log: str, plugins: Registry)
     with pytest.raises(UsageError) as caught:
         read(log, plugins, "maked")
     assert caught.value.message == "unknown dataset 'maked'"
-    assert caught.value.hint.startswith("did you mean 'marked'? known datasets: bare, files, marked")
+    assert caught.value.hint.startswith("did you mean 'marked'? known datasets: bare, files, half, leaves, marked, ")
+
+
+def test_guessed_label_column_must_be_the_same_in_all_files(tmp_path: Path, registry: Registry) -> None:
+    first, second = tmp_path / "labelled.csv", tmp_path / "new.csv"
+    first.write_text("text,sentiment\na,good\nb,bad\n")
+    second.write_text("text,product\nc,lamp\n")
+    task = registry.task("sentiment")
+    with pytest.raises(DataError) as caught:
+        read_labelled(task, [str(first), str(second)], compose(task).config, registry)
+    assert caught.value.message == (f"{second}: label = 'product' is a guess, and it is 'sentiment' in {first}")
+
+
+def test_preferred_column_is_taken_where_a_file_has_it(tmp_path: Path, registry: Registry) -> None:
+    first, second = tmp_path / "both.csv", tmp_path / "usual.csv"
+    first.write_text("text,My Comment\na,b\n")
+    second.write_text("text,id\nc,1\n")
+    task = registry.task("sentiment")
+    columns = {"text": "My Comment"}
+    found = read_examples(task, [str(first), str(second)], compose(task).config, registry, preferred=columns)
+    assert [example["text"] for example in found] == ["b", "c"]
 
 
 def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Registry) -> None:

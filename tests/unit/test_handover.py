@@ -239,7 +239,7 @@ def test_folder_that_is_not_there_has_the_nearest_name_as_a_hint(tmp_path: Path)
     (tmp_path / "sentiment-2").mkdir()
     with pytest.raises(ModelError) as caught:
         handover.read_architecture(str(tmp_path / "sentiment-3"))
-    assert caught.value.hint == "did you mean 'sentiment-2'? for a name on the hub add --hub"
+    assert caught.value.hint == f"did you mean '{tmp_path}/sentiment-2'? for a name on the hub add --hub"
 
 
 def test_hub_name_without_permission_touches_no_network() -> None:

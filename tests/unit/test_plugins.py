@@ -24,11 +24,13 @@ from nlpkit.plugins.results import KINDS, Rubbish, check
 TASK = """
 import nlpkit
 
-class {cls}(nlpkit.Task):
+class {cls}(nlpkit.{base}):
     "Says {name}."
     name = "{name}"
     stage = "{stage}"
+    overhead = 0
     def encode(self, example): return {{}}
+    def encode_tokens(self, tokens): return {{}}
     def build_head(self, backbone): return None
     def build_metrics(self): return None
     def decode(self, predictions, batch): return []
@@ -42,7 +44,8 @@ Install = Callable[..., Path]
 
 
 def task(name: str, stage: str = "finetune") -> str:
-    values = {"cls": name.title().replace("-", ""), "name": name, "stage": stage}
+    base = "Objective" if stage == "pretrain" else "Task"
+    values = {"cls": name.title().replace("-", ""), "name": name, "stage": stage, "base": base}
     return TASK.format(**values) + HOOK.format(**values)
 
 
@@ -115,7 +118,7 @@ def test_task_is_found_by_its_own_name_not_the_plugins(install: Install) -> None
 
 
 def test_entry_point_may_name_an_object(site: Path) -> None:
-    source = TASK.format(cls="Odd", name="odd", stage="finetune") + (
+    source = TASK.format(cls="Odd", name="odd", stage="finetune", base="Task") + (
         "class Hooks:\n    @nlpkit.hookimpl\n    def nlpkit_tasks(self): return [Odd]\n\nhooks = Hooks()\n"
     )
     write_distribution(site, "nlpkit-odd", "1.0", "odd = odd_plugin:hooks [extra]", odd_plugin=source)
@@ -281,7 +284,7 @@ class Evil(list):
 def nlpkit_heads(): return {"good-head": print}
 @nlpkit.hookimpl
 def nlpkit_tasks(): return """
-    install("bad", TASK.format(cls="Good", name="good", stage="finetune") + more + value)
+    install("bad", TASK.format(cls="Good", name="good", stage="finetune", base="Task") + more + value)
 
     registry = Registry()
 

@@ -1,0 +1,65 @@
+"""The metrics of a run, the task's own and those that its user added, and what they come to."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from torchmetrics import Metric, MetricCollection
+
+from nlpkit.errors import PluginError, UsageError
+from nlpkit.plugins import Registry
+from nlpkit.task import Task
+
+log = logging.getLogger("nlpkit")
+
+
+def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
+    """The task's metrics and those that ``task.metrics`` names, all at zero.
+
+    Raises:
+        UsageError: a name that no plugin registers, or that the task has itself.
+        PluginError: what a plugin makes is no torchmetrics Metric.
+    """
+    metrics = task.build_metrics()
+    for name in task.config.metrics:
+        made = registry.metric(name)(task)
+        if not isinstance(made, Metric):
+            owner = registry.owner("metric", name)
+            raise PluginError(
+                f"plugin {owner}: metric '{name}' is {type(made).__name__}, expected a torchmetrics Metric",
+                "leave it out of task.metrics",
+            )
+        if name == "loss" or name in metrics:
+            owner = registry.owner("metric", name)
+            raise UsageError(
+                f"task.metrics: '{name}' of plugin {owner} has the name of a score that {task.name} has itself",
+                "leave it out",
+            )
+        metrics.add_metrics({name: made})
+    return metrics
+
+
+def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:
+    """What the metrics come to.
+
+    Raises:
+        PluginError: one that is not a single number.
+    """
+    scores = metrics.compute()
+    for name, value in scores.items():
+        if torch.as_tensor(value).numel() != 1:
+            raise PluginError(
+                f"score '{name}' has {torch.as_tensor(value).numel()} values, expected one number",
+                "average it, or wrap the metric in torchmetrics' ClasswiseWrapper",
+            )
+    return {name: torch.as_tensor(value).reshape(()) for name, value in scores.items()}
+
+
+def finite(scores: dict[str, float]) -> dict[str, float]:
+    """The scores that are numbers; the others, which no JSON file can hold, are named in the log."""
+    if odd := [f"{name} is {value}" for name, value in scores.items() if not math.isfinite(value)]:
+        log.warning("%s: left out", ", ".join(odd))
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
