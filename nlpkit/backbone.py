@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from transformers import (
     AutoModel,
     BertConfig,
+    GPT2Config,
+    LlamaConfig,
     ModernBertConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -28,25 +31,26 @@ def architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Pret
     Positions end at ``model.sequence_length``: the model never meets a position it was not trained for.
     """
     layers, width = PRESETS[model.preset]
-    dropout = 0.0 if model.dropout is None else model.dropout
-    shared = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": width // 64,
-        "max_position_embeddings": model.sequence_length,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    if model.family == "bert":
-        return BertConfig(
-            **shared,
-            intermediate_size=4 * width,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
+    return _FAMILIES[model.family](model, tokenizer, layers, width, model.dropout or 0.0)
+
+
+def _bert(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
+    return BertConfig(
+        **_shared(model, tokenizer, layers, width),
+        intermediate_size=4 * width,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+
+
+def _modernbert(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
     return ModernBertConfig(
-        **shared,
-        intermediate_size=width * 8 // 3 // 64 * 64,  # gated: three matrices, so two thirds of the usual 4 times
+        **_shared(model, tokenizer, layers, width),
+        intermediate_size=_gated(width),
         cls_token_id=tokenizer.cls_token_id,
         sep_token_id=tokenizer.sep_token_id,
         bos_token_id=tokenizer.cls_token_id,
@@ -58,6 +62,63 @@ def architecture(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> Pret
         mlp_dropout=dropout,
         attention_dropout=dropout,
     )
+
+
+def _gpt2(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=width,
+        n_layer=layers,
+        n_head=width // 64,
+        n_positions=model.sequence_length,
+        **_ends(tokenizer),
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+    )
+
+
+def _llama(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
+    return LlamaConfig(
+        **{**_shared(model, tokenizer, layers, width), **_ends(tokenizer)},
+        intermediate_size=_gated(width),
+        num_key_value_heads=width // 64,
+        tie_word_embeddings=True,
+        attention_dropout=dropout,
+    )
+
+
+def _shared(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // 64,
+        "max_position_embeddings": model.sequence_length,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What stands between two documents begins one and ends one."""
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.sep_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+
+
+def _gated(width: int) -> int:
+    """Width of a feed-forward of three matrices instead of two: two thirds of the usual four times."""
+    return width * 8 // 3 // 64 * 64
+
+
+_FAMILIES = {"bert": _bert, "modernbert": _modernbert, "gpt2": _gpt2, "llama": _llama}
+DECODERS = {"gpt2", "llama"}
 
 
 def _attention(layer: int, window: int) -> str:

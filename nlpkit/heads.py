@@ -9,8 +9,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from nlpkit.errors import ModelError
 from nlpkit.task import Batch
 
 _BY_FIRST = {
@@ -33,6 +34,10 @@ class Head(nn.Module, ABC):
         labels = batch["labels"].reshape(-1)
         total = nn.functional.cross_entropy(logits.reshape(-1, logits.size(-1)).float(), labels, reduction="sum")
         return total / (labels != -100).sum().clamp(min=1)
+
+    def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The loss from hidden states (B, L, D); for heads whose loss needs less than all logits."""
+        return self.loss(self(hidden, batch), batch)
 
     def count(self, batch: Batch) -> int:
         """What `loss` is the mean of: labels where there are any, else examples. A batch weighs as much in many."""
@@ -61,14 +66,23 @@ class TransformersHead(Head):
         auto_class: name of the class, such as ``AutoModelForSequenceClassification``.
         backbone: configuration of the backbone.
         settings: what the class needs besides, such as ``id2label``; written to the saved config.json.
+
+    Raises:
+        ModelError: transformers has no such class for the backbone's family.
     """
 
     def __init__(self, auto_class: str, backbone: PretrainedConfig, **settings: Any) -> None:
         super().__init__()
+        if type(backbone) not in getattr(transformers, auto_class)._model_mapping:
+            raise ModelError(
+                f"{backbone.model_type}: transformers has no {auto_class.removeprefix('Auto')} of this family",
+                "choose another model, or model.family for a new one",
+            )
         self.auto_class = auto_class
         self.config = type(backbone)(**{**backbone.to_dict(), **settings})
         self.model: PreTrainedModel = getattr(transformers, auto_class).from_config(self.config, dtype=torch.float32)
         self._body = self.model.base_model_prefix
+        self._output = _name_of(self.model, self.model.get_output_embeddings())
         setattr(self.model, self._body, _Given(detach_pooler(self.model.base_model)))
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
@@ -90,9 +104,14 @@ class TransformersHead(Head):
 
     def tie(self, backbone: PreTrainedModel) -> None:
         """Share the output projection with the backbone's embedding, where the class ties them."""
-        output = self.model.get_output_embeddings()
+        output = self.output_embeddings
         if output is not None and self.config.tie_word_embeddings:
             output.weight = backbone.get_input_embeddings().weight
+
+    @property
+    def output_embeddings(self) -> Any:
+        """The projection to the vocabulary, if there is one; without its body the class itself may no longer know."""
+        return self.model.get_submodule(self._output) if self._output else None
 
     def adopt(self, model: PreTrainedModel) -> None:
         """Take over the head's weights of a whole model of the same class."""
@@ -113,14 +132,14 @@ class _Given(nn.Module):
         self.pooler = pooler
         self.hidden: Tensor | None = None
 
-    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         hidden = self.hidden
         assert hidden is not None
         if self.pooler is None:
-            return BaseModelOutputWithPooling(last_hidden_state=hidden)
+            return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=hidden)
         if isinstance(self.pooler, nn.Linear):  # ALBERT keeps its activation in the body
-            return BaseModelOutputWithPooling(hidden, torch.tanh(self.pooler(hidden[:, 0])))
-        return BaseModelOutputWithPooling(hidden, self.pooler(hidden))
+            return BaseModelOutputWithPoolingAndCrossAttentions(hidden, torch.tanh(self.pooler(hidden[:, 0])))
+        return BaseModelOutputWithPoolingAndCrossAttentions(hidden, self.pooler(hidden))
 
 
 class _Assembled:
@@ -146,6 +165,10 @@ def reads_first(model: PreTrainedModel) -> bool:
     if type(model).__name__ == "ModernBertForSequenceClassification":
         return model.config.classifier_pooling == "cls"
     return type(model).__name__ in _BY_FIRST
+
+
+def _name_of(model: nn.Module, part: nn.Module | None) -> str:
+    return next((name for name, module in model.named_modules() if module is part), "") if part is not None else ""
 
 
 def detach_pooler(body: nn.Module) -> nn.Module | None:

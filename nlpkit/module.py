@@ -66,7 +66,7 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, in nats."""
-        loss = self.head.loss(self(batch), batch)
+        loss = self.head.loss_from(self.hidden(batch), batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]), on_step=True, on_epoch=False)
         return loss
 
@@ -88,7 +88,7 @@ class TaskModule(pl.LightningModule):
 
     def _score(self, batch: Batch, part: str) -> None:
         hidden = self.hidden(batch)
-        loss = self.head.loss(self.head(hidden, batch), batch)
+        loss = self.head.loss_from(hidden, batch)
         self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
         count = max(1, self.head.count(batch))
         self.log(f"{part}/loss", loss, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)

@@ -73,7 +73,7 @@ class Predictor:
         for _, batch in self._batches(examples):
             hidden = self.module.hidden(batch)
             labels = self.module.head.count(batch)
-            loss += float(self.module.head.loss(self.module.head(hidden, batch), batch)) * labels
+            loss += float(self.module.head.loss_from(hidden, batch)) * labels
             count += labels
             metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
         return finite({"loss": loss / max(1.0, count), **{k: float(v) for k, v in values_of(metrics).items()}})

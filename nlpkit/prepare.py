@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
-from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from nlpkit import backbone, bundle, corpus, handover, readers, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
@@ -150,6 +156,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     _check_known(store.read(0, _LOOKED_AT), words, request.data)
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    task.check_backbone(body)
     if not source and config.model.embeddings == "lsa":
         log.info("embeddings: latent semantic analysis of the corpus (model.embeddings)")
         word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
@@ -221,6 +228,7 @@ def _train_tokenizer(texts: Iterator[str], request: Request, config: RunConfig) 
         vocabulary=model.vocabulary,
         lowercase=model.lowercase,
         max_length=model.sequence_length,
+        generates=model.family in backbone.DECODERS,
     )
 
 
@@ -228,10 +236,10 @@ def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase
     if not source:
         return backbone.architecture(config.model, words)
     architecture = handover.read_architecture(source, hub=hub)
-    if type(architecture) not in AutoModelForMaskedLM._model_mapping:
+    if not any(type(architecture) in kind._model_mapping for kind in (AutoModelForMaskedLM, AutoModelForCausalLM)):
         raise ModelError(
-            f"{source}: {architecture.model_type} is no encoder, and nlpkit trains encoders only",
-            "name a model such as BERT, RoBERTa or ModernBERT",
+            f"{source}: {architecture.model_type} is neither an encoder nor a decoder of text",
+            "name a model such as BERT, ModernBERT, GPT-2 or Llama",
         )
     tokenizer.check_matches(words, architecture.vocab_size)
     if config.model.dropout is not None:

@@ -38,6 +38,7 @@ def train(
     vocabulary: int,
     lowercase: bool,
     max_length: int,
+    generates: bool = False,
     sample_bytes: int = SAMPLE_BYTES,
 ) -> PreTrainedTokenizerBase:
     """Train a tokenizer that plain transformers reads back with equal ids.
@@ -48,6 +49,7 @@ def train(
         vocabulary: tokens wanted; a small text gives fewer, and the log says so.
         lowercase: fold case; accents stay.
         max_length: longest input of the model in tokens, special tokens included.
+        generates: for a decoder: a text stands between two [SEP], as a document does in a token store.
         sample_bytes: most text that is looked at, in bytes of UTF-8.
 
     Raises:
@@ -63,10 +65,10 @@ def train(
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
     backend = (_train_wordpiece if kind == "wordpiece" else _train_bpe)(sample, vocabulary, lowercase)
-    backend.post_processor = _frame(backend, pair_type=1 if kind == "wordpiece" else 0)
+    backend.post_processor = _frame(backend, "[SEP]" if generates else "[CLS]", 1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
         logger.info("the text supports a vocabulary of %d tokens, not the %d of model.vocabulary", size, vocabulary)
-    return _wrap(backend, kind, max_length)
+    return _wrap(backend, kind, max_length, generates)
 
 
 def sample_texts(texts: Iterable[str], most_bytes: int) -> list[str]:
@@ -199,21 +201,22 @@ def _stands_alone(character: str) -> bool:
     return character in string.punctuation or "\u4e00" <= character <= "\u9fff"
 
 
-def _frame(backend: Tokenizer, pair_type: int) -> processors.TemplateProcessing:
+def _frame(backend: Tokenizer, first: str, pair_type: int) -> processors.TemplateProcessing:
     return processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair=f"[CLS]:0 $A:0 [SEP]:0 $B:{pair_type} [SEP]:{pair_type}",
+        single=f"{first}:0 $A:0 [SEP]:0",
+        pair=f"{first}:0 $A:0 [SEP]:0 $B:{pair_type} [SEP]:{pair_type}",
         special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
     )
 
 
-def _wrap(backend: Tokenizer, kind: Kind, max_length: int) -> PreTrainedTokenizerBase:
+def _wrap(backend: Tokenizer, kind: Kind, max_length: int, generates: bool) -> PreTrainedTokenizerBase:
     from transformers import PreTrainedTokenizerFast
 
-    inputs = (
-        ["input_ids", "token_type_ids", "attention_mask"] if kind == "wordpiece" else ["input_ids", "attention_mask"]
-    )
+    types = ["token_type_ids"] if kind == "wordpiece" and not generates else []
+    inputs = ["input_ids", *types, "attention_mask"]
     roles = {f"{name[1:-1].lower()}_token": name for name in SPECIAL_TOKENS}
+    if generates:
+        roles |= {"bos_token": "[SEP]", "eos_token": "[SEP]"}
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=max_length, model_input_names=inputs, **roles
     )
@@ -257,6 +260,27 @@ def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 of what decides the ids: vocabulary, merges, normaliser, special tokens."""
     return hashlib.sha256(plain_backend(tokenizer).to_str().encode()).hexdigest()
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Bytes of UTF-8 that each id of the vocabulary (V) stands for; special tokens stand for none.
+
+    Exact for byte-level BPE. WordPiece and Unigram do not say which white space there was: one byte before each word.
+    """
+    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_tokens)
+    sizes = [0] * (max(vocabulary.values()) + 1)
+    byte_level = "ByteLevel" in plain_backend(tokenizer).to_str()
+    for token, number in vocabulary.items():
+        if token in special:
+            continue
+        if byte_level:
+            sizes[number] = len(token)  # each byte is written as one character
+        else:
+            inner = token.startswith("##")
+            sizes[number] = len(token.removeprefix("##").replace("\u2581", " ").encode()) + (
+                not inner and "\u2581" not in token
+            )
+    return sizes
 
 
 def check_matches(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -55,8 +55,8 @@ class ModelConfig:
 
     preset: Literal["tiny", "mini", "small", "base"] = "mini"
     """Size of the backbone."""
-    family: Literal["bert", "modernbert"] = "modernbert"
-    """Architecture of the backbone."""
+    family: Literal["bert", "modernbert", "gpt2", "llama"] = "modernbert"
+    """Architecture of the backbone: bert and modernbert read both ways, gpt2 and llama forwards only and generate."""
     tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
     """Kind of tokenizer that is trained on the text."""
     lowercase: bool = True

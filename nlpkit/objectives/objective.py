@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ObjectiveConfigT = TypeVar("ObjectiveConfigT", bound=TaskConfig)
 
@@ -26,6 +29,14 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     @abstractmethod
     def overhead(self) -> int:
         """Tokens that `encode_tokens` adds to a stretch."""
+
+    def check_backbone(self, backbone: PreTrainedModel) -> None:
+        """Refuse a body that would learn nothing by this objective; called before training.
+
+        Raises:
+            ModelError: saying why.
+        """
+        return
 
     def encode(self, example: Example) -> Features:
         """Features of a text, cut at ``max_length``."""
