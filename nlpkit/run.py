@@ -24,6 +24,7 @@ from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError, Usa
 from nlpkit.examples import read_examples, read_labelled
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
+from nlpkit.generation import Generator
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
@@ -237,6 +238,15 @@ def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predic
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
     """
     return Predictor(bundle.load(os.fspath(run), Registry(files=_paths(plugins))), device)
+
+
+def load_generator(run: Name, *, plugins: Paths = (), device: str | None = None) -> Generator:
+    """A finished run of a decoder, ready to generate; arguments as for `load`.
+
+    Raises:
+        ModelError: the model generates nothing.
+    """
+    return Generator(bundle.load(os.fspath(run), Registry(files=_paths(plugins))), device)
 
 
 def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugins: Paths = ()) -> Iterator[Example]:

@@ -16,6 +16,7 @@ VERBS = {
     "fit": "Fit a task on labelled text, from a backbone or from nothing.",
     "evaluate": "Score a fitted model on labelled text.",
     "predict": "Predict for new text, as JSON lines.",
+    "generate": "Generate text with a decoder.",
     "demo": "Write a small data set of our own, to try nlpkit on.",
     "tasks": "List the tasks and objectives that are installed.",
     "plugins": "List plugins, and say what is wrong with them.",
