@@ -12,6 +12,7 @@ from transformers import TextStreamer
 
 from nlpkit.bundle import Loaded
 from nlpkit.errors import ModelError, UsageError
+from nlpkit.handover import quiet
 from nlpkit.heads import TransformersHead
 from nlpkit.randomness import seed_of
 
@@ -102,8 +103,9 @@ class Generator:
             torch.manual_seed(seed_of(seed, 5, number))
             inputs = torch.tensor([ids], device=self.device)
             streamer = _Streamer(self.tokenizer, write) if write and count == 1 else None
-            with torch.inference_mode(), self.head.assemble(self.backbone) as model:
-                found = model.generate(
+            with torch.inference_mode(), quiet(), self.head.assemble(self.backbone) as model:
+                search: Any = model.generate  # typed as a tensor by nn.Module
+                found = search(
                     input_ids=inputs,
                     attention_mask=torch.ones_like(inputs),
                     max_new_tokens=room,
@@ -122,7 +124,7 @@ class Generator:
     def _text(self, prompt: str, ids: list[int], stop: Sequence[str]) -> str:
         whole = self.tokenizer.decode(ids, skip_special_tokens=True)
         begin = self.tokenizer.decode(self._ids(prompt), skip_special_tokens=True)
-        text = whole[len(begin) :]
+        text = str(whole)[len(begin) :]
         ends = [place for word in stop if (place := text.find(word)) >= 0]
         return text[: min(ends)] if ends else text
 

@@ -217,17 +217,24 @@ def _short(names: list[str], most: int = 4) -> str:
 @contextlib.contextmanager
 def _explain(source: str) -> Iterator[None]:
     """transformers' own errors as ours, and its report, progress bars and warnings kept off the screen."""
-    log = logging.getLogger("transformers")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
     try:
-        with no_bars(), warnings.catch_warnings():
+        with quiet(), no_bars(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (NlpkitError, MemoryError):
         raise
     except Exception as error:  # a file that others wrote can make the library raise anything
         raise ModelError(f"{source}: transformers cannot read it: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' log, which speaks to programmers, off the screen."""
+    log = logging.getLogger("transformers")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
         log.setLevel(level)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
 
 import click
 
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
+from nlpkit.cli.progress import is_terminal
 from nlpkit.errors import UsageError
 
 
@@ -70,12 +73,17 @@ def command(
 
         generator = load_generator(run, plugins=common.plugins)
         sampling = Sampling(tokens, temperature, top_k, top_p, repetition_penalty, stop)
-        for prompt, texts in zip(beginnings, generator.generate(beginnings, count, sampling, seed=seed), strict=True):
-            for text in texts:
+        live = count == 1 and not common.as_json and is_terminal(sys.stdout)
+        write = functools.partial(click.echo, nl=False) if live else None
+        answers = generator.generate(beginnings, count, sampling, seed=seed, write=write)
+        for prompt in beginnings:
+            if live:
+                click.echo(prompt, nl=False)
+            for text in next(answers):
                 if common.as_json:
                     click.echo(json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False))
                 else:
-                    click.echo(f"{prompt}{text}\n")
+                    click.echo("\n" if live else f"{prompt}{text}\n")
 
 
 def _prompts(prompts: tuple[str, ...], file: str | None) -> list[str]:
