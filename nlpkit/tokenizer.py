@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nlpkit")
 
-Kind = Literal["wordpiece", "bpe"]
+Kind = Literal["wordpiece", "bpe", "unigram"]
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-SMALLEST_VOCABULARY = {"wordpiece": 64, "bpe": 256 + len(SPECIAL_TOKENS)}
+SMALLEST_VOCABULARY = {"wordpiece": 64, "bpe": 256 + len(SPECIAL_TOKENS), "unigram": 64}
 SAMPLE_BYTES = 100_000_000
 PIECE_CHARACTERS = 65_536
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
@@ -45,7 +45,7 @@ def train(
 
     Args:
         texts: the corpus; read once, of which a sample spread over the whole is kept in memory.
-        kind: WordPiece as in BERT, or byte-level BPE as in ModernBERT.
+        kind: WordPiece as in BERT, byte-level BPE as in GPT-2, or Unigram as in T5.
         vocabulary: tokens wanted; a small text gives fewer, and the log says so.
         lowercase: fold case; accents stay.
         max_length: longest input of the model in tokens, special tokens included.
@@ -64,7 +64,7 @@ def train(
     sample = sample_texts(texts, sample_bytes)
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
-    backend = (_train_wordpiece if kind == "wordpiece" else _train_bpe)(sample, vocabulary, lowercase)
+    backend = _TRAINERS[kind](sample, vocabulary, lowercase)
     backend.post_processor = _frame(backend, "[SEP]" if generates else "[CLS]", 1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
         logger.info("the text supports a vocabulary of %d tokens, not the %d of model.vocabulary", size, vocabulary)
@@ -176,6 +176,29 @@ def _train_wordpiece(sample: list[str], vocabulary: int, lowercase: bool) -> Tok
     return trained
 
 
+def _train_unigram(sample: list[str], vocabulary: int, lowercase: bool) -> Tokenizer:
+    backend = Tokenizer(models.Unigram())
+    steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), unk_token="[UNK]", show_progress=False
+    )
+    try:
+        backend.train_from_iterator(sample, trainer=trainer, length=len(sample))
+    except Exception as error:  # the library raises bare Exception
+        characters = len({c for text in sample for c in backend.normalizer.normalize_str(text)})
+        raise UsageError(
+            f"unigram cannot be trained to {vocabulary} tokens on a text of {characters} different characters: {error}",
+            "a larger vocabulary, or another kind: model.tokenizer=bpe",
+        ) from None
+    return backend
+
+
+_TRAINERS = {"wordpiece": _train_wordpiece, "bpe": _train_bpe, "unigram": _train_unigram}
+
+
 def _alphabet(sample: list[str], normalizer: normalizers.Normalizer, entries: int) -> list[str]:
     """List the characters of a sample, leaving out the rarest where they need more entries of the vocabulary."""
     found: set[str] = set()
@@ -260,27 +283,6 @@ def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 of what decides the ids: vocabulary, merges, normaliser, special tokens."""
     return hashlib.sha256(plain_backend(tokenizer).to_str().encode()).hexdigest()
-
-
-def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Bytes of UTF-8 that each id of the vocabulary (V) stands for; special tokens stand for none.
-
-    Exact for byte-level BPE. WordPiece and Unigram do not say which white space there was: one byte before each word.
-    """
-    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_tokens)
-    sizes = [0] * (max(vocabulary.values()) + 1)
-    byte_level = "ByteLevel" in plain_backend(tokenizer).to_str()
-    for token, number in vocabulary.items():
-        if token in special:
-            continue
-        if byte_level:
-            sizes[number] = len(token)  # each byte is written as one character
-        else:
-            inner = token.startswith("##")
-            sizes[number] = len(token.removeprefix("##").replace("\u2581", " ").encode()) + (
-                not inner and "\u2581" not in token
-            )
-    return sizes
 
 
 def check_matches(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "Score a fitted model on labelled text.",
     "predict": "Predict for new text, as JSON lines.",
     "generate": "Generate text with a decoder.",
+    "tokenizer": "Train a tokenizer, or see what one makes of texts.",
     "demo": "Write a small data set of our own, to try nlpkit on.",
     "tasks": "List the tasks and objectives that are installed.",
     "plugins": "List plugins, and say what is wrong with them.",

@@ -57,7 +57,7 @@ class ModelConfig:
     """Size of the backbone."""
     family: Literal["bert", "modernbert", "gpt2", "llama"] = "modernbert"
     """Architecture of the backbone: bert and modernbert read both ways, gpt2 and llama forwards only and generate."""
-    tokenizer: Literal["wordpiece", "bpe"] = "wordpiece"
+    tokenizer: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
     """Kind of tokenizer that is trained on the text."""
     lowercase: bool = True
     """Whether the tokenizer takes upper and lower case as one."""

@@ -91,7 +91,7 @@ class Clm(Objective[ClmConfig]):
         from torchmetrics import MetricCollection
 
         from nlpkit.objectives.language_scores import LanguageScores
-        from nlpkit.tokenizer import token_bytes
+        from nlpkit.tokenizer_report import token_bytes
 
         return MetricCollection({"language": LanguageScores(token_bytes(self.tokenizer))})
 

@@ -18,6 +18,7 @@ from nlpkit.objectives import causal_head
 from nlpkit.objectives.causal_head import CausalHead
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.plugins import Registry
+from nlpkit.tokenizer_report import token_bytes
 
 FAMILIES = ["gpt2", "llama"]
 TEXTS = ["the coat is soft and warm", "it tore on day two", "no"]
@@ -118,7 +119,7 @@ def test_bits_per_byte_are_those_of_the_text(clm: Clm, small_config: Callable[..
 
 
 def test_bytes_of_tokens_add_up_to_the_text(decoder_words: PreTrainedTokenizerBase) -> None:
-    sizes = tokenizer.token_bytes(decoder_words)
+    sizes = token_bytes(decoder_words)
     text = " naïve 🙂 coat\n\nand  more"
     ids = decoder_words.backend_tokenizer.encode(text, add_special_tokens=False).ids
     assert sum(sizes[i] for i in ids) == len(text.encode())

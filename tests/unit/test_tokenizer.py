@@ -47,7 +47,7 @@ def train(kind: Any = "wordpiece", texts: list[str] = TEXTS, **changes: Any) -> 
     return tokenizer.train(iter(texts), kind=kind, **values)
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_saved_tokenizer_gives_equal_ids_in_a_process_without_nlpkit(kind: str, tmp_path: Path) -> None:
     trained = train(kind)
     trained.save_pretrained(tmp_path)
@@ -60,7 +60,7 @@ def test_saved_tokenizer_gives_equal_ids_in_a_process_without_nlpkit(kind: str, 
     assert found["single"][0]["input_ids"][-1] == 3
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_special_tokens_have_the_first_ids(kind: str) -> None:
     assert train(kind).convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
 
@@ -70,7 +70,7 @@ def test_only_wordpiece_gives_token_types() -> None:
     assert "token_type_ids" not in train("bpe")("a", "b")
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_lowercase_folds_case_and_keeps_umlauts(kind: str) -> None:
     folded, cased = train(kind), train(kind, lowercase=False)
     assert folded("GRÖSSE schön").input_ids == folded("grösse SCHÖN").input_ids
@@ -117,6 +117,14 @@ def test_the_vocabulary_asked_for_is_not_exceeded(kind: str) -> None:
     assert len(train(kind, texts=[*TEXTS, *chinese], vocabulary=400)) <= 400
 
 
+def test_unigram_without_room_for_the_characters_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        train("unigram", vocabulary=80, texts=["".join(map(chr, range(0x4E00, 0x4F00)))] * 3)
+    assert caught.value.message.startswith(
+        "unigram cannot be trained to 80 tokens on a text of 256 different characters"
+    )
+
+
 def test_a_vocabulary_without_room_for_bytes_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         train("bpe", vocabulary=100)
@@ -158,7 +166,7 @@ def test_pieces_are_bounded_and_join_to_the_text(text: str, size: int) -> None:
     assert all(len(piece) <= 2 * size for piece in found)
 
 
-@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_pieces_give_the_tokens_of_the_whole(kind: str) -> None:
     trained, text = train(kind), " ".join(TEXTS)
     parts = [trained(piece, add_special_tokens=False).input_ids for piece in tokenizer.pieces(text, 50)]

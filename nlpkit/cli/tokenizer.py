@@ -1,0 +1,123 @@
+"""``nlpkit tokenizer``: train one, and see what it makes of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nlpkit.cli.arguments import data_settings, files_and_settings
+from nlpkit.cli.interrupts import interruptible
+from nlpkit.cli.options import Common, print_json, print_table, shared
+from nlpkit.errors import RunFolderError, UsageError
+
+if TYPE_CHECKING:
+    from nlpkit.tokenizer import Kind
+
+
+@click.group(name="tokenizer")
+def command() -> None:
+    """Train a tokenizer, or see what one makes of texts."""
+
+
+@command.command()
+@click.argument("arguments", nargs=-1, metavar="FILES... [data.KEY=VALUE]...")
+@click.option("--vocab", type=click.IntRange(1), default=8000, show_default=True, help="Tokens, at most.")
+@click.option(
+    "--kind",
+    type=click.Choice(["wordpiece", "bpe", "unigram"]),
+    default="wordpiece",
+    show_default=True,
+    help="Algorithm.",
+)
+@click.option("--lowercase/--cased", default=True, show_default=True, help="Whether upper and lower case are one.")
+@click.option("--decoder", is_flag=True, help="For a model that generates: texts begin and end as documents do.")
+@click.option("--max-length", type=click.IntRange(8), default=512, show_default=True, help="Longest input, in tokens.")
+@click.option("--out", required=True, metavar="DIR", help="Folder to write; must not exist.")
+@shared
+def train(
+    common: Common,
+    arguments: tuple[str, ...],
+    vocab: int,
+    kind: Kind,
+    lowercase: bool,
+    decoder: bool,
+    max_length: int,
+    out: str,
+) -> None:
+    """Train a tokenizer on texts.
+
+    \b
+    nlpkit tokenizer train corpus/*.txt --vocab 16000 --out tok
+    """
+    if Path(out).exists():
+        raise RunFolderError(f"{out}: exists, and nothing is overwritten", "choose another --out")
+    with interruptible():
+        texts = _texts(arguments, "nlpkit tokenizer train FILES... --out DIR")
+        from nlpkit import tokenizer
+        from nlpkit.files import new_folder
+
+        words = tokenizer.train(
+            texts, kind=kind, vocabulary=vocab, lowercase=lowercase, max_length=max_length, generates=decoder
+        )
+        with new_folder(Path(out)) as folder:
+            words.save_pretrained(folder)
+    if common.as_json:
+        print_json({"folder": out, "vocabulary": len(words)})
+    else:
+        click.echo(f"{out}: {len(words):,} tokens")
+
+
+@command.command()
+@click.argument("folder")
+@click.argument("arguments", nargs=-1, metavar="FILES... [data.KEY=VALUE]...")
+@click.option("--max-length", type=click.IntRange(8), help="Longest input, in tokens; default: the tokenizer's own.")
+@shared
+def report(common: Common, folder: str, arguments: tuple[str, ...], max_length: int | None) -> None:
+    """Say how well a tokenizer fits texts.
+
+    FOLDER is that of a tokenizer, a model, or a run.
+
+    \b
+    nlpkit tokenizer report tok corpus.csv
+    """
+    with interruptible():
+        texts = _texts(arguments, f"nlpkit tokenizer report {folder} FILES...")
+        from nlpkit import bundle, tokenizer
+        from nlpkit.tokenizer_report import report as count
+
+        words = tokenizer.load(bundle.find(folder))
+        counted = count(words, texts, max_length or min(words.model_max_length, 512))
+    if common.as_json:
+        print_json({**asdict(counted), **counted.scores()})
+        return
+    scores = counted.scores()
+    print_table(
+        ("", ""),
+        [
+            ("vocabulary", f"{counted.vocabulary:,}"),
+            ("texts", f"{counted.texts:,}"),
+            ("tokens", f"{counted.tokens:,}"),
+            ("tokens per word", f"{scores['tokens_per_word']:.2f}"),
+            ("bytes per token", f"{scores['bytes_per_token']:.2f}"),
+            ("unknown", f"{100 * scores['unknown_share']:.2f}%"),
+            (f"texts above {counted.longest} tokens", f"{100 * scores['cut_share']:.1f}%"),
+        ],
+    )
+
+
+def _texts(arguments: tuple[str, ...], usage: str) -> Iterator[str]:
+    files, settings = files_and_settings(arguments)
+    if not files:
+        raise UsageError("no text given", usage)
+    data_settings(settings)
+    from nlpkit import config, readers
+    from nlpkit.examples import read_examples, texts_of
+    from nlpkit.objectives.mlm import Mlm  # any objective reads texts
+    from nlpkit.plugins import Registry
+
+    read = config.compose(Mlm, overrides=settings).config
+    return texts_of(read_examples(Mlm, readers.expand(files), read, Registry()), Mlm)
