@@ -212,6 +212,8 @@ def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
     if Path(source).is_dir() or not hub:
         check_folder(Path(source), handover.ADD_HUB)
     words = tokenizer.load(source, hub)
+    if words.pad_token is None:  # as in GPT-2; what stands there is masked
+        words.pad_token = words.eos_token
     words.truncation_side = "right"  # which end is cut is for the new task to say, not for an earlier one
     return words
 
@@ -242,6 +244,8 @@ def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase
             "name a model such as BERT, ModernBERT, GPT-2 or Llama",
         )
     tokenizer.check_matches(words, architecture.vocab_size)
+    if architecture.pad_token_id is None:
+        architecture.pad_token_id = words.pad_token_id
     if config.model.dropout is not None:
         backbone.set_dropout(architecture, config.model.dropout)
     return architecture

@@ -282,18 +282,25 @@ def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: 
     )
 
 
-def test_decoder_is_refused_before_anything_is_written(shop: Path, command: Any, tmp_path: Path) -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
+def test_model_of_another_kind_is_refused_before_anything_is_written(shop: Path, command: Any, tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5EncoderModel
 
     from nlpkit import tokenizer
 
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=64))
-    model.save_pretrained(tmp_path / "gpt2")
     words = tokenizer.train(["a coat and a hat"], kind="wordpiece", vocabulary=64, lowercase=True, max_length=64)
-    words.save_pretrained(tmp_path / "gpt2")
-    for verb in ("fit", "pretrain"):
-        ended = command(verb, shop / "labelled.csv", "--from", tmp_path / "gpt2", "--out", tmp_path / "run")
+    gpt2, t5 = tmp_path / "gpt2", tmp_path / "t5"
+    GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=2, n_positions=64)).save_pretrained(gpt2)
+    T5EncoderModel(T5Config(vocab_size=300, d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2)).save_pretrained(
+        t5
+    )
+    for folder in (gpt2, t5):
+        words.save_pretrained(folder)
+    for verb, folder, message in (
+        ("pretrain", gpt2, "gpt2: transformers has no ModelForMaskedLM of this family"),
+        ("fit", t5, f"{t5}: t5 is neither an encoder nor a decoder of text"),
+        ("pretrain", t5, f"{t5}: t5 is neither an encoder nor a decoder of text"),
+    ):
+        ended = command(verb, shop / "labelled.csv", "--from", folder, "--out", tmp_path / "run")
         assert ended.code == 4, ended.err
-        message = f"error: {tmp_path / 'gpt2'}: gpt2 is no encoder, and nlpkit trains encoders only"
-        assert message in ended.err.splitlines()
+        assert f"error: {message}" in ended.err.splitlines()
         assert not (tmp_path / "run").exists()
