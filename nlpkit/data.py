@@ -19,8 +19,8 @@ class Samples(Protocol):
 
     lengths: NDArray[np.int64]
 
-    def features(self, index: int) -> Features:
-        """The features of one sample."""
+    def features(self, index: int, seed: int = 0) -> Features:
+        """The features of one sample; ``seed`` is for what is drawn at random, another in each epoch."""
 
 
 class EncodedExamples:
@@ -35,7 +35,7 @@ class EncodedExamples:
         self._features = [task.encode(example) for example in examples]
         self.lengths = np.array([len(f["input_ids"]) for f in self._features], np.int64)
 
-    def features(self, index: int) -> Features:
+    def features(self, index: int, seed: int = 0) -> Features:
         """The features of one example."""
         return self._features[index]
 
@@ -111,10 +111,10 @@ class FixedLoader:
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
     """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
-    features = [samples.features(int(i)) for i in rows]
-    if task.seeded:
-        features = [{**f, "seed": seed_of(seed, 2, epoch, int(i))} for f, i in zip(features, rows, strict=True)]
-    return task.collate(features)
+    if not task.seeded:
+        return task.collate([samples.features(int(i)) for i in rows])
+    seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
+    return task.collate([{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
 
 
 class TaskDataModule(pl.LightningDataModule):

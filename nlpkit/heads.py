@@ -19,6 +19,7 @@ _BY_FIRST = {
     "RobertaForSequenceClassification",
     "XLMRobertaForSequenceClassification",
     "ElectraForSequenceClassification",
+    "BertForNextSentencePrediction",
 }
 
 

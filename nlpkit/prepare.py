@@ -30,7 +30,7 @@ from nlpkit.examples import check_parts, read_examples, read_parts, texts_of
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.task import Example, Features, Task, TaskConfig
+from nlpkit.task import Example, Task, TaskConfig
 from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
@@ -103,19 +103,6 @@ class Prepared:
     word_entropy: float | None = None
 
 
-class Blocks:
-    """Equal blocks of a token store as samples of an objective; nothing is copied before it is asked for."""
-
-    def __init__(self, view: corpus.View, objective: Objective[Any], length: int) -> None:
-        self.view, self.objective = view, objective
-        self.stretch = min(length - objective.overhead, len(view))
-        self.lengths: NDArray[np.int64] = np.full(view.blocks(self.stretch) if self.stretch else 0, length)
-
-    def features(self, index: int) -> Features:
-        """The features of one block."""
-        return self.objective.encode_tokens(self.view.block(index, self.stretch).tolist())
-
-
 def pretraining(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
     """Texts to a token store, and a model to learn from it.
 
@@ -146,7 +133,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     store = corpus.build(texts, words, _cache() / "stores" / key[:32], key=key, expected_bytes=size)
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
-    train, dev = Blocks(learnt, task, length), Blocks(held_out, task, length)
+    train, dev = task.samples(learnt, length), task.samples(held_out, length)
     if not len(train.lengths) or not len(dev.lengths):
         raise DataError(
             f"{', '.join(request.data)}: {store.documents} documents with {len(store)} tokens are too few to learn "
@@ -162,9 +149,8 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
     record = bundle.read_record(source) if request.source and not setup else None
     facts = {"corpus": {"documents": store.documents, "tokens": len(store)}, "parent": record}
-    return Prepared(
-        task, config, body, head, train, dev, store.header.content, facts=facts, word_entropy=_word_entropy(store)
-    )
+    entropy = _word_entropy(store) if task.guesses_words else None
+    return Prepared(task, config, body, head, train, dev, store.header.content, facts=facts, word_entropy=entropy)
 
 
 def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:

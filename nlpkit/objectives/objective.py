@@ -11,6 +11,9 @@ from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from nlpkit.data import Samples
+    from nlpkit.token_store import View
+
 ObjectiveConfigT = TypeVar("ObjectiveConfigT", bound=TaskConfig)
 
 
@@ -19,7 +22,23 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
 
     stage: ClassVar[Literal["pretrain", "finetune"]] = "pretrain"
     seeded: ClassVar[bool] = True
+    guesses_words: ClassVar[bool] = True
+    """Whether the loss is that of words, so that one near the loss of word frequencies means that little was learnt."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
+
+    def samples(self, view: View, length: int) -> Samples:
+        """Samples of a token store; here equal blocks of it.
+
+        Args:
+            view: documents.
+            length: tokens of a sample, special ones included, at most.
+
+        Raises:
+            DataError: the documents make no sample.
+        """
+        from nlpkit.objectives.blocks import Blocks
+
+        return Blocks(view, self, length)
 
     @abstractmethod
     def encode_tokens(self, tokens: Sequence[int]) -> Features:

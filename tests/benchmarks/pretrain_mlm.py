@@ -88,8 +88,8 @@ def ours(arguments: argparse.Namespace, *, muon: bool = True) -> dict[str, Any]:
     from nlpkit.data import TaskDataModule
     from nlpkit.folder import RunFolder
     from nlpkit.module import TaskModule
+    from nlpkit.objectives.blocks import Blocks
     from nlpkit.objectives.mlm import Mlm, MlmConfig
-    from nlpkit.prepare import Blocks
     from nlpkit.token_store import TokenStore
 
     torch.set_num_threads(arguments.threads)

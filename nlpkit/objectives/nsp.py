@@ -1,0 +1,96 @@
+"""Next-sentence prediction: does the second part go on from the first (BERT, Devlin et al. 2019)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from nlpkit.hookspecs import hookimpl
+from nlpkit.objectives.objective import Objective
+from nlpkit.task import Batch, Features, Task, TaskConfig
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig
+
+    from nlpkit.data import Samples
+    from nlpkit.heads import Head
+    from nlpkit.token_store import View
+
+ANSWERS = ("next", "other")
+
+
+@dataclass
+class NspConfig(TaskConfig):
+    """Settings of nsp."""
+
+    negatives: Literal["other", "swap"] = "other"
+    """What half of the pairs are: a first part with one of another document, or the two parts in the wrong order."""
+
+
+class Nsp(Objective[NspConfig]):
+    """Say whether one text goes on from another: for BERT, and for texts of several sentences."""
+
+    name = "nsp"
+    config_class = NspConfig
+    score = "loss"
+    guesses_words = False
+    padding: ClassVar[dict[str, int]] = {**Objective.padding, "token_type_ids": 0}
+    defaults: ClassVar[dict[str, Any]] = {
+        "model.family": "bert",
+        "optim.name": "muon",
+        "optim.learning_rate": 1e-3,
+        "optim.muon_learning_rate": 0.014,
+        "optim.schedule": "wsd",
+        "optim.warmup": 0.05,
+        "data.dev_share": 0.02,
+    }
+
+    @property
+    def overhead(self) -> int:
+        """[CLS] and two separators."""
+        return 3
+
+    def samples(self, view: View, length: int) -> Samples:
+        """Pairs of parts of documents."""
+        from nlpkit.objectives.pairs import Pairs
+
+        return Pairs(view, self.tokenizer, length, swap=self.config.negatives == "swap")
+
+    def encode_tokens(self, tokens: Sequence[int]) -> Features:
+        """A single text as the first part of a pair without a second."""
+        ids = [self.tokenizer.cls_token_id, *tokens, self.tokenizer.sep_token_id]
+        return {"input_ids": ids, "token_type_ids": [0] * len(ids)}
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """Pad rows (B, L), with a mask."""
+        return super().collate(
+            [
+                {**{k: v for k, v in f.items() if k != "seed"}, "attention_mask": [1] * len(f["input_ids"])}
+                for f in features
+            ]
+        )
+
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """The head of the backbone's own class."""
+        from nlpkit.heads import TransformersHead
+
+        return TransformersHead("AutoModelForNextSentencePrediction", backbone)
+
+    def build_metrics(self) -> MetricCollection:
+        """Share of the pairs that are told right."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
+        return MetricCollection({"accuracy": MulticlassAccuracy(2, average="micro")})
+
+    def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
+        """Whether the second part goes on from the first."""
+        return [{"label": ANSWERS[row[1] > row[0]], "score": max(row)} for row in predictions.tolist()]
+
+
+@hookimpl
+def nlpkit_tasks() -> list[type[Task[Any]]]:
+    """Register nsp."""
+    return [Nsp]
