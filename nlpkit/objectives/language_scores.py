@@ -44,3 +44,28 @@ class LanguageScores(Metric):
             "perplexity": mean.exp(),
             "bits_per_byte": self.nats / math.log(2) / self.bytes.clamp(min=1),
         }
+
+
+class PairScores(Metric):
+    """Accuracy and mean loss of hidden words and of pairs, each apart."""
+
+    full_state_update = False
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("sums", "counts"):
+            self.add_state(name, torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, words: Tensor, pairs: Tensor, word_loss: Tensor, pair_loss: Tensor) -> None:
+        """Add what was right (N,) and (B,), and the mean losses of the batch."""
+        n, b = len(words), len(pairs)
+        sums = torch.stack([words.sum().double(), pairs.sum().double(), word_loss.double() * n, pair_loss.double() * b])
+        self.sums += sums
+        self.counts += torch.tensor([n, b, n, b], device=self.counts.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``mlm_accuracy``, ``nsp_accuracy``, ``mlm_loss``, ``nsp_loss``."""
+        values = self.sums / self.counts.clamp(min=1)
+        return dict(zip(("mlm_accuracy", "nsp_accuracy", "mlm_loss", "nsp_loss"), values, strict=True))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.hookspecs import hookimpl
+from nlpkit.objectives.masking import Masker, MaskingConfig
 from nlpkit.objectives.objective import Objective
-from nlpkit.task import Batch, Features, Task, TaskConfig
+from nlpkit.task import Batch, Features, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -18,15 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class MlmConfig(TaskConfig):
+class MlmConfig(MaskingConfig):
     """Settings of mlm."""
-
-    rate: float = field(default=0.2, metadata={"above": 0, "below": 1})
-    """Share of the tokens that are to be guessed. BERT's 0.15 is low for small models (Wettig et al. 2023)."""
-    mask_share: float = field(default=0.8, metadata={"at_least": 0, "at_most": 1})
-    """Share of these that the model sees as [MASK]."""
-    random_share: float = field(default=0.1, metadata={"at_least": 0, "at_most": 1})
-    """Share of these that the model sees as a random token; the rest it sees unchanged."""
 
 
 class Mlm(Objective[MlmConfig]):
@@ -44,6 +39,11 @@ class Mlm(Objective[MlmConfig]):
         "data.dev_share": 0.02,
     }
 
+    @functools.cached_property
+    def masker(self) -> Masker:
+        """Hides the tokens of a batch."""
+        return Masker(self.tokenizer, self.config)
+
     @property
     def overhead(self) -> int:
         """[CLS]; the separators are in the store, behind each document."""
@@ -58,22 +58,12 @@ class Mlm(Objective[MlmConfig]):
         import numpy as np
         import torch
 
-        from nlpkit.randomness import seed_of, uniform
+        from nlpkit.randomness import seed_of
 
         plain = super().collate([{"input_ids": f["input_ids"]} for f in features])["input_ids"].numpy()  # (B, L)
         seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
-        words = ~np.isin(plain, self.tokenizer.all_special_ids)
-        draw = np.where(words, uniform(seeds, plain.shape[1], 0), 2.0)
-        chosen = (draw < self.config.rate) | (draw == draw.min(1, keepdims=True))
-        chosen &= words
-        how = uniform(seeds, plain.shape[1], 1)
-        other = (uniform(seeds, plain.shape[1], 2) * len(self.tokenizer)).astype(np.int64)
-        hidden = np.where(chosen & (how < self.config.mask_share), self.tokenizer.mask_token_id, plain)
-        hidden = np.where(chosen & (how >= 1 - self.config.random_share), other, hidden)
-        batch: Batch = {
-            "input_ids": torch.from_numpy(hidden),
-            "labels": torch.from_numpy(np.where(chosen, plain, -100)),
-        }
+        hidden, labels = self.masker.hide(plain, seeds)
+        batch: Batch = {"input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
         lengths = np.array([len(f["input_ids"]) for f in features])
         if (lengths != plain.shape[1]).any():
             batch["attention_mask"] = torch.from_numpy((np.arange(plain.shape[1]) < lengths[:, None]).astype(np.int64))

@@ -46,7 +46,7 @@ def _check_task(task: Any) -> None:
     if name is None:
         raise Rubbish(f"{task.__name__} has no name")
     if not isinstance(name, str) or not _is_kebab_case(name):
-        raise Rubbish(f"{task.__name__}.name is {name!a}, expected lower-case words joined by '-'")
+        raise Rubbish(f"{task.__name__}.name is {name!a}, expected lower-case words joined by '-' or '+'")
     if task.stage not in STAGES:
         raise Rubbish(f"{task.__name__}.stage is {task.stage!a}, expected 'pretrain' or 'finetune'")
     if task.stage == "pretrain" and not hasattr(task, "encode_tokens"):
@@ -57,7 +57,7 @@ def _check_task(task: Any) -> None:
 
 
 def _is_kebab_case(name: str) -> bool:
-    return name.isascii() and name == name.lower() and all(map(str.isalnum, name.split("-")))
+    return name.isascii() and name == name.lower() and all(map(str.isalnum, name.replace("+", "-").split("-")))
 
 
 def _check_config_class(task: type[Task[Any]]) -> None:
