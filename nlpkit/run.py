@@ -26,6 +26,7 @@ from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.generation import Generator
 from nlpkit.module import TaskModule
+from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
@@ -81,7 +82,7 @@ def pretrain(
 
     Args:
         data: files, folders or globs of csv, tsv, jsonl or txt, each plain or .gz.
-        objective: name of the objective.
+        objective: name of the objective; the parts of a mixture may have weights, ``mlm:0.8+nsp:0.2``.
         source: model folder (or hub name with ``hub``) to continue from.
         out: folder of the run, which must not exist; None: the next free ``runs/OBJECTIVE-N``.
         config: a YAML file of settings.
@@ -95,8 +96,10 @@ def pretrain(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(objective, _paths(data), (), os.fspath(source), _paths(plugins), hub)
-    return _start(request, "pretrain", out, config, overrides, flags, progress, callbacks)
+    name, weights = weighted(objective)
+    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub)
+    settings = (*weights, *_settings(overrides))
+    return _start(request, "pretrain", out, config, settings, flags, progress, callbacks)
 
 
 def fit(

@@ -10,6 +10,7 @@ from nlpkit.cli.arguments import files_and_settings
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.training import Training, train, training_options
 from nlpkit.errors import UsageError
+from nlpkit.objectives.objective import weighted
 
 if TYPE_CHECKING:
     from nlpkit.run import Run
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 @click.command(name="pretrain")
 @click.argument("arguments", nargs=-1, metavar="FILES... [KEY=VALUE]...")
-@click.option("--objective", default="mlm", show_default=True, metavar="NAME", help="What to learn from the text.")
+@click.option(
+    "--objective",
+    default="mlm",
+    show_default=True,
+    metavar="NAME",
+    help="What to learn from the text; mlm:0.8+nsp:0.2 weighs.",
+)
 @training_options
 @shared
 def command(common: Common, arguments: tuple[str, ...], objective: str, training: Training) -> None:
@@ -32,6 +39,8 @@ def command(common: Common, arguments: tuple[str, ...], objective: str, training
     nlpkit pretrain --resume runs/base
     """
     files, settings = files_and_settings(arguments)
+    objective, weights = weighted(objective)
+    settings = (*weights, *settings)
     if not files and not training.resume:
         raise UsageError("no text given", "nlpkit pretrain FILES...")
 

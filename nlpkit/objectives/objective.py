@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 ObjectiveConfigT = TypeVar("ObjectiveConfigT", bound=TaskConfig)
 
 
+def weighted(objective: str) -> tuple[str, tuple[str, ...]]:
+    """Take ``mlm:0.8+nsp:0.2`` apart: the name ``mlm+nsp``, and the settings that its weights stand for."""
+    parts = [part.partition(":") for part in objective.split("+")]
+    settings = [f"task.{name}_weight={weight}" for name, colon, weight in parts if colon]
+    return "+".join(name for name, _, _ in parts), tuple(settings)
+
+
 class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     """A task of the pre-training stage. Subclasses write `encode_tokens` in place of ``encode``."""
 

@@ -13,7 +13,7 @@ from tiny_runs import examples, make_module, mlm, small_bert, small_tokenizer
 from transformers import AutoModelForMaskedLM, BertForMaskedLM
 
 from nlpkit.data import TaskDataModule, make_batch
-from nlpkit.task import Batch, Features
+from nlpkit.task import Batch, Example, Features
 
 WORDS = st.lists(st.integers(5, len(small_tokenizer()) - 1), min_size=1, max_size=30)
 MASK = small_tokenizer().mask_token_id
@@ -52,6 +52,31 @@ def test_hidden_words_are_masked_replaced_and_kept_in_their_shares(mask: float, 
     assert shares == pytest.approx([mask, random, 1 - mask - random], abs=0.015)
     assert torch.equal(batch["labels"][at], plain[at])
     assert torch.equal(batch["input_ids"][~at], plain[~at])
+
+
+@pytest.mark.parametrize("unit", ["word", "span"])
+@pytest.mark.parametrize("rate", [0.15, 0.4])
+def test_words_and_spans_are_hidden_at_the_rate(unit: str, rate: float) -> None:
+    share = chosen(mlm(rate=rate, unit=unit).collate(rows(1500))).sum().item() / (1500 * 50)
+    assert share == pytest.approx(rate, abs=0.012)
+
+
+def test_words_are_hidden_as_a_whole() -> None:
+    words = small_tokenizer()
+    texts = ["unbelievably comfortable sweatshirts shrink horribly"] * 40
+    features = [{**mlm().encode(Example({"text": text})), "seed": i} for i, text in enumerate(texts)]
+    tokens = words.convert_ids_to_tokens(features[0]["input_ids"])
+    assert sum(token.startswith("##") for token in tokens) > 5
+    hidden = chosen(mlm(unit="word", rate=0.3).collate(features))
+    inside = torch.tensor([token.startswith("##") for token in tokens])
+    assert torch.equal(hidden[:, 1:][:, inside[1:]], hidden[:, :-1][:, inside[1:]])
+    assert 0 < hidden.sum() < hidden[:, 1:].numel()
+
+
+def test_spans_are_long_and_bounded() -> None:
+    hidden = chosen(mlm(unit="span", rate=0.1).collate(rows(800))).int()
+    starts = (hidden[:, 1:] > hidden[:, :-1]).sum().item()
+    assert 2.5 < hidden.sum().item() / starts < 5
 
 
 def test_replacements_come_from_the_whole_vocabulary() -> None:
