@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shlex
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def save(
         "task_config": config_module.to_plain(task.config),
         "plugin": _plain(owner),
         **({"head_plugin": _plain(registry.owner("head", task.config.head))} if task.config.head else {}),
+        "metric_plugins": {name: _plain(registry.owner("metric", name)) for name in task.config.metrics},
         **record,
         "versions": versions(),
     }
@@ -155,6 +157,17 @@ def load(source: str, registry: Registry) -> Loaded:
         raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}", "copy the whole folder")
     head.tie(backbone)
     return Loaded(task, backbone.eval(), head.eval(), record)
+
+
+def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry: Registry) -> None:
+    """Make sure that the metrics which ``task.metrics`` names are there.
+
+    Raises:
+        PluginError: the plugin of one is not installed; it is named with the version that wrote the bundle.
+    """
+    for name in task.config.metrics:
+        plugin = record.get("metric_plugins", {}).get(name)
+        _of_plugin(source, f"metric '{name}'", plugin, functools.partial(registry.metric, name))
 
 
 def _plain(plugin: Plugin) -> dict[str, str]:

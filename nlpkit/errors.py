@@ -104,9 +104,12 @@ def nearest_path(path: str, beside: Iterable[str]) -> str:
         beside: names in the same folder.
     """
     folder, name = os.path.split(path)
-    stems = {os.path.splitext(other)[0]: other for other in beside}
-    found = _closest(os.path.splitext(name)[0], stems)
-    return f"did you mean '{os.path.join(folder, stems[found])}'? " if found else ""
+    stems: dict[str, list[str]] = {}
+    for other in beside:
+        stems.setdefault(os.path.splitext(other)[0], []).append(other)
+    stem = _closest(os.path.splitext(name)[0], stems)
+    found = (_closest(name, stems[stem]) or stems[stem][0]) if stem else None
+    return f"did you mean '{os.path.join(folder, found)}'? " if found else ""
 
 
 def _closest(name: str, known: Iterable[str]) -> str | None:

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from nlpkit import readers, splits
@@ -50,23 +49,25 @@ def read_examples(
     """
     data, files = config.data, readers.expand(list(paths))
     if data.reader:
+        if data.columns:
+            raise UsageError(
+                f"data.reader={data.reader} gives the fields itself, so that data.columns says nothing",
+                "leave out one of them; data.reader= reads tables",
+            )
         must = [name for name, f in task_class.fields.items() if f.required or name in need]
         yield from _by_reader(data.reader, files, [*must, *extra], registry)
         return
-    fields = {
-        name: replace(f, columns=(preferred[name], *f.columns)) if preferred and name in preferred else f
-        for name, f in task_class.fields.items()
-    }
     yield from readers.read_examples(
         files,
-        fields,
+        task_class.fields,
         data.columns,
         need=need,
         encoding=data.encoding or None,
         delimiter=data.delimiter or None,
         errors=data.errors,
-        on_source=_Sources(need, data.columns, report),
+        on_source=_Sources(need, {**(preferred or {}), **data.columns}, report),
         extra=extra,
+        preferred=preferred,
     )
 
 
@@ -83,7 +84,7 @@ class _Sources:
             log.info("%s", readers.describe(source, mapping))
         path, before = self.first = self.first or (source.path, mapping)
         for name in self.fields:
-            if mapping[name] != before[name]:
+            if readers.plain_name(mapping[name]) != readers.plain_name(before[name]):
                 raise DataError(
                     f"{source.path}: {name} = '{mapping[name]}' is a guess, and it is '{before[name]}' in {path}",
                     f"name it for all files with data.{name}=COLUMN, or leave out the files that have none",
@@ -91,7 +92,11 @@ class _Sources:
 
 
 def _by_reader(name: str, paths: Sequence[str], must: Sequence[str], registry: Registry) -> Iterator[Example]:
-    read, plugin = registry.dataset(name).read, registry.owner("dataset", name)
+    try:
+        read, plugin = registry.dataset(name).read, registry.owner("dataset", name)
+    except UsageError as error:
+        more = "--plugin FILE.py brings one, data.reader= reads tables"
+        raise UsageError(f"data.reader: {error.message}", f"{error.hint}; {more}") from None
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
     for path in paths:

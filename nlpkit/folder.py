@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import json
+import os
 import platform
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import IO, Any
 from nlpkit.errors import ModelError, RunFolderError
 from nlpkit.files import explain_os_errors, write_json
 
+_WRITTEN = {"lock", "model", "checkpoints", "setup", "config", "metrics", "results", "run"}  # names without ending
 _VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers")
 
 
@@ -100,9 +102,24 @@ class RunFolder:
             self.remove()
 
     def remove(self) -> None:
-        """Take the folder away. All that is in it was made by us."""
-        if self._lock:
-            shutil.rmtree(self.path, ignore_errors=True)
+        """Take away what a run has written, and the folder if nothing else is in it."""
+        if not self._is_ours():
+            return
+        for path in self.path.iterdir():
+            if path.name.lstrip(".").partition(".")[0] in _WRITTEN:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+    def _is_ours(self) -> bool:
+        """Whether the path still leads to the folder that was locked, and not to another in its place."""
+        if self._lock is None:
+            return False
+        try:
+            found = os.stat(self.path / ".lock")
+        except OSError:
+            return False
+        return os.path.samestat(os.fstat(self._lock.fileno()), found)
 
     def has_checkpoint(self) -> bool:
         """Whether any state of the run was saved."""

@@ -17,7 +17,7 @@ from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
-from nlpkit.scores import finite, values_of
+from nlpkit.scores import values_of
 from nlpkit.task import Example
 
 _WINDOW = 2048  # texts that are sorted by length together
@@ -76,7 +76,7 @@ class Predictor:
             loss += float(self.module.head.loss_from(hidden, batch)) * labels
             count += labels
             metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
-        return finite({"loss": loss / max(1.0, count), **{k: float(v) for k, v in values_of(metrics).items()}})
+        return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in values_of(metrics).items()}}
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{}] * len(window)

@@ -60,12 +60,16 @@ class Request:
     hub: bool = False
 
     def seen_from(self, folder: str) -> Request:
-        """The same with files that were named in another working folder."""
+        """The same with files that were named in another working folder, unless they are seen from here only."""
 
         def there(name: str) -> str:
-            return name if folder == os.getcwd() else os.path.join(folder, os.path.expanduser(name))
+            joined = os.path.join(folder, os.path.expanduser(name))
+            return name if os.path.exists(name) and not os.path.exists(joined) else joined
 
-        source = there(self.source) if self.source and not self.hub else self.source
+        if folder == os.getcwd():
+            return self
+        is_name = self.hub and not os.path.isdir(os.path.join(folder, self.source))
+        source = there(self.source) if self.source and not is_name else self.source
         data, dev, plugins = (tuple(map(there, names)) for names in (self.data, self.dev, self.plugins))
         return replace(self, data=data, dev=dev, plugins=plugins, source=source)
 

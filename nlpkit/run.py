@@ -20,7 +20,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import DataError, Interrupted, ModelError, ResourceError, UsageError
+from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.examples import read_examples, read_labelled
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
@@ -227,6 +227,7 @@ def evaluate(
                 "name the column of the labels with data.label=COLUMN, if this file has labels",
             )
     task = predictor.task
+    bundle.check_metrics(os.fspath(run), predictor.record, task, registry)
     scores = predictor.score(examples, metrics_of(task, registry))
     facts = {"task": task.name, "stage": task.stage, "examples": len(examples), "labels": task.config.labels}
     return {"scores": scores, **facts}
@@ -269,11 +270,12 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
 def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, dict[str, str]]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 
-    The reader of its training data serves files, too; standard input is lines or JSON lines.
+    The reader of its training data serves files, too, unless the user says anything of how to read them.
     """
-    known = predictor.record.get("data", {})
-    defaults = {"data.reader": known["reader"]} if known.get("reader") and "-" not in _paths(data) else {}
-    composed = config_module.compose(type(predictor.task), defaults=defaults, overrides=_settings(overrides))
+    known, settings = predictor.record.get("data", {}), _settings(overrides)
+    as_before = known.get("reader") and not settings and "-" not in _paths(data)
+    defaults = {"data.reader": known["reader"]} if as_before else {}
+    composed = config_module.compose(type(predictor.task), defaults=defaults, overrides=settings)
     return composed.config, known.get("columns", {})
 
 
@@ -314,7 +316,7 @@ def _start(
             raise _interrupted(error, stage, folder) from None
         raise
     except BaseException as error:
-        if not folder.has_checkpoint():
+        if not folder.has_checkpoint() and not isinstance(error, DivergedError):  # its losses tell why
             folder.remove()  # nothing was learnt that could be gone on with
         elif isinstance(error, ResourceError):
             error.hint += f"; then {_resume_command(stage, folder)}"

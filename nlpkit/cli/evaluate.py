@@ -45,7 +45,9 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
 
         evaluated = evaluate(run, files, overrides=settings, plugins=common.plugins)
         _check_names(wanted, evaluated["scores"])
-        print_scores(common, evaluated)
+        from nlpkit.scores import finite
+
+        print_scores(common, {**evaluated, "scores": finite(evaluated["scores"])})
     _check(wanted, evaluated["scores"])
 
 

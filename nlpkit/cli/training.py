@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,8 @@ def _started(
     from nlpkit import config, readers
 
     # what is mistyped is said before torch is imported, which takes seconds
-    config.compose(task, file=training.config, overrides=settings)
+    pipe = training.config is not None and os.path.exists(training.config) and not os.path.isfile(training.config)
+    config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
     if files:
         readers.expand(files)
     return start(progress=progress_for(common.quiet, task.score), **training.arguments())

@@ -20,6 +20,7 @@ def choose_columns(
     *,
     path: str,
     need: Collection[str] = (),
+    preferred: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Find the column of each field.
 
@@ -33,6 +34,7 @@ def choose_columns(
         chosen: field -> column, as named by the user.
         path: for messages.
         need: fields that must be there although the task does not require them.
+        preferred: field -> column, taken where the file has it, before any guess.
 
     Returns:
         Field -> column, without the optional fields that the file does not have.
@@ -48,7 +50,8 @@ def choose_columns(
     found = {
         field: _named(chosen[field], columns, path, field) for field in fields if _must(field, fields, need, chosen)
     }
-    found |= {f: c for f in fields if f not in found and (c := _lookup(chosen.get(f, ""), columns))}
+    wished = {**(preferred or {}), **{field: column for field, column in chosen.items() if column}}
+    found |= {f: c for f in fields if f not in found and (c := _lookup(wished.get(f, ""), columns))}
     for field, known in fields.items():
         free = [column for column in columns if column not in found.values()]
         if field not in found and field not in chosen and (column := _guess(field, known, free, path)):
@@ -89,18 +92,19 @@ def _named(column: str, columns: Sequence[str], path: str, field: str) -> str:
 def _lookup(column: str, columns: Sequence[str]) -> str | None:
     if column in columns:
         return column
-    alike = [c for c in columns if column and _plain(c) == _plain(column)]
+    alike = [c for c in columns if column and plain_name(c) == plain_name(column)]
     return alike[0] if len(alike) == 1 else None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without what makes no difference: case, ``_``, ``-``, ``.`` and camelCase."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return " ".join(re.split(r"[\s_\-.]+", words.casefold().strip()))
 
 
 def _guess(field: str, known: Field, free: Sequence[str], path: str) -> str | None:
-    names = {column: _plain(column) for column in free}
-    for name in map(_plain, known.columns):
+    names = {column: plain_name(column) for column in free}
+    for name in known.columns:
         if same := [column for column, plain in names.items() if plain == name]:
             return _one(field, same, path)
     last = tuple(f" {name}" for name in known.columns)
@@ -116,7 +120,7 @@ def _one(field: str, candidates: Sequence[str], path: str) -> str:
 
 
 def _only(field: str, free: Sequence[str], columns: Sequence[str], path: str) -> str:
-    usable = [column for column in free if not _NO_TEXT.fullmatch(_plain(column))]
+    usable = [column for column in free if not _NO_TEXT.fullmatch(plain_name(column))]
     if len(usable) == 1 and len(usable[0]) <= 40:
         return usable[0]
     hint = f"name it with data.{field}=COLUMN; a file without a header needs one as its first line"

@@ -75,6 +75,7 @@ def read_examples(
     errors: Errors = "strict",
     on_source: Callable[[Source, dict[str, str]], None] | None = None,
     extra: Collection[str] = (),
+    preferred: Mapping[str, str] | None = None,
 ) -> Iterator[Example]:
     """Read files row by row under the names of a task's fields.
 
@@ -88,6 +89,7 @@ def read_examples(
         errors: ``replace`` puts U+FFFD where a byte cannot be decoded, and logs how often.
         on_source: called for each file, before its rows, with what was detected and the column of each field.
         extra: further columns to carry along under their own names.
+        preferred: field -> column, taken where a file has it, before any guess.
 
     Raises:
         DataError: anything in a file that cannot be read as it should, with its line.
@@ -95,7 +97,7 @@ def read_examples(
     for path in paths:
         with open_bytes(path) as stream:
             source = detect(stream, None, encoding, delimiter)
-            mapping = _mapping(source, fields, columns or {}, need)
+            mapping = _mapping(source, fields, columns or {}, need, preferred)
             if on_source:
                 on_source(source, mapping)
             text = Text(stream, source.encoding, errors)
@@ -135,10 +137,14 @@ def _rows(source: Source, text: Text) -> Iterator[tuple[int, Any]]:
 
 
 def _mapping(
-    source: Source, fields: Mapping[str, Field], chosen: Mapping[str, str], need: Collection[str]
+    source: Source,
+    fields: Mapping[str, Field],
+    chosen: Mapping[str, str],
+    need: Collection[str],
+    preferred: Mapping[str, str] | None,
 ) -> dict[str, str]:
     if source.format != "txt":
-        return choose_columns(source.columns, fields, chosen, path=source.path, need=need)
+        return choose_columns(source.columns, fields, chosen, path=source.path, need=need, preferred=preferred)
     required = [f for f, known in fields.items() if known.required or f in need] or list(fields)[:1]
     if len(required) != 1:
         others = ", ".join(f"'{f}'" for f in required if f != "text")

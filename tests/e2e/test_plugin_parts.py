@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,17 @@ def test_metric_of_a_plugin_is_evaluated_and_gates(run: Any, plugin: Path, shop:
     ended = command(*arguments, "--fail-under", "balanced=0.01")
     assert (ended.code, 0 < json.loads(ended.out)["scores"]["balanced"] <= 1) == (0, True)
     assert command(*arguments, "--fail-under", "balanced=1.01").code == 9
+    assert command(*arguments, "--fail-under", "odd=0").code == 9  # a score that is no number passes no gate
+
+
+def test_metric_of_an_absent_plugin_is_named_with_it(
+    base: Any, plugin: Path, shop: Path, command: Any, tmp_path: Path
+) -> None:
+    settings = ("--out", tmp_path / "run", "task.metrics=[balanced]", "trainer.max_steps=1")
+    assert command("fit", shop / "labelled.csv", "--from", base.folder, "--plugin", plugin, *settings).code == 0
+    ended = command("evaluate", tmp_path / "run", shop / "more-labelled.csv")
+    assert (ended.code, ended.out) == (5, "")
+    assert "made by metric 'balanced' of the plugin file parts.py, which is not installed" in ended.err
 
 
 def test_head_of_a_plugin_predicts_and_is_named_when_absent(run: Any, plugin: Path, shop: Path, command: Any) -> None:
@@ -152,6 +165,8 @@ def test_run_remembers_the_reader_and_the_columns_it_was_fitted_with(
         rows = [json.loads(line) for line in command("predict", out, path, "--plugin", plugin).out.splitlines()]
         assert [row["text"].split()[:2] for row in rows] == [["number", str(i)] for i in range(60)]
         assert command("evaluate", out, path, "--plugin", plugin).code == 0
+    ended = command("predict", tmp_path / "log", table, "--plugin", plugin, "data.text=remark")
+    assert json.loads(ended.out.splitlines()[3])["text"] == "number 3"  # a column that is named counts for more
 
 
 def test_diverged_dev_loss_ends_the_run_before_it_is_taken_for_the_best(
@@ -160,7 +175,17 @@ def test_diverged_dev_loss_ends_the_run_before_it_is_taken_for_the_best(
     settings = ("optim.learning_rate=1e30", "optim.warmup=0", "trainer.max_steps=1", "optim.clip=0")
     ended = command("fit", shop / "labelled.csv", "--from", base.folder, "--out", tmp_path / "run", *settings)
     assert ended.code == 7, ended.err
-    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run" / "metrics.jsonl").exists() and not (tmp_path / "run" / "model").exists()
+
+
+def test_settings_come_through_a_pipe(base: Any, shop: Path, command: Any, tmp_path: Path) -> None:
+    pipe = tmp_path / "settings"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("trainer:\n  max_steps: 2\n",), daemon=True)
+    writer.start()
+    given = ("--from", base.folder, "--out", tmp_path / "run", "--config", pipe)
+    assert command("fit", shop / "labelled.csv", *given).code == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["steps"] == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

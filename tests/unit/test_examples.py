@@ -116,7 +116,8 @@ def test_data_set_that_is_no_reader_is_refused(log: str, plugins: Registry) -> N
 def test_unknown_reader_is_refused_with_the_nearest(log: str, plugins: Registry) -> None:
     with pytest.raises(UsageError) as caught:
         read(log, plugins, "maked")
-    assert caught.value.message == "unknown dataset 'maked'"
+    assert caught.value.message == "data.reader: unknown dataset 'maked'"
+    assert caught.value.hint.endswith("; --plugin FILE.py brings one, data.reader= reads tables")
     assert caught.value.hint.startswith("did you mean 'marked'? known datasets: bare, files, half, leaves, marked, ")
 
 
@@ -128,6 +129,31 @@ def test_guessed_label_column_must_be_the_same_in_all_files(tmp_path: Path, regi
     with pytest.raises(DataError) as caught:
         read_labelled(task, [str(first), str(second)], compose(task).config, registry)
     assert caught.value.message == (f"{second}: label = 'product' is a guess, and it is 'sentiment' in {first}")
+
+
+def test_files_whose_label_column_differs_in_case_only_go_together(tmp_path: Path, registry: Registry) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("text,Sentiment\na,good\n")
+    second.write_text("text,sentiment\nb,bad\n")
+    task = registry.task("sentiment")
+    found = read_labelled(task, [str(first), str(second)], compose(task).config, registry)
+    assert [example["label"] for example in found] == ["good", "bad"]
+
+
+def test_preferred_column_is_taken_exactly_where_another_is_alike(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "alike.csv"
+    path.write_text("Text,text\na,b\n")
+    task = registry.task("sentiment")
+    found = read_examples(task, [str(path)], compose(task).config, registry, preferred={"text": "Text"})
+    assert [example["text"] for example in found] == ["a"]
+
+
+def test_columns_beside_a_reader_are_refused(log: str, plugins: Registry) -> None:
+    task = plugins.task("sentiment")
+    config = compose(task, overrides=["data.reader=marked", "data.text=review"]).config
+    with pytest.raises(UsageError) as caught:
+        list(read_examples(task, [log], config, plugins))
+    assert caught.value.message == "data.reader=marked gives the fields itself, so that data.columns says nothing"
 
 
 def test_preferred_column_is_taken_where_a_file_has_it(tmp_path: Path, registry: Registry) -> None:

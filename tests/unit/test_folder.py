@@ -204,3 +204,32 @@ def test_facts_with_a_file_name_that_is_no_unicode_come_back() -> None:
     folder.write_facts({"command": name})
     assert folder.read_facts()["command"] == name
     json.loads(folder.facts.read_bytes().decode("utf-8"))
+
+
+def test_removing_leaves_what_others_have_put_there(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"), "mlm")
+    folder.write_facts({})
+    (folder.path / "checkpoints").mkdir()
+    (folder.path / ".model.abc.tmp").mkdir()
+    (folder.path / "notes.txt").write_text("mine")
+    folder.remove()
+    assert sorted(path.name for path in folder.path.iterdir()) == ["notes.txt"]
+
+
+def test_removing_takes_the_folder_where_nothing_else_is_in_it(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "run"), "mlm")
+    folder.write_facts({})
+    folder.remove()
+    assert not folder.path.exists()
+
+
+def test_another_folder_in_the_place_of_the_run_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder.create("run", "mlm")
+    other = tmp_path / "elsewhere" / "run"
+    other.mkdir(parents=True)
+    (other / ".lock").touch()
+    (other / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder.remove()
+    assert (other / "run.json").exists() and (tmp_path / "run").exists()
