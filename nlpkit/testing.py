@@ -62,6 +62,10 @@ class TaskUnderTest:
         chosen = torch.tensor(rows or range(len(self.examples))).numpy()
         return make_batch(self.task, self.samples, chosen, 0, 0)
 
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch, as training has it."""
+        return self.module.head.loss_from(self.module.hidden(batch), batch)
+
     def answers(self, batch: Batch) -> list[dict[str, Any]]:
         """Predictions in evaluation mode."""
         self.module.eval()
@@ -134,7 +138,7 @@ def batch_is_not_changed(it: TaskUnderTest) -> None:
     """Head and metrics leave the batch as it is."""
     batch = it.batch()
     before = copy.deepcopy(batch)
-    it.module.head.loss(it.module(batch), batch)
+    it.loss(batch)
     it.answers(batch)
     assert set(batch) == set(before) and all(torch.equal(batch[k], before[k]) for k in before)
 
@@ -142,7 +146,7 @@ def batch_is_not_changed(it: TaskUnderTest) -> None:
 def loss_reaches_every_weight(it: TaskUnderTest) -> None:
     """The loss is a finite number and every weight of the head gets a gradient."""
     batch = it.batch()
-    loss = it.module.head.loss(it.module(batch), batch)
+    loss = it.loss(batch)
     assert torch.isfinite(loss) and loss.ndim == 0, f"the loss is {loss}"
     loss.backward()
     idle = [n for n, p in it.module.head.named_parameters() if p.requires_grad and p.grad is None]
@@ -156,7 +160,7 @@ def learns_a_few_examples(it: TaskUnderTest) -> None:
     it.module.train()
     for _ in range(60):
         batch = it.batch()
-        loss = it.module.head.loss(it.module(batch), batch)
+        loss = it.loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -106,7 +106,11 @@ class Clm(Objective[ClmConfig]):
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The likeliest next token at each place of each row, as text."""
-        return [{"text": self.tokenizer.decode(row, skip_special_tokens=True)} for row in predictions[0]]
+        from nlpkit.objectives.causal_head import next_tokens
+
+        real = next_tokens(batch) != -100
+        rows = zip(predictions[0], real, strict=True)
+        return [{"text": self.tokenizer.decode(row[places], skip_special_tokens=True)} for row, places in rows]
 
 
 @hookimpl

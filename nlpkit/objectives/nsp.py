@@ -59,9 +59,11 @@ class Nsp(Objective[NspConfig]):
         return Pairs(view, self.tokenizer, length, swap=self.config.negatives == "swap")
 
     def encode_tokens(self, tokens: Sequence[int]) -> Features:
-        """A single text as the first part of a pair without a second."""
-        ids = [self.tokenizer.cls_token_id, *tokens, self.tokenizer.sep_token_id]
-        return {"input_ids": ids, "token_type_ids": [0] * len(ids)}
+        """A single text as a pair of its halves, of which the second goes on from the first."""
+        middle, start, end = (len(tokens) + 1) // 2, self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        first, second = [start, *tokens[:middle], end], [*tokens[middle:], end]
+        types = [0] * len(first) + [1] * len(second)
+        return {"input_ids": [*first, *second], "token_type_ids": types, "labels": 0}
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad rows (B, L), with a mask."""

@@ -135,7 +135,8 @@ def test_unknown_command_names_the_nearest(nlpkit: Run) -> None:
         nlpkit("evalaute"),
         2,
         "error: unknown command 'evalaute'\n"
-        "hint: did you mean 'evaluate'? commands: pretrain, fit, evaluate, predict, demo, tasks, plugins, config\n",
+        "hint: did you mean 'evaluate'? commands: pretrain, fit, evaluate, predict, generate, tokenizer, demo, tasks, "
+        "plugins, config\n",
     )
 
 
