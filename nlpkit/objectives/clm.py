@@ -30,15 +30,10 @@ class Clm(Objective[ClmConfig]):
     score = "loss"
     seeded = False
     defaults: ClassVar[dict[str, Any]] = {
+        **Objective.defaults,
         "model.family": "gpt2",
         "model.tokenizer": "bpe",
         "model.lowercase": False,
-        "optim.name": "muon",
-        "optim.learning_rate": 1e-3,
-        "optim.muon_learning_rate": 0.014,
-        "optim.schedule": "wsd",
-        "optim.warmup": 0.05,
-        "data.dev_share": 0.02,
     }
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from nlpkit.hookspecs import hookimpl
 from nlpkit.objectives.masking import Masker, MaskingConfig
@@ -30,14 +30,6 @@ class Mlm(Objective[MlmConfig]):
     name = "mlm"
     config_class = MlmConfig
     score = "loss"
-    defaults: ClassVar[dict[str, Any]] = {
-        "optim.name": "muon",
-        "optim.learning_rate": 1e-3,
-        "optim.muon_learning_rate": 0.014,
-        "optim.schedule": "wsd",
-        "optim.warmup": 0.05,
-        "data.dev_share": 0.02,
-    }
 
     @functools.cached_property
     def masker(self) -> Masker:

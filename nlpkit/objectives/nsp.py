@@ -36,16 +36,7 @@ class Nsp(Objective[NspConfig]):
     config_class = NspConfig
     score = "loss"
     guesses_words = False
-    padding: ClassVar[dict[str, int]] = {**Objective.padding, "token_type_ids": 0}
-    defaults: ClassVar[dict[str, Any]] = {
-        "model.family": "bert",
-        "optim.name": "muon",
-        "optim.learning_rate": 1e-3,
-        "optim.muon_learning_rate": 0.014,
-        "optim.schedule": "wsd",
-        "optim.warmup": 0.05,
-        "data.dev_share": 0.02,
-    }
+    defaults: ClassVar[dict[str, Any]] = {**Objective.defaults, "model.family": "bert"}
 
     @property
     def overhead(self) -> int:

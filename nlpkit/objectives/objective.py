@@ -29,6 +29,14 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
 
     stage: ClassVar[Literal["pretrain", "finetune"]] = "pretrain"
     seeded: ClassVar[bool] = True
+    defaults: ClassVar[dict[str, Any]] = {
+        "optim.name": "muon",
+        "optim.learning_rate": 1e-3,
+        "optim.muon_learning_rate": 0.014,
+        "optim.schedule": "wsd",
+        "optim.warmup": 0.05,
+        "data.dev_share": 0.02,
+    }
     guesses_words: ClassVar[bool] = True
     """Whether the loss is that of words, so that one near the loss of word frequencies means that little was learnt."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
