@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nlpkit import bundle, checkpoints, handover, recipes, trainer
+from nlpkit import bundle, checkpoints, recipes, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
-from nlpkit.config import ModelConfig, RunConfig
-from nlpkit.data import TaskDataModule
+from nlpkit.config import RunConfig
 from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.examples import read_examples, read_labelled
-from nlpkit.files import new_folder, write_json
-from nlpkit.folder import RunFolder, read_json
+from nlpkit.folder import RunFolder
 from nlpkit.generation import Generator
-from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
-from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
-from nlpkit.randomness import seed_of
+from nlpkit.prepare import Request
 from nlpkit.scores import metrics_of
-from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Example
-from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 
 Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
 Settings = str | Sequence[str]
-
-_OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
-_PLATEAU = 0.5
 
 
 @dataclass(frozen=True)
@@ -180,19 +167,19 @@ def resume(
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
         if stage not in (None, found):
-            raise UsageError(f"{run}: a run of the other stage", _resume_command(found, folder))
+            raise UsageError(f"{run}: a run of the other stage", stages.resume_command(found, folder))
         registry = Registry(files=request.plugins)
         task_class = registry.task(request.task, stage=found)
         config = config_module.load(task_class, str(folder.config))
         # before any checkpoint was made, the run starts again from what it started from
         checkpoint = checkpoints.newest(folder.checkpoints) if folder.has_checkpoint() else None
-        prepared = _prepare(request, found, config, registry, folder.path / "setup" if checkpoint else None)
+        prepared = stages.prepare(request, found, config, registry, folder.path / "setup" if checkpoint else None)
         prepared.facts["parent"] = facts.get("parent")
         if prepared.fingerprint != fingerprint and not anyway:
             raise DataError(
                 f"{', '.join(request.data)}: the data has changed since the run began", "start a new run with --out"
             )
-        return _train(folder, prepared, registry, facts, checkpoint, progress, callbacks)
+        return Run(folder.path, stages.train(folder, prepared, registry, facts, checkpoint, progress, callbacks))
     except KeyboardInterrupt as error:
         raise _interrupted(error, str(facts.get("stage")), folder) from None
     finally:
@@ -295,10 +282,10 @@ def _start(
     composed = config_module.compose(
         task_class, defaults=defaults, file=config_file, overrides=_settings(overrides), flags=flags or {}
     )
-    _check_request(request, composed.config, registry)
+    stages.check_request(request, composed.config, registry)
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
-        prepared = _prepare(request, stage, composed.config, registry, None)
+        prepared = stages.prepare(request, stage, composed.config, registry, None)
         facts = {
             "stage": stage,
             "request": request.plain(),
@@ -308,8 +295,8 @@ def _start(
             "data_fingerprint": prepared.fingerprint,
             "parent": prepared.facts.get("parent"),
         }
-        _write_setup(folder, prepared, facts)
-        return _train(folder, prepared, registry, facts, None, progress, callbacks)
+        stages.write_setup(folder, prepared, facts)
+        return Run(folder.path, stages.train(folder, prepared, registry, facts, None, progress, callbacks))
     except (KeyboardInterrupt, Interrupted) as error:
         folder.remove_if_unused()
         if isinstance(error, KeyboardInterrupt) and folder.facts.exists():
@@ -319,164 +306,16 @@ def _start(
         if not folder.has_checkpoint() and not isinstance(error, DivergedError):  # its losses tell why
             folder.remove()  # nothing was learnt that could be gone on with
         elif isinstance(error, ResourceError):
-            error.hint += f"; then {_resume_command(stage, folder)}"
+            error.hint += f"; then {stages.resume_command(stage, folder)}"
         raise
     finally:
         folder.unlock()
 
 
-def _check_request(request: Request, config: RunConfig, registry: Registry) -> None:
-    """Find out before any work what cannot be had, and what will have no effect."""
-    if "-" in (*request.data, *request.dev):
-        raise UsageError(
-            "standard input is read once, a run reads its data more than once", "save it to a file and name the file"
-        )
-    if request.source and not request.hub:
-        check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
-    new, usual = config.model, ModelConfig()
-    idle = [f"model.{name}" for name in _OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
-    if request.source and idle:
-        log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
-    if not request.source and config.strategy in {"freeze", "lora"}:
-        log.warning(
-            "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
-        )
-    check_strategy(config.strategy)
-    trainer.accelerator_of(config)
-    for name in config.task.metrics:
-        registry.metric(name)
-    if config.task.head:
-        registry.head(config.task.head)
-
-
-def _prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
-    make = pretraining if stage == "pretrain" else fine_tuning
-    prepared = make(request, config, registry, setup)
-    return replace(prepared, config=recipes.complete(prepared, stage, continued=bool(request.source)))
-
-
-def _write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
-    with new_folder(folder.path / "setup") as setup:
-        prepared.backbone.config.save_pretrained(setup)
-        prepared.task.tokenizer.save_pretrained(setup)
-    config_module.save(prepared.config, str(folder.config))
-    folder.write_facts(facts)
-
-
-def _train(
-    folder: RunFolder,
-    prepared: Prepared,
-    registry: Registry,
-    facts: dict[str, Any],
-    checkpoint: Path | None,
-    progress: Progress | None,
-    callbacks: Sequence[Any],
-) -> Run:
-    config, task = prepared.config, prepared.task
-    adapted = apply_strategy(config.strategy, prepared.backbone)
-    data = TaskDataModule(
-        task,
-        prepared.train,
-        prepared.dev,
-        batch_tokens=config.trainer.batch_tokens,
-        batch_size=config.trainer.batch_size or 32,
-        seed=config.seed,
-        epochs=config.trainer.max_epochs or 1,
-    )
-    length = trainer.plan_length(config, data)
-    module = TaskModule(
-        task,
-        prepared.backbone,
-        prepared.head,
-        config.optim,
-        layerwise=config.strategy == "layerwise",
-        total_steps=length.steps,
-    )
-    module.metrics = metrics_of(task, registry)
-    outcome = trainer.train(
-        module,
-        data,
-        config,
-        length,
-        folder,
-        resume_from=checkpoint,
-        resume_command=_resume_command(facts["stage"], folder),
-        progress=progress,
-        callbacks=tuple(callbacks),
-    )
-    backbone = merge(adapted, prepared.backbone)
-    return _finish(folder, prepared, registry, facts, outcome, backbone)
-
-
-def _finish(
-    folder: RunFolder,
-    prepared: Prepared,
-    registry: Registry,
-    facts: dict[str, Any],
-    outcome: trainer.Outcome,
-    body: Any,
-) -> Run:
-    task, parent = prepared.task, prepared.facts.get("parent")
-    dev = _scores_at(folder.metrics, outcome.best_step)
-    results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
-    results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
-    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
-    train, held_out = prepared.examples
-    if train and (baselines := task.baselines(train, held_out)):
-        results["baselines"] = baselines
-    if prepared.word_entropy is not None:
-        results["word_frequency_loss"] = prepared.word_entropy
-        if dev.get("loss", 0.0) > prepared.word_entropy - _PLATEAU:
-            log.warning(
-                "the loss (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
-                "context; train longer, or on more text",
-                dev["loss"],
-                "hardly below" if dev["loss"] < prepared.word_entropy else "not below",
-                prepared.word_entropy,
-            )
-    stage = {
-        "stage": task.stage,
-        "task": task.name,
-        "steps": outcome.steps,
-        "tokens": outcome.tokens,
-        "data_fingerprint": prepared.fingerprint,
-        "sequence_length": task.config.max_length,
-        "dev": dev,
-    }
-    history = [*(parent or {}).get("history", []), stage]
-    data = prepared.config.data
-    record = {
-        "history": history,
-        "source": facts["request"]["source"],
-        "data": {"columns": data.columns, "reader": data.reader},
-    }
-    bundle.save(folder.model, task, body, prepared.head, record, registry)
-    write_json(folder.results, results)
-    return Run(folder.path, read_json(folder.results))
-
-
-def _scores_at(path: Path, step: int) -> dict[str, float]:
-    """The dev scores that were logged at a step."""
-    found: dict[str, float] = {}
-    for line in path.read_text("utf-8").splitlines():
-        row = json.loads(line)
-        if row["step"] == step and "dev/loss" in row:
-            found = {k.removeprefix("dev/"): v for k, v in row.items() if k.startswith("dev/")}
-    return found
-
-
 def _interrupted(error: KeyboardInterrupt, stage: str, folder: RunFolder) -> Interrupted:
     """What a signal becomes outside of training, where no callback sees it; its argument may be the signal's number."""
     number = int(error.args[0]) if error.args else signal.SIGINT
-    return Interrupted("interrupted; the run can go on", _resume_command(stage, folder), signal_number=number)
-
-
-def _resume_command(stage: str, folder: RunFolder) -> str:
-    verb = "pretrain" if stage == "pretrain" else "fit"
-    return f"nlpkit {verb} --resume {shlex.quote(str(folder.path))}"
+    return Interrupted("interrupted; the run can go on", stages.resume_command(stage, folder), signal_number=number)
 
 
 def _paths(data: Paths) -> tuple[str, ...]:

@@ -1,0 +1,204 @@
+"""One stage of learning: look at the request, make everything ready, train, and leave the bundle and its results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlpkit import bundle, handover, recipes, trainer
+from nlpkit import config as config_module
+from nlpkit.callbacks import Progress
+from nlpkit.config import ModelConfig, RunConfig
+from nlpkit.data import TaskDataModule
+from nlpkit.errors import UsageError
+from nlpkit.files import new_folder, write_json
+from nlpkit.folder import RunFolder, read_json
+from nlpkit.module import TaskModule
+from nlpkit.plugins import Registry, Stage
+from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
+from nlpkit.randomness import seed_of
+from nlpkit.scores import metrics_of
+from nlpkit.strategy import apply_strategy, check_strategy, merge
+from nlpkit.vetting import check_folder
+
+log = logging.getLogger("nlpkit")
+
+_OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
+_PLATEAU = 0.5
+
+
+def check_request(request: Request, config: RunConfig, registry: Registry) -> None:
+    """Find out before any work what cannot be had, and what will have no effect."""
+    if "-" in (*request.data, *request.dev):
+        raise UsageError(
+            "standard input is read once, a run reads its data more than once", "save it to a file and name the file"
+        )
+    if request.source and not request.hub:
+        check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
+    new, usual = config.model, ModelConfig()
+    idle = [f"model.{name}" for name in _OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
+    if request.source and idle:
+        log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
+    if not request.source and config.strategy in {"freeze", "lora"}:
+        log.warning(
+            "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
+        )
+    check_strategy(config.strategy)
+    trainer.accelerator_of(config)
+    for name in config.task.metrics:
+        registry.metric(name)
+    if config.task.head:
+        registry.head(config.task.head)
+
+
+def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
+    """Everything a run trains with; ``setup`` is that of the run that is resumed."""
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    torch.manual_seed(seed_of(config.seed, 4))  # of the weights that are made new
+    make = pretraining if stage == "pretrain" else fine_tuning
+    prepared = make(request, config, registry, setup)
+    return replace(prepared, config=recipes.complete(prepared, stage, continued=bool(request.source)))
+
+
+def write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
+    """Keep in the run folder what a resume needs: architecture, tokenizer, settings and facts."""
+    with new_folder(folder.path / "setup") as setup:
+        prepared.backbone.config.save_pretrained(setup)
+        prepared.task.tokenizer.save_pretrained(setup)
+    config_module.save(prepared.config, str(folder.config))
+    folder.write_facts(facts)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a trainer needs.
+
+    Args:
+        module: the model with its optimiser.
+        data: its batches.
+        length: of the run.
+        adapted: the body as the strategy made it.
+    """
+
+    module: TaskModule
+    data: TaskDataModule
+    length: trainer.Length
+    adapted: Any
+
+
+def learner(prepared: Prepared, registry: Registry) -> Learner:
+    """Put model, batches and schedule of a run together."""
+    config, task = prepared.config, prepared.task
+    adapted = apply_strategy(config.strategy, prepared.backbone)
+    data = TaskDataModule(
+        task,
+        prepared.train,
+        prepared.dev,
+        batch_tokens=config.trainer.batch_tokens,
+        batch_size=config.trainer.batch_size or 32,
+        seed=config.seed,
+        epochs=config.trainer.max_epochs or 1,
+    )
+    length = trainer.plan_length(config, data)
+    layerwise = config.strategy == "layerwise"
+    body, head = prepared.backbone, prepared.head
+    module = TaskModule(task, body, head, config.optim, layerwise=layerwise, total_steps=length.steps)
+    module.metrics = metrics_of(task, registry)
+    return Learner(module, data, length, adapted)
+
+
+def train(
+    folder: RunFolder,
+    prepared: Prepared,
+    registry: Registry,
+    facts: dict[str, Any],
+    checkpoint: Path | None,
+    progress: Progress | None,
+    callbacks: Sequence[Any],
+) -> dict[str, Any]:
+    """Train, or go on from a checkpoint, and finish the run; returns what results.json says."""
+    made = learner(prepared, registry)
+    outcome = trainer.train(
+        made.module,
+        made.data,
+        prepared.config,
+        made.length,
+        folder,
+        resume_from=checkpoint,
+        resume_command=resume_command(facts["stage"], folder),
+        progress=progress,
+        callbacks=tuple(callbacks),
+    )
+    body = merge(made.adapted, prepared.backbone)
+    return _finish(folder, prepared, registry, facts, outcome, body)
+
+
+def _finish(
+    folder: RunFolder,
+    prepared: Prepared,
+    registry: Registry,
+    facts: dict[str, Any],
+    outcome: trainer.Outcome,
+    body: Any,
+) -> dict[str, Any]:
+    task, parent = prepared.task, prepared.facts.get("parent")
+    dev = _scores_at(folder.metrics, outcome.best_step)
+    results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
+    results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
+    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
+    train, held_out = prepared.examples
+    if train and (baselines := task.baselines(train, held_out)):
+        results["baselines"] = baselines
+    if prepared.word_entropy is not None:
+        results["word_frequency_loss"] = prepared.word_entropy
+        if dev.get("loss", 0.0) > prepared.word_entropy - _PLATEAU:
+            log.warning(
+                "the loss (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
+                "context; train longer, or on more text",
+                dev["loss"],
+                "hardly below" if dev["loss"] < prepared.word_entropy else "not below",
+                prepared.word_entropy,
+            )
+    stage = {
+        "stage": task.stage,
+        "task": task.name,
+        "steps": outcome.steps,
+        "tokens": outcome.tokens,
+        "data_fingerprint": prepared.fingerprint,
+        "sequence_length": task.config.max_length,
+        "dev": dev,
+    }
+    history = [*(parent or {}).get("history", []), stage]
+    data = prepared.config.data
+    record = {
+        "history": history,
+        "source": facts["request"]["source"],
+        "data": {"columns": data.columns, "reader": data.reader},
+    }
+    bundle.save(folder.model, task, body, prepared.head, record, registry)
+    write_json(folder.results, results)
+    return read_json(folder.results)
+
+
+def _scores_at(path: Path, step: int) -> dict[str, float]:
+    """The dev scores that were logged at a step."""
+    found: dict[str, float] = {}
+    for line in path.read_text("utf-8").splitlines():
+        row = json.loads(line)
+        if row["step"] == step and "dev/loss" in row:
+            found = {k.removeprefix("dev/"): v for k, v in row.items() if k.startswith("dev/")}
+    return found
+
+
+def resume_command(stage: str, folder: RunFolder) -> str:
+    """What to type to go on with an interrupted run."""
+    verb = "pretrain" if stage == "pretrain" else "fit"
+    return f"nlpkit {verb} --resume {shlex.quote(str(folder.path))}"
