@@ -30,6 +30,7 @@ def read_examples(
     extra: tuple[str, ...] = (),
     preferred: Mapping[str, str] | None = None,
     report: bool = True,
+    documents: readers.Documents = readers.LINES,
 ) -> Iterator[Example]:
     """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
 
@@ -42,6 +43,7 @@ def read_examples(
         extra: further columns to carry along.
         preferred: field -> column, taken before any guess where a file has it.
         report: log what was detected of each file.
+        documents: what of a txt is an example.
 
     Raises:
         DataError: anything in a file that cannot be read as it should, with its line.
@@ -68,6 +70,7 @@ def read_examples(
         on_source=_Sources(need, {**(preferred or {}), **data.columns}, report),
         extra=extra,
         preferred=preferred,
+        documents=documents,
     )
 
 

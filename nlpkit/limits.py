@@ -10,3 +10,5 @@ ENCODING_PREFIX = 2**20
 """Bytes at the start of a file by which its encoding is told."""
 TABLE_PREFIX = 2**16
 """Characters at the start of a file by which its delimiter and its keys are told."""
+LONGEST_DOCUMENT = 32 * 2**20
+"""Characters in one text of several lines; a longer file is cut between paragraphs."""

@@ -37,6 +37,8 @@ log = logging.getLogger("nlpkit")
 _DEFAULT_LENGTH = 256
 _LOOKED_AT = 2_000_000  # tokens of a corpus that are enough to know it
 _MANY_UNKNOWN = 0.05
+_MANY_FILES = 20  # of which some can be held out whole
+_PARTS, _SHORTEST_PART = 50, 1 << 14  # of fewer files together; characters
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,17 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _texts(
     task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry, *, report: bool = True
 ) -> Iterator[str]:
-    return texts_of(read_examples(task_class, paths, config, registry, report=report), task_class)
+    documents = _documents(config.data, paths)
+    examples = read_examples(task_class, paths, config, registry, report=report, documents=documents)
+    return texts_of(examples, task_class)
+
+
+def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
+    """What of a txt is a document; a few books are cut, for a part must be held out, and it is of whole documents."""
+    if len(paths) >= _MANY_FILES:
+        return readers.Documents(data.documents)
+    size = sum(os.path.getsize(path) for path in paths)
+    return readers.Documents(data.documents, max(_SHORTEST_PART, size // _PARTS))
 
 
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
@@ -311,7 +323,7 @@ def _word_entropy(store: corpus.TokenStore) -> float:
 
 def _what_is_read(data: DataConfig) -> str:
     """The settings that decide what a file's texts are; how they are divided changes no token."""
-    return repr((data.columns, data.reader, data.encoding, data.delimiter, data.errors))
+    return repr((data.columns, data.reader, data.documents, data.encoding, data.delimiter, data.errors))
 
 
 def _cache() -> Path:

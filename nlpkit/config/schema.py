@@ -41,6 +41,8 @@ class DataConfig:
     """Column whose rows stay together when the data is divided (a customer, a document); empty: none."""
     reader: str = ""
     """Name of a reader, registered through nlpkit_datasets; empty: csv, tsv, jsonl and txt files."""
+    documents: Literal["auto", "line", "paragraph", "file"] = "auto"
+    """What of a txt is a document in pre-training; auto: the file if its lines are wrapped as in books, else a line."""
     encoding: str = ""
     """Encoding of the files; empty: detected."""
     delimiter: str = ""

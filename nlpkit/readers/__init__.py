@@ -6,8 +6,20 @@ Encoding, delimiter and columns are detected and can be shown (`Source`, `descri
 from __future__ import annotations
 
 from nlpkit.readers.columns import choose_columns, plain_name
+from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.examples import describe, inspect, read_examples, read_rows
 from nlpkit.readers.paths import expand
 from nlpkit.readers.source import Source
 
-__all__ = ["Source", "choose_columns", "describe", "expand", "inspect", "plain_name", "read_examples", "read_rows"]
+__all__ = [
+    "LINES",
+    "Documents",
+    "Source",
+    "choose_columns",
+    "describe",
+    "expand",
+    "inspect",
+    "plain_name",
+    "read_examples",
+    "read_rows",
+]

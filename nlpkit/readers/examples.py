@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nlpkit.errors import DataError
 from nlpkit.readers.columns import choose_columns, listed, pick_column
+from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, STDIN, shown
@@ -76,6 +77,7 @@ def read_examples(
     on_source: Callable[[Source, dict[str, str]], None] | None = None,
     extra: Collection[str] = (),
     preferred: Mapping[str, str] | None = None,
+    documents: Documents = LINES,
 ) -> Iterator[Example]:
     """Read files row by row under the names of a task's fields.
 
@@ -90,13 +92,14 @@ def read_examples(
         on_source: called for each file, before its rows, with what was detected and the column of each field.
         extra: further columns to carry along under their own names.
         preferred: field -> column, taken where a file has it, before any guess.
+        documents: what of a txt is a row.
 
     Raises:
         DataError: anything in a file that cannot be read as it should, with its line.
     """
     for path in paths:
         with open_bytes(path) as stream:
-            source = detect(stream, None, encoding, delimiter)
+            source = detect(stream, None, encoding, delimiter, documents)
             mapping = _mapping(source, fields, columns or {}, need, preferred)
             if on_source:
                 on_source(source, mapping)
@@ -115,7 +118,7 @@ def describe(source: Source, mapping: Mapping[str, str]) -> str:
     if source.delimiter:
         parts.append("tabs" if source.delimiter == "\t" else f"delimiter '{source.delimiter}'")
     chosen = ", ".join(f"{field} = '{column}'" for field, column in mapping.items())
-    about = "each line a text" if source.format == "txt" else chosen
+    about = str(source.documents) if source.format == "txt" else chosen
     return f"{shown(source.path)}: {', '.join(parts)}; {about}"
 
 
@@ -123,7 +126,7 @@ def _rows(source: Source, text: Text) -> Iterator[tuple[int, Any]]:
     """Line number with cells or, for jsonl, with the object; a file without rows is an error."""
     name = shown(source.path)
     if source.format == "txt":
-        rows: Iterator[tuple[int, Any]] = plain_lines(text)
+        rows: Iterator[tuple[int, Any]] = source.documents.gather(plain_lines(text))
     elif source.delimiter:
         rows = table(text, source.delimiter, name)
         next(rows, None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nlpkit.errors import DataError, UsageError
 from nlpkit.limits import TABLE_PREFIX
+from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.encodings import check_encoding, detect_encoding
 from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, STDIN, format_of, shown
@@ -31,6 +32,7 @@ class Source:
         compressed: the file is gzip.
         columns: header of csv and tsv, keys of the first rows of jsonl, ``text`` for txt.
         guessed: nothing in the file proves the encoding.
+        documents: what of a txt is one text; never ``auto``.
     """
 
     path: str
@@ -40,9 +42,16 @@ class Source:
     compressed: bool
     columns: list[str]
     guessed: bool = False
+    documents: Documents = LINES
 
 
-def detect(stream: ByteStream, format: str | None, encoding: str | None, delimiter: str | None) -> Source:
+def detect(
+    stream: ByteStream,
+    format: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+    documents: Documents = LINES,
+) -> Source:
     """Tell what a file is from its name and its start; what the caller names is taken as it is.
 
     Raises:
@@ -59,7 +68,8 @@ def detect(stream: ByteStream, format: str | None, encoding: str | None, delimit
     if kind in ("csv", "tsv"):
         mark = _check_delimiter(delimiter) or ("\t" if kind == "tsv" else sniff_delimiter(start))
     columns = _columns(start, kind, mark, shown(stream.path))
-    return Source(stream.path, kind, name, mark, stream.compressed, columns, guessed)
+    texts = documents.of(start) if kind == "txt" else LINES
+    return Source(stream.path, kind, name, mark, stream.compressed, columns, guessed, texts)
 
 
 def _start(stream: ByteStream, encoding: str) -> str:
