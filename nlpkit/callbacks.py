@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,21 +61,26 @@ class CounterSeeds(pl.Callback):
 class Recorder(pl.Callback):
     """Write the loss of each step and every score to metrics.jsonl, show progress, stop at a loss that is no number.
 
-    A step has one row, whatever the number of its batches: the mean of their losses.
+    A step has one row, whatever the number of its batches: the mean of their losses. An error of a loss or gradient
+    that is no number gets to know which samples its batches held.
 
     Args:
         path: append-only; cut back to the restored step on a resume.
         name: of the run, for the progress.
         total: optimiser steps of the run.
         progress: may be None.
+        whence: tells of a batch, by its number, where its samples come from.
     """
 
-    def __init__(self, path: Path, name: str, total: int, progress: Progress | None) -> None:
-        self.path, self.name, self.total, self.progress = path, name, total, progress
+    def __init__(
+        self, path: Path, name: str, total: int, progress: Progress | None, whence: Callable[[int], str]
+    ) -> None:
+        self.path, self.name, self.total, self.progress, self.whence = path, name, total, progress, whence
         self.tokens = 0
         self._step = 0
         self._window: list[Tensor] = []
-        self._pending: list[tuple[int, Tensor]] = []
+        self._batches: list[int] = []  # of the present step
+        self._pending: list[tuple[int, Tensor, list[int]]] = []
         self._flushed = 0.0
         self._loss: float | None = None
 
@@ -88,15 +94,19 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Cut the log back to where the run goes on."""
-        self._step, self._window = trainer.global_step, []
+        self._step, self._window, self._batches = trainer.global_step, [], []
         cut_back(self.path, trainer.global_step)
         if self.progress:
             self.progress.start(self.name, self.total, trainer.global_step)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Note the batch."""
+        self._batches.append(index)
+
     def on_before_backward(self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor) -> None:
         """Refuse a loss that is not finite before it reaches the weights; on a GPU a little later, to keep it busy."""
         if loss.device.type == "cpu":
-            self._check(float(loss.detach()), trainer.global_step)
+            self._check(float(loss.detach()), trainer.global_step, self._batches)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -108,8 +118,8 @@ class Recorder(pl.Callback):
         if trainer.global_step == self._step:
             return
         if self._window:
-            self._pending.append((trainer.global_step, torch.stack(self._window).sum()))
-        self._step, self._window = trainer.global_step, []
+            self._pending.append((trainer.global_step, torch.stack(self._window).sum(), self._batches))
+        self._step, self._window, self._batches = trainer.global_step, [], []
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
         if self.progress:
@@ -129,16 +139,19 @@ class Recorder(pl.Callback):
         self.flush()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what is left."""
+        """Write what is left, and tell which samples a loss or gradient comes from that is no number."""
+        if isinstance(exception, DivergedError) and self._batches:
+            exception.message += "; in the batch of " + " and that of ".join(map(self.whence, self._batches))
         self._pending = [p for p in self._pending if math.isfinite(float(p[1]))]
         self.flush()
 
     def flush(self) -> None:
         """Write the losses of the last steps."""
-        rows = [{"step": step, "train/loss": float(loss)} for step, loss in self._pending]
+        rows = []
+        for step, loss, batches in self._pending:
+            self._check(float(loss), step, batches)
+            rows.append({"step": step, "train/loss": float(loss)})
         self._pending, self._flushed = [], time.monotonic()
-        for row in rows:
-            self._check(row["train/loss"], int(row["step"]))
         if rows:
             self._loss = rows[-1]["train/loss"]
             self._write(rows)
@@ -147,8 +160,9 @@ class Recorder(pl.Callback):
         with explain_os_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
-    def _check(self, loss: float, step: int) -> None:
+    def _check(self, loss: float, step: int, batches: list[int]) -> None:
         if not math.isfinite(loss):
+            self._batches = batches
             raise DivergedError(f"the loss is {loss} at step {step}; these weights are not saved", _LOWER)
 
 

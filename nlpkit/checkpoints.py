@@ -25,9 +25,14 @@ class AtomicCheckpointIO(CheckpointIO):
     """Lightning's reading and writing of checkpoints, replaced: a folder with a manifest, tensors and plain values."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one checkpoint folder."""
+        """Write one checkpoint folder and read it back: until that is done, its caller deletes none before it.
+
+        Raises:
+            ModelError: what was written cannot be read.
+        """
         with new_folder(Path(path)) as folder:
             torch.save(checkpoint, folder / _STATE)
+        prove(Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read one, after its hashes were checked; code in it never runs."""
@@ -38,7 +43,7 @@ class AtomicCheckpointIO(CheckpointIO):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load(folder: Path, map_location: Any = "cpu") -> dict[str, Any]:
+def load(folder: Path, map_location: Any = "cpu", *, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint folder.
 
     Raises:
@@ -49,11 +54,20 @@ def load(folder: Path, map_location: Any = "cpu") -> dict[str, Any]:
         with warnings.catch_warnings():  # of pickles that are not torch's own: they are refused
             warnings.simplefilter("ignore")
             # passed explicitly: only then is TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD ignored
-            return torch.load(folder / _STATE, map_location=map_location, weights_only=True)
+            return torch.load(folder / _STATE, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
         raise ModelError(f"{folder / _STATE}: no checkpoint of nlpkit ({type(error).__name__})", _AGAIN) from None
+
+
+def prove(folder: Path) -> None:
+    """Make sure that a checkpoint is whole and can be loaded; the tensors are mapped, not copied.
+
+    Raises:
+        ModelError: it is not, or cannot.
+    """
+    load(folder, mmap=True)
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -72,7 +86,7 @@ def newest(folder: Path) -> Path:
     found = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))
     for path in reversed(found):
         try:
-            verify_manifest(path)
+            prove(path)
             return path
         except NlpkitError as error:
             log.warning("%s; going back to an earlier checkpoint", error.message)

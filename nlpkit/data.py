@@ -13,6 +13,8 @@ from nlpkit.batching import BatchPlan, sorted_batches
 from nlpkit.randomness import seed_of
 from nlpkit.task import Batch, Example, Features, Task
 
+_NAMED = 8  # samples of a batch in a message
+
 
 class Samples(Protocol):
     """What batches are made of: encoded examples, or blocks of a token store."""
@@ -21,6 +23,9 @@ class Samples(Protocol):
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one sample; ``seed`` is for what is drawn at random, another in each epoch."""
+
+    def where(self, index: int) -> str:
+        """Where one sample comes from, for messages."""
 
 
 class EncodedExamples:
@@ -33,11 +38,16 @@ class EncodedExamples:
 
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
+        self._where = [getattr(example, "where", "") for example in examples]
         self.lengths = np.array([len(f["input_ids"]) for f in self._features], np.int64)
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one example."""
         return self._features[index]
+
+    def where(self, index: int) -> str:
+        """``file:line`` of one example, or its number."""
+        return self._where[index] or f"example {index + 1}"
 
 
 class CountedLoader:
@@ -77,8 +87,17 @@ class CountedLoader:
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a position."""
+        """Go to a position; from one that this data does not have, to the next epoch."""
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        if self.batch >= self._size(self.epoch):
+            self.epoch, self.batch = self.epoch + 1, 0
+
+    def whence(self, number: int) -> str:
+        """Where the samples of a batch come from; batches are numbered from the start of training."""
+        epoch = 0
+        while number >= self._size(epoch):
+            number, epoch = number - self._size(epoch), epoch + 1
+        return whence(self.samples, self.plan.epoch(epoch)[number])
 
     def _size(self, epoch: int) -> int:
         if epoch not in self._sizes:
@@ -115,6 +134,13 @@ def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed:
         return task.collate([samples.features(int(i)) for i in rows])
     seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
     return task.collate([{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
+
+
+def whence(samples: Samples, rows: NDArray[np.int64]) -> str:
+    """Where some samples come from, the first few by name."""
+    named = dict.fromkeys(samples.where(int(i)) for i in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return ", ".join(named) + more
 
 
 class TaskDataModule(pl.LightningDataModule):

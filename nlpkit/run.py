@@ -15,14 +15,16 @@ from nlpkit import bundle, checkpoints, recipes, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
-from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
+from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
 from nlpkit.examples import read_examples, read_labelled
-from nlpkit.folder import RunFolder
+from nlpkit.files import verify_manifest
+from nlpkit.folder import RunFolder, read_json
 from nlpkit.generation import Generator
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.prepare import Request
+from nlpkit.resuming import Began, beginning
 from nlpkit.scores import metrics_of
 from nlpkit.task import Example
 
@@ -142,46 +144,43 @@ def resume(
         stage: refuse a run of the other stage; None: take either.
         progress: shows how far the run is.
         callbacks: Lightning callbacks of your own.
-        anyway: go on although the data has changed.
+        anyway: go on although the data or the settings have changed.
+
+    Returns:
+        The run; one that was finished already is left as it is.
 
     Raises:
-        ModelError: no run folder, finished, or without a whole checkpoint.
+        ModelError: no run folder, or without a whole checkpoint.
         DataError: the data has changed since the run began.
-        UsageError: the run is of the other stage.
+        UsageError: the settings have changed, or the run is of the other stage.
     """
     folder = RunFolder.open_existing(os.fspath(run))
-    facts: dict[str, Any] = {}
+    found: Stage | None = None
     try:
-        facts = folder.read_facts()
-        if folder.results.exists():
-            raise ModelError(f"{run}: the run is finished", f"nlpkit evaluate {run} FILE")
-        try:
-            asked: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in facts["request"].items()
-            }
-            request, fingerprint = (
-                Request(**asked).seen_from(facts.get("folder", os.getcwd())),
-                str(facts["data_fingerprint"]),
-            )
-            found: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
-        except (KeyError, TypeError, AttributeError):
-            raise ModelError(f"{folder.facts}: not written by nlpkit") from None
+        began = Began.read(folder, anyway)
+        found, request = began.stage, began.request
         if stage not in (None, found):
             raise UsageError(f"{run}: a run of the other stage", stages.resume_command(found, folder))
+        if folder.results.exists():
+            log.info("%s: already finished; nothing was done", run)
+            return Run(folder.path, read_json(folder.results))
         registry = Registry(files=request.plugins)
-        task_class = registry.task(request.task, stage=found)
-        config = config_module.load(task_class, str(folder.config))
-        # before any checkpoint was made, the run starts again from what it started from
-        checkpoint = checkpoints.newest(folder.checkpoints) if folder.has_checkpoint() else None
-        prepared = stages.prepare(request, found, config, registry, folder.path / "setup" if checkpoint else None)
-        prepared.facts["parent"] = facts.get("parent")
-        if prepared.fingerprint != fingerprint and not anyway:
-            raise DataError(
-                f"{', '.join(request.data)}: the data has changed since the run began", "start a new run with --out"
-            )
-        return Run(folder.path, stages.train(folder, prepared, registry, facts, checkpoint, progress, callbacks))
+        config = config_module.load(registry.task(request.task, stage=found), str(folder.config))
+        began.check_settings(config)
+        checkpoint, setup = None, None
+        if folder.has_checkpoint():
+            checkpoint, setup = checkpoints.newest(folder.checkpoints), folder.path / "setup"
+            verify_manifest(setup)
+        else:
+            log.info("%s: no checkpoint was saved yet; the run starts again", run)
+        prepared = stages.prepare(request, found, config, registry, setup)
+        prepared.facts["parent"] = began.facts.get("parent")
+        began.check_data(prepared.fingerprint)
+        began.warn_of_rounding(prepared.config)
+        results = stages.train(folder, prepared, registry, began.facts, checkpoint, progress, callbacks)
+        return Run(folder.path, results)
     except KeyboardInterrupt as error:
-        raise _interrupted(error, str(facts.get("stage")), folder) from None
+        raise _interrupted(error, str(found), folder) from None
     finally:
         folder.unlock()
 
@@ -286,15 +285,7 @@ def _start(
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
         prepared = stages.prepare(request, stage, composed.config, registry, None)
-        facts = {
-            "stage": stage,
-            "request": request.plain(),
-            "command": " ".join(sys.argv),
-            "seed": composed.config.seed,
-            "folder": os.getcwd(),
-            "data_fingerprint": prepared.fingerprint,
-            "parent": prepared.facts.get("parent"),
-        }
+        facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
         stages.write_setup(folder, prepared, facts)
         return Run(folder.path, stages.train(folder, prepared, registry, facts, None, progress, callbacks))
     except (KeyboardInterrupt, Interrupted) as error:

@@ -96,6 +96,16 @@ class View:
             done, run = done + count, run + 1
         return block
 
+    def where(self, start: int, length: int) -> str:
+        """Which documents of the store some tokens are of, counted from 1."""
+        first, last = self._number(start), self._number(start + max(1, length) - 1)
+        return f"document {first}" if first == last else f"documents {first} to {last}"
+
+    def _number(self, place: int) -> int:
+        run = int(np.searchsorted(self._token_ends, place, side="right"))
+        there = self._run_end(run) - (int(self._token_ends[run]) - place)  # in tokens.bin
+        return 1 + int(np.searchsorted(self._documents["end"], there, side="right"))
+
     def _run_end(self, run: int) -> int:
         before = int(self._token_ends[run - 1]) if run else 0
         return int(self._starts[run]) + int(self._token_ends[run]) - before

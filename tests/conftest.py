@@ -96,6 +96,16 @@ def fitted(shop: Path, base: Trained, tmp_path_factory: pytest.TempPathFactory) 
     return Trained(out, run_command(*arguments))
 
 
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, bytes]]:
+    """Every file below a folder, with its content."""
+
+    def take(folder: Path) -> dict[str, bytes]:
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    return take
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache() -> Iterator[None]:
     yield

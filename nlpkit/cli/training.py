@@ -33,7 +33,7 @@ _OPTIONS = [
     click.option("--config", metavar="FILE", help="A YAML file of settings, or the name of a recipe."),
     click.option("--seed", type=int, metavar="N", help="Seed of everything random."),
     click.option("--resume", metavar="RUN", help="Go on with an interrupted run; nothing else is given with it."),
-    click.option("--resume-anyway", is_flag=True, help="Go on although the data has changed."),
+    click.option("--resume-anyway", is_flag=True, help="Go on although data or settings have changed."),
 ]
 
 
@@ -48,7 +48,7 @@ class Training:
         config: file of settings.
         seed: None: not given.
         resume: run to go on with.
-        resume_anyway: even if the data has changed.
+        resume_anyway: even if the data or the settings have changed.
     """
 
     source: str

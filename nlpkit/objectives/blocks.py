@@ -31,3 +31,7 @@ class Blocks:
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one block."""
         return self.objective.encode_tokens(self.view.block(index, self.stretch).tolist())
+
+    def where(self, index: int) -> str:
+        """The documents of one block."""
+        return self.view.where(index * self.stretch, self.stretch)

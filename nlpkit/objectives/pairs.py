@@ -80,6 +80,11 @@ class Pairs:
             "labels": label,
         }
 
+    def where(self, index: int) -> str:
+        """The document that a pair begins in."""
+        first = int(self._first[index])
+        return self.view.where(int(self._ends[first - 1]) if first else 0, 1)
+
     def _other(self, index: int, draw: float) -> int:
         """A window of another document, each as likely."""
         own = np.searchsorted(self._document, self._document[index], side="left")

@@ -468,9 +468,10 @@ def test_pickle_in_place_of_a_checkpoint_never_runs(
     if forged:
         write_manifest(checkpoint)
     ended = command("fit", "--resume", run)
+    found = "no checkpoint of nlpkit (UnpicklingError)" if forged else "its sha256 differs from the manifest"
+    size = "" if forged else "the manifest says"
+    assert f"warning: {checkpoint / 'state.ckpt'}: " in ended.err and (found in ended.err or size in ended.err)
     message = f"{run / 'checkpoints'}: no whole checkpoint"
-    if forged:
-        message = f"{checkpoint / 'state.ckpt'}: no checkpoint of nlpkit (UnpicklingError)"
     assert_refused(ended, 4, message, "start the run again with another --out", canary)
 
 

@@ -210,9 +210,13 @@ def test_existing_run_folder_is_refused(fitted: Any, shop: Path, command: Any) -
     assert sorted(fitted.folder.rglob("*")) == before
 
 
-def test_finished_run_is_not_resumed(fitted: Any, command: Any) -> None:
+def test_finished_run_is_shown_again_and_nothing_is_done(fitted: Any, command: Any) -> None:
+    """R12 of the reliability cases."""
+    before = {path: path.read_bytes() for path in fitted.folder.rglob("*") if path.is_file()}
     ended = command("fit", "--resume", fitted.folder)
-    assert (ended.code, ended.err.splitlines()[0]) == (4, f"error: {fitted.folder}: the run is finished")
+    assert (ended.code, ended.out) == (0, fitted.ended.out)
+    assert ended.err == f"{fitted.folder}: already finished; nothing was done\n"
+    assert {path: path.read_bytes() for path in fitted.folder.rglob("*") if path.is_file()} == before
 
 
 def test_file_whose_name_has_an_equals_sign_is_a_file(

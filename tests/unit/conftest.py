@@ -98,13 +98,3 @@ def make_bundle(
         return bundle.Loaded(task, body.eval(), head.eval(), {})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def snapshot() -> Callable[[Path], dict[str, bytes]]:
-    """Every file below a folder, with its content."""
-
-    def take(folder: Path) -> dict[str, bytes]:
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-    return take

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +162,25 @@ class Poison(pl.Callback):
 
     def __init__(self, index: int, what: str) -> None:
         self.index, self.what, self.before = index, what, dict[str, Tensor]()
+        self.names: list[str] = []
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if index != self.index:
             return
         self.before = {name: p.detach().clone() for name, p in module.named_parameters()}
+        known = [sentiment().encode(example)["input_ids"] for example in examples()]
+        rows = [[i for i in row if i] for row in batch["input_ids"].tolist()]
+        self.names = [f"example {known.index(row) + 1}" for row in rows]
         if self.what == "loss":
             usual = module.head.loss
             module.head.loss = lambda logits, batch: usual(logits, batch) * torch.tensor(float("nan"))
         else:
             next(module.head.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+
+    def batch(self) -> str:
+        """What a message says of the batch."""
+        more = f" and {len(self.names) - 8} more" if len(self.names) > 8 else ""
+        return f"in the batch of {', '.join(self.names[:8])}{more}"
 
     def untouched(self, module: nn.Module) -> bool:
         return all(torch.equal(p, self.before[name]) for name, p in module.named_parameters())
@@ -188,7 +198,7 @@ def test_a_loss_of_nan_stops_before_the_step_and_leaves_a_good_checkpoint(tmp_pa
     poison, catch = Poison(3 * accumulate, "loss"), Catch()
     with pytest.raises(DivergedError) as caught:
         run(tmp_path / "run", sentiment(), accumulate=accumulate, callbacks=[poison, catch])
-    assert str(caught.value.message) == "the loss is nan at step 3; these weights are not saved"
+    assert caught.value.message == f"the loss is nan at step 3; these weights are not saved; {poison.batch()}"
     assert caught.value.hint == HINT
     assert caught.value.exit_code == 7
     assert finite(catch.module)
@@ -208,9 +218,8 @@ def test_an_infinite_gradient_stops_before_the_step(tmp_path: Path, clip: float)
             callbacks=[poison, catch],
             optim=OptimConfig(learning_rate=1e-3, clip=clip),
         )
-    assert caught.value.message in (
-        "the gradient is inf at step 3; the weights were not changed",
-        "the gradient is nan at step 3; the weights were not changed",
+    assert re.sub("inf|nan", "INF", caught.value.message, count=1) == (
+        f"the gradient is INF at step 3; the weights were not changed; {poison.batch()}"
     )
     assert caught.value.hint == HINT
     assert poison.untouched(catch.module)

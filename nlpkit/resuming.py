@@ -1,0 +1,123 @@
+"""Whether a run may be gone on with: with the settings it began with, on the same data, by the same versions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nlpkit.config import RunConfig, flat, to_plain
+from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
+from nlpkit.folder import RunFolder, versions
+from nlpkit.plugins import Stage
+from nlpkit.prepare import Prepared, Request
+from nlpkit.trainer import accelerator_of
+
+log = logging.getLogger("nlpkit")
+_FREE = {"trainer.workers", "trainer.minutes", "checkpoint.every_steps"}  # no weight depends on these
+_ANYWAY = "put it back, or start a new run; to go on all the same: --resume-anyway"
+
+
+def beginning(request: Request, prepared: Prepared, stage: Stage) -> dict[str, Any]:
+    """What run.json keeps, so that a resume notices what has changed."""
+    return {
+        "stage": stage,
+        "request": request.plain(),
+        "seed": prepared.config.seed,
+        "folder": os.getcwd(),
+        "data_fingerprint": prepared.fingerprint,
+        "settings": _settings(prepared.config),
+        "threads": torch.get_num_threads(),
+        "parent": prepared.facts.get("parent"),
+    }
+
+
+@dataclass(frozen=True)
+class Began:
+    """How a run began, from its run.json.
+
+    Args:
+        folder: of the run.
+        facts: all that run.json says.
+        stage: of the task.
+        request: with files as seen from here.
+        anyway: differences are warnings, no errors.
+    """
+
+    folder: RunFolder
+    facts: dict[str, Any]
+    stage: Stage
+    request: Request
+    anyway: bool
+
+    @classmethod
+    def read(cls, folder: RunFolder, anyway: bool) -> Began:
+        """Read run.json.
+
+        Raises:
+            ModelError: it says nothing of the kind.
+        """
+        facts = folder.read_facts()
+        try:
+            asked: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["request"].items()}
+            request = Request(**asked).seen_from(facts.get("folder", os.getcwd()))
+            stage: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
+            str(facts["data_fingerprint"]), dict(facts["settings"])
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise ModelError(f"{folder.facts}: not written by nlpkit") from None
+        return cls(folder, facts, stage, request, anyway)
+
+    def check_settings(self, config: RunConfig) -> None:
+        """Compare config.yaml with the settings that the run began with.
+
+        Raises:
+            UsageError: some differ that decide what is learnt.
+        """
+        before = self.facts["settings"]
+        changed = [
+            f"{key} from {json.dumps(before[key])} to {json.dumps(value)}"
+            for key, value in _settings(config).items()
+            if key not in _FREE and before.get(key, value) != value
+        ]
+        if changed:
+            self._refuse(
+                UsageError(f"{self.folder.config}: changed since the run began: {', '.join(changed)}", _ANYWAY)
+            )
+
+    def check_data(self, fingerprint: str) -> None:
+        """Compare the data with that of the beginning.
+
+        Raises:
+            DataError: it differs.
+        """
+        before = self.facts["data_fingerprint"]
+        if fingerprint != before:
+            files = ", ".join(self.request.data) or "the sample"
+            prints = f"fingerprint {before[:12]}, now {fingerprint[:12]}"
+            self._refuse(DataError(f"{files}: the data has changed since the run began ({prints})", _ANYWAY))
+
+    def warn_of_rounding(self, config: RunConfig) -> None:
+        """Say where what follows may differ, in the last bits, from what an uninterrupted run would have given."""
+        now = {**versions(), "threads": torch.get_num_threads()}
+        before = {**self.facts.get("versions", {}), "threads": self.facts.get("threads")}
+        changed = [
+            f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value
+        ]
+        if changed:
+            log.warning("the run began with %s: what follows is not promised equal to the bit", "; ".join(changed))
+        elif accelerator_of(config) != "cpu":
+            log.info("on a GPU what follows is not promised equal to the bit")
+
+    def _refuse(self, error: NlpkitError) -> None:
+        if not self.anyway:
+            raise error
+        log.warning("%s", error.message)
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """Every setting by dotted key, as JSON has it."""
+    return dict(flat(to_plain(config)))

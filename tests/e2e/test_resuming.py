@@ -1,0 +1,232 @@
+"""`--resume` of runs that were killed, and of what became of them since; the ids are those of the reliability cases."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from safetensors.torch import load_file
+
+import nlpkit
+from nlpkit import checkpoints
+from nlpkit.errors import DivergedError
+
+SETTINGS = [
+    "model.preset=tiny",
+    "model.vocabulary=300",
+    "model.sequence_length=32",
+    "trainer.max_steps=8",
+    "trainer.batch_tokens=256",
+    "trainer.threads=1",
+    "checkpoint.every_steps=1",
+]
+
+
+class Copy(pl.Callback):
+    """Copy the run folder at some steps: what a kill at that instant leaves."""
+
+    def __init__(self, run: Path, steps: tuple[int, ...]) -> None:
+        self.run, self.steps = run, steps
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step in self.steps:
+            shutil.copytree(self.run, self.run.with_name(f"killed-{trainer.global_step}"), dirs_exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run that was never stopped, and copies of its folder from on the way.
+
+    Args:
+        straight: the finished run.
+        killed: a copy, with two checkpoints or more.
+        data: what it learns from.
+    """
+
+    straight: Path
+    killed: Path
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def told(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("story")
+    data, straight = folder / "reviews.csv", folder / "straight"
+    with open(shop / "reviews.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[:200]
+    with open(data, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    nlpkit.pretrain(data, out=straight, overrides=SETTINGS, callbacks=[Copy(straight, (3,))])
+    return Story(straight, folder / "killed-3", data)
+
+
+@pytest.fixture
+def story(told: Story, tmp_path: Path) -> Story:
+    """The same with a killed run of one's own."""
+    shutil.copytree(told.killed, tmp_path / "run")
+    return Story(told.straight, tmp_path / "run", told.data)
+
+
+def assert_same_end(run: Path, straight: Path) -> None:
+    """Weights, losses and results are equal to the bit."""
+    one, two = (load_file(folder / "model" / "model.safetensors") for folder in (run, straight))
+    assert one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)
+    for name in ("metrics.jsonl", "results.json"):
+        assert (run / name).read_text() == (straight / name).read_text()
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def test_run_goes_on_and_ends_as_if_never_killed(story: Story, command: Any) -> None:
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.code == 0, ended.err
+    assert "not promised" not in ended.err
+    assert_same_end(story.killed, story.straight)
+
+
+def test_damaged_newest_checkpoint_is_passed_over(story: Story, command: Any) -> None:
+    """C01; more ways to damage one are in unit/test_checkpoints.py."""
+    state = checkpoints.newest(story.killed / "checkpoints") / "state.ckpt"
+    whole = state.stat().st_size
+    os.truncate(state, whole // 2)
+    ended = command("pretrain", "--resume", story.killed)
+    found = f"{state}: {whole // 2} bytes, the manifest says {whole}; the file is damaged"
+    said = f"warning: {found}; going back to an earlier checkpoint"
+    assert (ended.code, ended.err.splitlines()[0]) == (0, said)
+    assert_same_end(story.killed, story.straight)
+
+
+def test_all_checkpoints_damaged_is_refused(story: Story, command: Any) -> None:
+    """R13: never from scratch."""
+    for state in story.killed.glob("checkpoints/*/state.ckpt"):
+        os.truncate(state, 10)
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.code == 4
+    assert f"error: {story.killed / 'checkpoints'}: no whole checkpoint" in ended.err
+
+
+def test_run_without_any_checkpoint_says_that_it_starts_again(story: Story, command: Any) -> None:
+    shutil.rmtree(story.killed / "checkpoints")
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.err.startswith(f"{story.killed}: no checkpoint was saved yet; the run starts again\n")
+    assert_same_end(story.killed, story.straight)
+
+
+ANYWAY = "hint: put it back, or start a new run; to go on all the same: --resume-anyway"
+
+
+def test_settings_that_were_changed_are_refused_with_both_values(
+    story: Story, command: Any, snapshot: Callable[[Path], dict[str, bytes]]
+) -> None:
+    """R10."""
+    config = story.killed / "config.yaml"
+    change(config, "batch_tokens: 256", "batch_tokens: 128")
+    change(config, "\nseed: 0", "\nseed: 3")
+    before = snapshot(story.killed)
+    ended = command("pretrain", "--resume", story.killed)
+    found = f"{config}: changed since the run began: trainer.batch_tokens from 256 to 128, seed from 0 to 3"
+    assert (ended.code, ended.err.splitlines()) == (2, [f"error: {found}", ANYWAY])
+    assert snapshot(story.killed) == before
+    ended = command("pretrain", "--resume", story.killed, "--resume-anyway")
+    assert (ended.code, ended.err.splitlines()[0]) == (0, f"warning: {found}")
+
+
+def test_settings_that_no_weight_depends_on_may_be_changed(story: Story, command: Any) -> None:
+    change(story.killed / "config.yaml", "every_steps: 1", "every_steps: 0")
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.code == 0, ended.err
+    assert_same_end(story.killed, story.straight)
+
+
+@pytest.mark.parametrize("rows", [20, 150])
+def test_data_that_was_changed_is_refused(rows: int, story: Story, command: Any, tmp_path: Path) -> None:
+    """R10; the epoch of 20 rows ends before the place where the run was killed."""
+    data = tmp_path / "reviews.csv"
+    data.write_text("".join(story.data.read_text("utf-8").splitlines(keepends=True)[:rows]), "utf-8")
+    facts = json.loads((story.killed / "run.json").read_text())
+    before = facts["data_fingerprint"]
+    facts["request"]["data"] = [str(data)]
+    (story.killed / "run.json").write_text(json.dumps(facts))
+    ended = command("pretrain", "--resume", story.killed)
+    said = f"{data}: the data has changed since the run began (fingerprint {before[:12]}, now "
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert ended.code == 3
+    assert len(errors) == 1 and errors[0].startswith(f"error: {said}")
+    assert ended.err.splitlines()[-1] == ANYWAY
+    ended = command("pretrain", "--resume", story.killed, "--resume-anyway")
+    assert (ended.code, said in ended.err) == (0, True), ended.err
+
+
+def test_tokenizer_that_was_changed_is_refused(story: Story, command: Any) -> None:
+    """R10."""
+    path = story.killed / "setup" / "tokenizer.json"
+    path.write_text(path.read_text("utf-8").replace('"the":', '"teh":'), "utf-8")
+    ended = command("pretrain", "--resume", story.killed)
+    found = f"{path}: its sha256 differs from the manifest; the file is damaged or was changed"
+    assert (ended.code, ended.err.splitlines()[0]) == (4, f"error: {found}")
+
+
+def test_token_store_that_is_damaged_is_made_again(
+    story: Story, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(os.environ["NLPKIT_CACHE"], cache)
+    monkeypatch.setenv("NLPKIT_CACHE", str(cache))
+    for tokens in cache.glob("stores/*/tokens.bin"):
+        tokens.write_bytes(b"\x05" * tokens.stat().st_size)
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.err.splitlines()[0].endswith("; the token store is damaged; it is made again")
+    assert_same_end(story.killed, story.straight)
+
+
+def test_other_versions_are_said_in_one_line(story: Story, command: Any) -> None:
+    facts = json.loads((story.killed / "run.json").read_text())
+    now = facts["versions"]["torch"]
+    facts["versions"]["torch"], facts["threads"] = "2.10.0", 7
+    (story.killed / "run.json").write_text(json.dumps(facts))
+    ended = command("pretrain", "--resume", story.killed)
+    changed = f"torch 2.10.0, now {now}; threads 7, now 1"
+    said = f"warning: the run began with {changed}: what follows is not promised equal to the bit"
+    assert said in ended.err.splitlines()
+    assert ended.code == 0
+
+
+class Poison(pl.Callback):
+    """Make the loss of a batch NaN, and note its texts."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, index: int) -> None:
+        if index == 3:
+            self.rows = len(batch["input_ids"])
+            usual = module.head.loss
+            module.head.loss = lambda logits, batch: usual(logits, batch) * float("nan")
+
+
+def test_loss_of_nan_names_the_documents_or_lines_of_its_batch(story: Story, shop: Path, tmp_path: Path) -> None:
+    """M01; the rest of it is in unit/test_module.py."""
+    poison = Poison()
+    with pytest.raises(DivergedError, match=r"; in the batch of documents? \d+( to \d+)?, ") as caught:
+        nlpkit.pretrain(story.data, out=tmp_path / "one", overrides=SETTINGS, callbacks=[poison])
+    assert f" and {poison.rows - 8} more" in caught.value.message or poison.rows <= 8
+    assert (tmp_path / "one" / "checkpoints" / "step-00000003").is_dir()
+    labelled = shop / "labelled.csv"
+    with pytest.raises(DivergedError) as caught:
+        nlpkit.fit(data=labelled, out=tmp_path / "two", overrides=SETTINGS, callbacks=[poison])
+    places = caught.value.message.partition("in the batch of ")[2].partition(" and ")[0].split(", ")
+    assert len(places) == min(8, poison.rows)
+    lines = [int(place.removeprefix(f"{labelled}:")) for place in places]
+    assert all(1 < line <= len(labelled.read_text("utf-8").splitlines()) for line in lines)
