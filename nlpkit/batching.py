@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.processes import Place
 from nlpkit.randomness import seed_of
+
+Items = TypeVar("Items", NDArray[np.int64], list[NDArray[np.int64]])
 
 _MEGA = 32  # batches that are sorted by length together
 
@@ -65,6 +69,11 @@ def cut(order: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int, rows:
             start, longest_with = i, int(lengths[example])
         longest = longest_with
     return [*batches, order[start:]] if len(order) else []
+
+
+def share(items: Items, place: Place) -> Items:
+    """What a process gets of a batch, or of many: every item goes to exactly one, and each has long and short ones."""
+    return items[place.rank :: place.world]
 
 
 def sorted_batches(lengths: Sequence[int] | NDArray[np.int64], tokens: int, rows: int) -> Iterator[NDArray[np.int64]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, PluginError
 from nlpkit.files import explain_os_errors, write_bytes
+from nlpkit.processes import largest, place, total
 from nlpkit.randomness import seed_of
 from nlpkit.scores import finite
 
@@ -95,7 +96,8 @@ class Recorder(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Cut the log back to where the run goes on."""
         self._step, self._window, self._batches = trainer.global_step, [], []
-        cut_back(self.path, trainer.global_step)
+        if place().first:
+            cut_back(self.path, trainer.global_step)
         if self.progress:
             self.progress.start(self.name, self.total, trainer.global_step)
 
@@ -112,7 +114,7 @@ class Recorder(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Count tokens, keep the loss."""
-        self.tokens += batch["input_ids"].numel()
+        self.tokens += int(total(batch["input_ids"].numel()))
         if "loss" in outputs:
             self._window.append(outputs["loss"].detach())  # Lightning has divided it by the batches of a step
         if trainer.global_step == self._step:
@@ -157,6 +159,8 @@ class Recorder(pl.Callback):
             self._write(rows)
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
+        if not place().first:
+            return
         with explain_os_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
@@ -167,7 +171,7 @@ class Recorder(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Save the last and the best state, and stop when the dev score no longer rises.
+    """Save the last and the best state, and stop when the dev score no longer rises; alike in all processes.
 
     A save happens only where the optimiser has stepped: gradients of a half-done accumulation are in no checkpoint.
     Where the dev part is scored, the save comes after it: Lightning never makes up for a validation that was due.
@@ -238,7 +242,7 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Keep the last and the best only: the one before was there for a save that fails."""
-        checkpoints.prune(self.folder, {self._saved_step, self.best_step})
+        self._prune({self._saved_step, self.best_step})
 
     def save(self, trainer: pl.Trainer) -> Path:
         """Save the present state, then delete all but this, the best, and what the save before kept.
@@ -253,14 +257,18 @@ class Checkpoints(pl.Callback):
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = step, time.monotonic()
         keep = {step, self.best_step}
-        checkpoints.prune(self.folder, keep | self._kept)
+        self._prune(keep | self._kept)
         self._kept = keep
         return path
+
+    def _prune(self, keep: set[int]) -> None:
+        if place().first:
+            checkpoints.prune(self.folder, keep)
 
     def _due(self, step: int) -> bool:
         if self.every_steps:
             return step % self.every_steps == 0
-        return time.monotonic() - self._saved_at > _SAVE_SECONDS
+        return bool(largest(time.monotonic() - self._saved_at > _SAVE_SECONDS))
 
     def _chosen(self, scores: dict[str, float]) -> float:
         if f"dev/{self.score}" not in scores:

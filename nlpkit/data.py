@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 
-from nlpkit.batching import BatchPlan, sorted_batches
+from nlpkit.batching import BatchPlan, share, sorted_batches
+from nlpkit.processes import place
 from nlpkit.randomness import seed_of
-from nlpkit.task import Batch, Example, Features, Task
+from nlpkit.task import SPARE, Batch, Example, Features, Task
 
 _NAMED = 8  # samples of a batch in a message
 
@@ -58,6 +60,8 @@ class CountedLoader:
     because Lightning asks for it once; epochs may differ by a few, and a pass then ends a few batches into the next
     epoch or before its end. No batch is left out, and none comes twice.
 
+    Processes that train together divide each batch among them, so the order does not depend on their number.
+
     Args:
         task: collates.
         samples: what to batch.
@@ -80,7 +84,7 @@ class CountedLoader:
             self.batch += 1
             if self.batch == self._size(epoch):
                 self.epoch, self.batch = epoch + 1, 0
-            yield make_batch(self.task, self.samples, rows, self.plan.seed, epoch)
+            yield self._own(rows, epoch)
 
     def state_dict(self) -> dict[str, int]:
         """The position of the next batch."""
@@ -99,6 +103,13 @@ class CountedLoader:
             number, epoch = number - self._size(epoch), epoch + 1
         return whence(self.samples, self.plan.epoch(epoch)[number])
 
+    def _own(self, rows: NDArray[np.int64], epoch: int) -> Batch:
+        """What this process trains on; where there are fewer rows than processes, one that does not count."""
+        own = share(rows, place())
+        if len(own):
+            return make_batch(self.task, self.samples, own, self.plan.seed, epoch)
+        return {**make_batch(self.task, self.samples, rows[:1], self.plan.seed, epoch), SPARE: torch.ones(())}
+
     def _size(self, epoch: int) -> int:
         if epoch not in self._sizes:
             self._sizes[epoch] = len(self.plan.epoch(epoch))
@@ -107,6 +118,8 @@ class CountedLoader:
 
 class FixedLoader:
     """The same batches in the same order each time, longest first: for scores and predictions.
+
+    Processes that train together take turns; of fewer batches than processes each takes all, which changes no mean.
 
     Args:
         task: collates.
@@ -121,11 +134,15 @@ class FixedLoader:
         self.rows = list(sorted_batches(samples.lengths, tokens, rows))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._own())
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in self.rows:
+        for rows in self._own():
             yield make_batch(self.task, self.samples, rows, self.seed, -1)
+
+    def _own(self) -> list[NDArray[np.int64]]:
+        own = share(self.rows, here := place())
+        return own if len(self.rows) >= here.world else self.rows
 
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:

@@ -40,6 +40,10 @@ class Head(nn.Module, ABC):
         """The loss from hidden states (B, L, D); for heads whose loss needs less than all logits."""
         return self.loss(self(hidden, batch), batch)
 
+    def terms(self, hidden: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
+        """The same as means that add up to it, each with its `count`: what several processes need to be as one."""
+        return [(self.loss_from(hidden, batch), self.count(batch))]
+
     def count(self, batch: Batch) -> int:
         """What `loss` is the mean of: labels where there are any, else examples. A batch weighs as much in many."""
         labels = batch.get("labels")

@@ -17,8 +17,9 @@ from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.processes import mean_of, place
 from nlpkit.scores import values_of
-from nlpkit.task import Batch, Task
+from nlpkit.task import SPARE, Batch, Task
 
 
 class TaskModule(pl.LightningModule):
@@ -66,9 +67,14 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, in nats."""
-        loss = self.head.loss_from(self.hidden(batch), batch)
+        loss = self._training_loss(self.hidden(batch), batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]), on_step=True, on_epoch=False)
         return loss
+
+    def _training_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        if place().world == 1:
+            return self.head.loss_from(hidden, batch)
+        return mean_of([(mean, count * (SPARE not in batch)) for mean, count in self.head.terms(hidden, batch)])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``."""

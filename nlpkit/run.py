@@ -20,10 +20,12 @@ from nlpkit.examples import read_examples, read_labelled
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.generation import Generator
+from nlpkit.meeting import Meeting
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
-from nlpkit.prepare import Request
+from nlpkit.prepare import Prepared, Request
+from nlpkit.processes import started
 from nlpkit.resuming import Began, beginning
 from nlpkit.scores import metrics_of
 from nlpkit.task import Example
@@ -41,7 +43,7 @@ class Run:
 
     Args:
         folder: everything it left.
-        results: what results.json says.
+        results: what results.json says; empty in other processes than the first, which is still writing it.
     """
 
     folder: Path
@@ -154,6 +156,8 @@ def resume(
         DataError: the data has changed since the run began.
         UsageError: the settings have changed, or the run is of the other stage.
     """
+    if not started().first:
+        return _follow(RunFolder(Path(run)), callbacks)
     folder = RunFolder.open_existing(os.fspath(run))
     found: Stage | None = None
     try:
@@ -164,9 +168,9 @@ def resume(
         if folder.results.exists():
             log.info("%s: already finished; nothing was done", run)
             return Run(folder.path, read_json(folder.results))
-        registry = Registry(files=request.plugins)
-        config = config_module.load(registry.task(request.task, stage=found), str(folder.config))
+        registry, config = _as_it_began(began)
         began.check_settings(config)
+        meeting = Meeting(config.trainer)
         checkpoint, setup = None, None
         if folder.has_checkpoint():
             checkpoint, setup = checkpoints.newest(folder.checkpoints), folder.path / "setup"
@@ -177,7 +181,8 @@ def resume(
         prepared.facts["parent"] = began.facts.get("parent")
         began.check_data(prepared.fingerprint)
         began.warn_of_rounding(prepared.config)
-        results = stages.train(folder, prepared, registry, began.facts, checkpoint, progress, callbacks)
+        meeting.tell(**_for_others(folder, prepared, checkpoint))
+        results = stages.train(folder, prepared, registry, began.facts, checkpoint, progress, callbacks, meeting)
         return Run(folder.path, results)
     except KeyboardInterrupt as error:
         raise _interrupted(error, str(found), folder) from None
@@ -281,13 +286,18 @@ def _start(
     composed = config_module.compose(
         task_class, defaults=defaults, file=config_file, overrides=_settings(overrides), flags=flags or {}
     )
-    stages.check_request(request, composed.config, registry)
+    if started().first:
+        stages.check_request(request, composed.config, registry)
+    meeting = Meeting(composed.config.trainer)
+    if not meeting.place.first:
+        return _join(meeting, callbacks)
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
         prepared = stages.prepare(request, stage, composed.config, registry, None)
         facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
         stages.write_setup(folder, prepared, facts)
-        return Run(folder.path, stages.train(folder, prepared, registry, facts, None, progress, callbacks))
+        meeting.tell(**_for_others(folder, prepared, None))
+        return Run(folder.path, stages.train(folder, prepared, registry, facts, None, progress, callbacks, meeting))
     except (KeyboardInterrupt, Interrupted) as error:
         folder.remove_if_unused()
         if isinstance(error, KeyboardInterrupt) and folder.facts.exists():
@@ -301,6 +311,43 @@ def _start(
         raise
     finally:
         folder.unlock()
+
+
+def _follow(folder: RunFolder, callbacks: Sequence[Any]) -> Run:
+    """What another process than the first does on a resume."""
+    if folder.results.exists():
+        return Run(folder.path, read_json(folder.results))
+    _, config = _as_it_began(Began.read(folder, anyway=True))
+    return _join(Meeting(config.trainer), callbacks)
+
+
+def _join(meeting: Meeting, callbacks: Sequence[Any]) -> Run:
+    """Take part in a run that the first process has made ready, as in one that is gone on with; write nothing."""
+    told = meeting.hear()
+    folder, checkpoint = RunFolder(Path(told["folder"])), Path(told["checkpoint"]) if told["checkpoint"] else None
+    began = Began.read(folder, anyway=True)
+    registry, config = _as_it_began(began)
+    # the weights come from the first process
+    prepared = stages.prepare(began.request, began.stage, config, registry, folder.path / "setup")
+    if prepared.fingerprint != told["fingerprint"]:
+        raise DataError(
+            f"{', '.join(began.request.data)}: process {meeting.place.rank} reads other data than process 0",
+            "give every machine the same files",
+        )
+    stages.train(folder, prepared, registry, began.facts, checkpoint, None, callbacks, meeting)
+    return Run(folder.path, {})
+
+
+def _as_it_began(began: Began) -> tuple[Registry, RunConfig]:
+    """The plugins and settings of a run that is gone on with or taken part in."""
+    registry = Registry(files=began.request.plugins)
+    return registry, config_module.load(registry.task(began.request.task, stage=began.stage), str(began.folder.config))
+
+
+def _for_others(folder: RunFolder, prepared: Prepared, checkpoint: Path | None) -> dict[str, Any]:
+    """What the other processes need to know to join."""
+    at = None if checkpoint is None else os.path.abspath(checkpoint)
+    return {"folder": os.path.abspath(folder.path), "checkpoint": at, "fingerprint": prepared.fingerprint}
 
 
 def _interrupted(error: KeyboardInterrupt, stage: str, folder: RunFolder) -> Interrupted:

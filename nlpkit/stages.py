@@ -20,6 +20,7 @@ from nlpkit.data import TaskDataModule
 from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
+from nlpkit.meeting import Meeting
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
@@ -123,8 +124,12 @@ def train(
     checkpoint: Path | None,
     progress: Progress | None,
     callbacks: Sequence[Any],
+    meeting: Meeting,
 ) -> dict[str, Any]:
-    """Train, or go on from a checkpoint, and finish the run; returns what results.json says."""
+    """Train, or go on from a checkpoint, and finish the run; returns what results.json says.
+
+    In other processes than the first only train: nothing comes back.
+    """
     made = learner(prepared, registry)
     outcome = trainer.train(
         made.module,
@@ -136,7 +141,10 @@ def train(
         resume_command=resume_command(facts["stage"], folder),
         progress=progress,
         callbacks=tuple(callbacks),
+        meeting=meeting,
     )
+    if not meeting.place.first:
+        return {}
     body = merge(made.adapted, prepared.backbone)
     return _finish(folder, prepared, registry, facts, outcome, body)
 

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 
 from nlpkit.callbacks import Checkpoints, validates_now
 from nlpkit.errors import Interrupted
+from nlpkit.processes import largest
 
 log = logging.getLogger("nlpkit")
 
@@ -37,8 +38,8 @@ class Signals(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
         self.listen()
-        if self.received is not None:
-            raise Interrupted("interrupted before the first step", self.resume, signal_number=self.received)
+        if number := self._received_by_any():
+            raise Interrupted("interrupted before the first step", self.resume, signal_number=number)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -66,12 +67,17 @@ class Signals(pl.Callback):
         self._before = {}
 
     def _leave(self, trainer: pl.Trainer) -> None:
-        if self.received is None or trainer.should_stop or trainer.global_step >= trainer.max_steps:
+        if trainer.should_stop or trainer.global_step >= trainer.max_steps:
             return  # a run that has done its last step ends as it would have
-        path = self.saver.save(trainer)
-        raise Interrupted(
-            f"interrupted; saved at step {trainer.global_step} in {path}", self.resume, signal_number=self.received
-        )
+        if number := self._received_by_any():
+            path = self.saver.save(trainer)
+            raise Interrupted(
+                f"interrupted; saved at step {trainer.global_step} in {path}", self.resume, signal_number=number
+            )
+
+    def _received_by_any(self) -> int:
+        """The signal that this or another process of the run has received; 0: none."""
+        return int(largest(self.received or 0))
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -101,7 +107,8 @@ class TimeLimit(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Stop where the optimiser has stepped."""
-        over = self.seconds and time.monotonic() - self._began > self.seconds
-        if over and (index + 1) % self.accumulate == 0:
+        if not self.seconds or (index + 1) % self.accumulate:
+            return
+        if largest(time.monotonic() - self._began > self.seconds):
             log.info("trainer.minutes=%g are over: stopping at step %d", self.seconds / 60, trainer.global_step)
             trainer.should_stop = True

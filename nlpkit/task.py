@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Features = dict[str, Any]  # a list of integers is padded, a number is stacked
 Batch = dict[str, "Tensor"]
+SPARE = "spare"
+"""Key of a batch that counts for nothing: what a process gets of a batch with fewer examples than processes."""
 
 TEXT_COLUMNS = ("text", "review text", "review", "sentence", "comment", "content", "body", "message", "document")
 LABEL_COLUMNS = ("label", "sentiment", "class", "category", "target", "rating", "stars", "score")

@@ -13,14 +13,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 
 from nlpkit import checkpoints
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import ResourceError, UsageError
+from nlpkit.errors import PluginError, ResourceError, UsageError
 from nlpkit.folder import RunFolder
+from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
+from nlpkit.processes import place
 from nlpkit.stopping import Signals, TimeLimit
 
 log = logging.getLogger("nlpkit")
@@ -88,13 +93,17 @@ def train(
     resume_command: str = "",
     progress: Progress | None = None,
     callbacks: tuple[Any, ...] = (),
+    meeting: Meeting | None = None,
 ) -> Outcome:
     """Train, and leave the best weights in the module.
+
+    With several processes each of them comes here, with the same arguments.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, after a save.
         DivergedError: a loss or score that is not finite.
-        ResourceError: memory ran out.
+        ResourceError: memory ran out, or another process ended.
+        PluginError: weights that the loss does not reach, with several processes.
     """
     saver = Checkpoints(
         folder.checkpoints,
@@ -108,7 +117,8 @@ def train(
     signals = Signals(saver, resume_command)
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
-    with quiet(), _memory_errors():
+    meeting = meeting or Meeting(config.trainer)
+    with quiet(), _memory_errors(), _idle_weights(), meeting.training(accelerator_of(config)):
         trainer = build(config, length, ours)
         signals.listen()
         try:
@@ -125,10 +135,12 @@ def train(
 
 def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer:
     """The Trainer of a run; nothing is left to Lightning's defaults or its environment variables."""
-    accelerator = accelerator_of(config)
+    accelerator, several = accelerator_of(config), place().world > 1
     return pl.Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.nodes,
+        strategy=_shared() if several else "auto",
         precision=precision_of(config, accelerator),  # type: ignore[arg-type]
         max_epochs=1,
         max_steps=length.steps,
@@ -143,23 +155,31 @@ def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        plugins=[checkpoints.AtomicCheckpointIO()],
+        plugins=[checkpoints.AtomicCheckpointIO(), TorchElasticEnvironment() if several else LightningEnvironment()],
         default_root_dir=os.getcwd(),
         inference_mode=True,
     )
+
+
+def _shared() -> DDPStrategy:
+    # buffers are constants here, and processes may differ by a dev batch: a forward pass is no place to wait
+    return DDPStrategy(timeout=ANSWER, broadcast_buffers=False)
 
 
 def accelerator_of(config: RunConfig) -> str:
     """``cpu`` or ``gpu``.
 
     Raises:
-        UsageError: a GPU was asked for and there is none.
+        UsageError: a GPU was asked for and there is none, or more than there are.
     """
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+    asked, seen = config.trainer, torch.cuda.device_count()
+    if asked.accelerator == "gpu" and not torch.cuda.is_available():
         raise UsageError("trainer.accelerator is gpu, and torch sees none", "trainer.accelerator=auto")
-    if config.trainer.accelerator == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    return config.trainer.accelerator
+    if asked.accelerator == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    if asked.devices > seen:
+        raise UsageError(f"trainer.devices is {asked.devices}, and torch sees {seen}", f"trainer.devices={seen}")
+    return "gpu"
 
 
 def precision_of(config: RunConfig, accelerator: str) -> str:
@@ -184,6 +204,20 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _idle_weights() -> Iterator[None]:
+    """Say in our words that DDP waits for a gradient that never comes."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "finished reduction in the prior iteration" not in str(error):
+            raise
+        raise PluginError(
+            "the loss reaches not every weight of the model, which several processes need",
+            "trainer.devices=1; check_task of nlpkit.testing says which weights they are",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 import nlpkit
+from nlpkit.cli.arguments import TYPED
 
 VERBS = {
     "pretrain": "Train a backbone on plain text.",
@@ -99,7 +100,9 @@ def _invoke(arguments: list[str]) -> int:
 
         return shell_complete(cli, {}, "nlpkit", "_NLPKIT_COMPLETE", instruction)
     try:
-        with cli.make_context("nlpkit", arguments, color=False if os.environ.get("NO_COLOR") else None) as context:
+        color = False if os.environ.get("NO_COLOR") else None
+        with cli.make_context("nlpkit", list(arguments), color=color) as context:
+            context.meta[TYPED] = arguments
             cli.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

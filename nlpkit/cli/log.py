@@ -20,9 +20,10 @@ class _Stderr(logging.Handler):
         click.echo(text, err=True)
 
 
-def set_up_log(quiet: bool = False, verbose: int = 0) -> None:
-    """Send the library's log to stderr: information, or warnings only, or everything."""
+def set_up_log(quiet: bool = False, verbose: int = 0, silent: bool = False) -> None:
+    """Send the library's log to stderr: information, or warnings only, or everything, or errors alone."""
     log = logging.getLogger("nlpkit")
     log.handlers = [_Stderr()]
     log.propagate = False
-    log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    log.setLevel(logging.ERROR if silent else level)

@@ -13,18 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.arguments import given_options, refuse_with_resume
+from nlpkit.cli.arguments import TYPED, given_options, refuse_with_resume
 from nlpkit.cli.interrupts import interruptible
+from nlpkit.cli.launch import end_with_launcher, launch
+from nlpkit.cli.log import set_up_log
 from nlpkit.cli.options import Common
 from nlpkit.cli.progress import progress_for
 from nlpkit.cli.results import print_run
-from nlpkit.errors import UsageError
+from nlpkit.errors import NlpkitError, UsageError
+from nlpkit.processes import started
 
 if TYPE_CHECKING:
+    from nlpkit.config import TrainerConfig
     from nlpkit.plugins import Stage
     from nlpkit.run import Run
     from nlpkit.task import Task
 
+_FOUND_LATER = (OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError)
+"""What may be wrong with the folder of a run, for the library to say."""
 _ALWAYS = ("resume", "resume_anyway", "as_json", "quiet", "verbose", "no_plugins")
 _OPTIONS = [
     click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
@@ -103,13 +109,18 @@ def train(
     Raises:
         Interrupted: Ctrl-C or SIGTERM.
     """
+    end_with_launcher()
+    if not started().first:  # the first speaks for all
+        common.quiet = True
+        set_up_log(silent=True)
     with interruptible("interrupted before training began; nothing is left of it"):
         run = (
             _resumed(common, training, stage, [*files, *settings])
             if training.resume
             else _started(common, training, name, stage, files, settings, start)
         )
-        print_run(common, run)
+        if started().first:
+            print_run(common, run)
 
 
 def _started(
@@ -128,9 +139,10 @@ def _started(
 
     # what is mistyped is said before torch is imported, which takes seconds
     pipe = training.config is not None and os.path.exists(training.config) and not os.path.isfile(training.config)
-    config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
+    composed = config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
     if files:
         readers.expand(files)
+    _launch_if_several(composed.config.trainer)
     return start(progress=progress_for(common.quiet, task.score), **training.arguments())
 
 
@@ -139,20 +151,39 @@ def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[s
     from nlpkit import run
 
     folder = training.resume or ""
+    _launch_if_several(_trainer_of(Path(folder), common))
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
     return run.resume(folder, stage=stage, progress=progress, anyway=training.resume_anyway)
 
 
-def _before(folder: Path, common: Common) -> tuple[str, float | None]:
-    """The score that chooses and its best value so far, for show: what is wrong with the folder is found later."""
-    from nlpkit.errors import NlpkitError
-    from nlpkit.plugins import Registry
+def _launch_if_several(asked: TrainerConfig) -> None:
+    """Leave the work to processes of their own, where more than one was asked for and nobody has started them."""
+    if asked.devices > 1 and asked.nodes == 1 and started().world == 1:
+        raise click.exceptions.Exit(launch(click.get_current_context().meta[TYPED], asked.devices))
 
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError):
-        request = json.loads((folder / "run.json").read_text("utf-8"))["request"]
-        score = Registry(tuple(request["plugins"]), warn=common.warn).task(request["task"]).score
+
+def _before(folder: Path, common: Common) -> tuple[str, float | None]:
+    """The score that chooses and its best value so far, for show."""
+    with contextlib.suppress(*_FOUND_LATER):
+        score = _task_of(folder, common).score
         rows = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
         values = [float(row[f"dev/{score}"]) for row in rows if f"dev/{score}" in row]
         return score, (min if score == "loss" else max)(values, default=None)
     return "loss", None
+
+
+def _trainer_of(folder: Path, common: Common) -> TrainerConfig:
+    """How a run is trained, as far as that is known."""
+    from nlpkit import config
+
+    with contextlib.suppress(*_FOUND_LATER):
+        return config.load(_task_of(folder, common), str(folder / "config.yaml")).trainer
+    return config.TrainerConfig()
+
+
+def _task_of(folder: Path, common: Common) -> type[Task[Any]]:
+    from nlpkit.plugins import Registry
+
+    request = json.loads((folder / "run.json").read_text("utf-8"))["request"]
+    return Registry(tuple(request["plugins"]), warn=common.warn).task(request["task"])

@@ -108,7 +108,7 @@ class TrainerConfig:
     max_steps: int | None = number(None, at_least=1)
     """Optimiser steps, less a few if validations would else not be equally far apart; none: as the epochs have."""
     batch_tokens: int | None = number(None, at_least=1)
-    """Tokens in a batch, padding included; none: chosen for the stage."""
+    """Tokens in a batch of all processes together, padding included; none: chosen for the stage."""
     batch_size: int | None = number(None, at_least=1)
     """Examples in a batch, at most; none: as many as batch_tokens holds."""
     accumulate: int = number(1, at_least=1)
@@ -120,7 +120,11 @@ class TrainerConfig:
     precision: Literal["auto", "32", "bf16-mixed"] = "auto"
     """Number format of the computation; auto: bf16-mixed on a GPU that has it, 32 on a CPU (see docs/results.md)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Device; auto: a GPU if there is one."""
+    """Kind of device; auto: a GPU if there is one."""
+    devices: int = number(1, at_least=1)
+    """GPUs, or processes on CPUs, that share each batch (DDP), on each machine; see docs/how-to/devices.md."""
+    nodes: int = number(1, at_least=1)
+    """Machines; more than one, or a script of your own with several devices, is started by torchrun or srun."""
     threads: int = number(0, at_least=0)
     """CPU threads; 0: what torch chooses."""
     minutes: float = number(0.0, at_least=0)

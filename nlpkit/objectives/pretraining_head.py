@@ -55,6 +55,14 @@ class PretrainingHead(TransformersHead):
         words, pairs = self.losses(hidden, batch)
         return self.weights[0] * words + self.weights[1] * pairs
 
+    def terms(self, hidden: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
+        """The two weighted losses: of the hidden tokens, and of the pairs."""
+        words, pairs = self.losses(hidden, batch)
+        return [
+            (self.weights[0] * words, self.count(batch)),
+            (self.weights[1] * pairs, len(batch["next_sentence_label"])),
+        ]
+
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens, and the first."""
         places = batch["labels"] != -100
