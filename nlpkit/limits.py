@@ -12,3 +12,5 @@ TABLE_PREFIX = 2**16
 """Characters at the start of a file by which its delimiter and its keys are told."""
 LONGEST_DOCUMENT = 32 * 2**20
 """Characters in one text of several lines; a longer file is cut between paragraphs."""
+SEEN_TEXTS = 2**20
+"""Fingerprints of one stage's texts that a bundle keeps, 8 bytes each; of more texts, a sample of as many."""

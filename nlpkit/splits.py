@@ -32,10 +32,14 @@ def fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
             folded = text.lower().strip()
             folded = folded if "  " not in folded else " ".join(folded.split())
         else:
-            folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-            folded = " ".join(folded.split())
+            folded = fold(text)
         digests.append(hashed(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest())
     return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+
+
+def fold(text: str) -> str:
+    """What is equal for texts that differ only in case, white space and compatibility forms (NFKC)."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
 def split(
