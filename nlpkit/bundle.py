@@ -7,7 +7,7 @@ import functools
 import logging
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_model
 from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
-from nlpkit import handover, tokenizer
+from nlpkit import handover, seen, tokenizer
 from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead
 from nlpkit.plugins import Plugin, Registry
+from nlpkit.seen import Seen
 from nlpkit.task import Task
 from nlpkit.vetting import check_folder
 
@@ -39,16 +40,24 @@ class Loaded:
         backbone: in evaluation mode.
         head: in evaluation mode.
         record: what nlpkit.json says.
+        seen: fingerprints of the texts that it was made of; none in bundles from before they were kept.
     """
 
     task: Task[Any]
     backbone: PreTrainedModel
     head: Head
     record: dict[str, Any]
+    seen: Seen = field(default_factory=dict)
 
 
 def save(
-    folder: Path, task: Task[Any], backbone: PreTrainedModel, head: Head, record: dict[str, Any], registry: Registry
+    folder: Path,
+    task: Task[Any],
+    backbone: PreTrainedModel,
+    head: Head,
+    record: dict[str, Any],
+    registry: Registry,
+    seen_texts: Seen | None = None,
 ) -> None:
     """Write the bundle whole or not at all.
 
@@ -59,6 +68,7 @@ def save(
         head: saved in its class's own names, or beside the backbone when it is a module of its own.
         record: history, scores, data; task, plugin and versions are added.
         registry: knows the task's plugin.
+        seen_texts: fingerprints of the texts that it was made of.
     """
     owner = registry.owner("task", task.name)
     record = {
@@ -80,6 +90,7 @@ def save(
             backbone.save_pretrained(temporary)
             save_model(head, str(temporary / handover.HEAD_FILE))
         task.tokenizer.save_pretrained(temporary)
+        seen.write(temporary, seen_texts or {})
         write_json(temporary / RECORD, record)
 
 
@@ -156,7 +167,7 @@ def load(source: str, registry: Registry) -> Loaded:
     elif account.new:
         raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}", "copy the whole folder")
     head.tie(backbone)
-    return Loaded(task, backbone.eval(), head.eval(), record)
+    return Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
 
 
 def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry: Registry) -> None:

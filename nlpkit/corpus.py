@@ -70,6 +70,7 @@ def build(
     processes: int | None = None,
     progress: Progress | None = None,
     expected_bytes: int | None = None,
+    facts: Callable[[], dict[str, int]] = dict,
 ) -> TokenStore:
     """Tokenise a corpus into a store, or open the one that is there for the same key.
 
@@ -85,6 +86,7 @@ def build(
         processes: encoders at work at a time, this process and others; None: the number of CPU cores.
         progress: called with bytes of text and tokens done so far.
         expected_bytes: of text in all; with it, the size is foretold and compared with the free disk.
+        facts: asked when all texts are read; the header keeps the answer.
 
     Raises:
         DataError: no text at all, a lone surrogate, or texts that differ from those of the interrupted build.
@@ -100,7 +102,7 @@ def build(
     with locked(folder) as waited:
         if waited and (store := _finished(folder, key)) is not None:
             return store
-        builder = _Builder(folder, tokenizer, key)
+        builder = _Builder(folder, tokenizer, key, facts)
         builder.run(texts, processes or os.cpu_count() or 1, progress, expected_bytes)
         return TokenStore.open(folder)
 
@@ -119,7 +121,9 @@ def _finished(folder: Path, key: str) -> TokenStore | None:
 class _Builder:
     """Makes the files of one store."""
 
-    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase, key: str) -> None:
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, key: str, facts: Callable[[], dict[str, int]]
+    ) -> None:
         separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         if separator is None:
             raise ModelError("the tokenizer has no separator token", "use a tokenizer with sep_token or eos_token")
@@ -129,7 +133,7 @@ class _Builder:
         self.separator = int(separator)
         self.team = Team(plain_backend(tokenizer), self.separator, self.dtype)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
-        self.content = _Content()
+        self.content, self.facts = _Content(), facts
 
     def run(self, texts: Iterable[str], workers: int, progress: Progress | None, expected_bytes: int | None) -> None:
         """Go on from the last commit, or begin; end with store.json."""
@@ -207,6 +211,7 @@ class _Builder:
             text_bytes=state.text_bytes,
             tokens_crc=state.tokens_crc,
             documents_crc=state.documents_crc,
+            facts=self.facts(),
         )
         write_json(self.folder / HEADER, asdict(header))
         forget(self.folder)

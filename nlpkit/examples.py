@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nlpkit import readers, splits
@@ -263,6 +264,20 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
             f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})",
             f"add rows of that label, {more}",
         )
+
+
+def read_beside(task_class: type[Task[Any]], path: str, config: RunConfig, registry: Registry) -> Iterator[str]:
+    """Texts of a file that is no part of the corpus: read as that is, but its column may have another name.
+
+    Args:
+        task_class: an objective, whose text is looked for.
+        path: file, folder or glob.
+        config: its ``data`` says how to read; a column that it names is taken where there is one.
+        registry: of readers.
+    """
+    guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
+    found = read_examples(task_class, [path], guessing, registry, preferred=config.data.columns)
+    return texts_of(found, task_class)
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

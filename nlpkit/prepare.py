@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -22,14 +22,16 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlpkit import backbone, bundle, corpus, handover, readers, tokenizer, word_vectors
+from nlpkit import backbone, bundle, corpus, handover, readers, seen, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError, ModelError, UsageError
-from nlpkit.examples import check_parts, read_examples, read_parts, texts_of
+from nlpkit.examples import check_parts, read_beside, read_examples, read_parts, texts_of
 from nlpkit.heads import Head
+from nlpkit.leak_guard import LeakGuard
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
+from nlpkit.seen import Seen, Sketch
 from nlpkit.task import Example, Task, TaskConfig
 from nlpkit.vetting import check_folder
 
@@ -52,6 +54,7 @@ class Request:
         source: model folder or hub name to start from; empty: from nothing.
         plugins: files of plugins that are not installed.
         hub: whether ``source`` may be a hub name.
+        exclude: files whose texts are kept out of the corpus.
     """
 
     task: str
@@ -60,6 +63,7 @@ class Request:
     source: str = ""
     plugins: tuple[str, ...] = ()
     hub: bool = False
+    exclude: tuple[str, ...] = ()
 
     def seen_from(self, folder: str) -> Request:
         """The same with files that were named in another working folder, unless they are seen from here only."""
@@ -72,8 +76,10 @@ class Request:
             return self
         is_name = self.hub and not os.path.isdir(os.path.join(folder, self.source))
         source = there(self.source) if self.source and not is_name else self.source
-        data, dev, plugins = (tuple(map(there, names)) for names in (self.data, self.dev, self.plugins))
-        return replace(self, data=data, dev=dev, plugins=plugins, source=source)
+        files: dict[str, Any] = {
+            name: tuple(map(there, getattr(self, name))) for name in ("data", "dev", "plugins", "exclude")
+        }
+        return replace(self, source=source, **files)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -94,6 +100,7 @@ class Prepared:
         fingerprint: of the data, so that a resume notices changes.
         examples: train and dev examples of a fine-tuning, for baselines; empty in pre-training.
         facts: for nlpkit.json and run.json.
+        seen: fingerprints of the texts that the model will have seen.
         word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
     """
 
@@ -106,6 +113,7 @@ class Prepared:
     fingerprint: str
     examples: tuple[list[Example], list[Example]] = field(default_factory=lambda: ([], []))
     facts: dict[str, Any] = field(default_factory=dict)
+    seen: Seen = field(default_factory=dict)
     word_entropy: float | None = None
 
 
@@ -125,7 +133,9 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     paths = readers.expand(list(request.data))
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
-    words = given or _train_tokenizer(_texts(task_class, paths, config, registry), request, config)
+    guard = _guard(task_class, request, config, registry)
+    texts = _texts(task_class, paths, config, registry)
+    words = given or _train_tokenizer(guard.keep(texts) if guard else texts, request, config)
     architecture = _architecture(source, config, words, request.hub)
     length = _asked_length(config.task, architecture, words) or min(
         config.model.sequence_length, _model_length(architecture, words)
@@ -133,18 +143,17 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
     assert isinstance(task, Objective)  # the registry refuses others
-    key = corpus.content_key(paths, tokenizer.tokenizer_hash(words), _what_is_read(config.data))
-    size = sum(os.path.getsize(p) for p in paths)
     texts = _texts(task_class, paths, config, registry, report=given is not None)  # the tokenizer's pass has said it
-    store = corpus.build(texts, words, _cache() / "stores" / key[:32], key=key, expected_bytes=size)
+    store = _store(texts, paths, words, config.data, guard)
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
+    excluded = _excluded(store, request)
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
     train, dev = task.samples(learnt, length), task.samples(held_out, length)
     if not len(train.lengths) or not len(dev.lengths):
         raise DataError(
             f"{', '.join(request.data)}: {store.documents} documents with {len(store)} tokens are too few to learn "
             "from",
-            "give more text, one document a row",
+            f"give more text, one document a row{', or leave out --exclude' if request.exclude else ''}",
         )
     _check_known(store.read(0, _LOOKED_AT), words, request.data)
     head = bundle.build_head(task, architecture, registry)
@@ -154,9 +163,12 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         log.info("embeddings: latent semantic analysis of the corpus (model.embeddings)")
         word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
     record = bundle.read_record(source) if request.source and not setup else None
-    facts = {"corpus": {"documents": store.documents, "tokens": len(store)}, "parent": record}
+    facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": record}
+    seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
     entropy = _word_entropy(store) if task.guesses_words else None
-    return Prepared(task, config, body, head, train, dev, store.header.content, facts=facts, word_entropy=entropy)
+    return Prepared(
+        task, config, body, head, train, dev, store.header.content, facts=facts, seen=seen_texts, word_entropy=entropy
+    )
 
 
 def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
@@ -188,7 +200,10 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     cut = float((samples[0].lengths >= length).mean())
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
-    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts)
+    before, held_out = _seen_before(source), list(texts_of(dev, task_class))
+    seen.warn(seen.count(before, held_out), len(held_out), request.dev or request.data, "dev texts")
+    seen_texts = seen.join(before, seen.of_texts("finetune", [*texts_of(train, task_class), *held_out]))
+    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts, seen_texts)
 
 
 def _texts(
@@ -207,6 +222,52 @@ def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
     return readers.Documents(data.documents, max(_SHORTEST_PART, size // _PARTS))
 
 
+def _guard(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> LeakGuard | None:
+    texts = chain.from_iterable(read_beside(task_class, path, config, registry) for path in request.exclude)
+    return LeakGuard(texts, ", ".join(request.exclude)) if request.exclude else None
+
+
+def _store(
+    texts: Iterator[str],
+    paths: Sequence[str],
+    words: PreTrainedTokenizerBase,
+    data: DataConfig,
+    guard: LeakGuard | None = None,
+) -> corpus.TokenStore:
+    """The token store of some files, from the cache or made now."""
+    kept = guard.keep(texts) if guard else None
+    key = corpus.content_key(
+        paths, tokenizer.tokenizer_hash(words), _what_is_read(data), *([guard.key] if guard else [])
+    )
+    return corpus.build(
+        kept or texts,
+        words,
+        _cache() / "stores" / key[:32],
+        key=key,
+        expected_bytes=sum(os.path.getsize(p) for p in paths),
+        facts=kept.counts if kept else dict,
+    )
+
+
+def _excluded(store: corpus.TokenStore, request: Request) -> dict[str, Any]:
+    """Say how many documents were left out, and keep it among the facts of the corpus."""
+    if not request.exclude:
+        return {}
+    counts = {kind: store.header.facts.get(kind, 0) for kind in ("exact", "near")}
+    log.info(
+        "%s of its documents were left out as repeats of %s: %s exact, %s near",
+        f"{sum(counts.values()):,}",
+        ", ".join(request.exclude),
+        f"{counts['exact']:,}",
+        f"{counts['near']:,}",
+    )
+    return {"excluded": {"files": list(request.exclude), **counts}}
+
+
+def _seen_before(source: str) -> Seen:
+    return seen.read(Path(source)) if source and Path(source).is_dir() else {}
+
+
 def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
     """The tokenizer of what the run starts from; that it is no model at all is said first."""
     if not source:
@@ -220,7 +281,7 @@ def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
     return words
 
 
-def _train_tokenizer(texts: Iterator[str], request: Request, config: RunConfig) -> PreTrainedTokenizerBase:
+def _train_tokenizer(texts: Iterable[str], request: Request, config: RunConfig) -> PreTrainedTokenizerBase:
     texts = (text for text in texts if text.strip())
     first = next(texts, None)
     if first is None:

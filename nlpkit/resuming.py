@@ -33,6 +33,7 @@ def beginning(request: Request, prepared: Prepared, stage: Stage) -> dict[str, A
         "settings": _settings(prepared.config),
         "threads": torch.get_num_threads(),
         "parent": prepared.facts.get("parent"),
+        **({"corpus": prepared.facts["corpus"]} if stage == "pretrain" else {}),
     }
 
 

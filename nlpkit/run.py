@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, checkpoints, recipes, stages
+from nlpkit import bundle, checkpoints, recipes, seen, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
-from nlpkit.examples import read_examples, read_labelled
+from nlpkit.examples import read_examples, read_labelled, texts_of
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.generation import Generator
@@ -59,6 +59,7 @@ def pretrain(
     data: Paths,
     *,
     objective: str = "mlm",
+    exclude: Paths = (),
     source: Name = "",
     out: Name | None = None,
     config: str | None = None,
@@ -74,6 +75,7 @@ def pretrain(
     Args:
         data: files, folders or globs of csv, tsv, jsonl or txt, each plain or .gz.
         objective: name of the objective; the parts of a mixture may have weights, ``mlm:0.8+nsp:0.2``.
+        exclude: files of a test set; documents that repeat its texts, or nearly, are left out of the corpus.
         source: model folder (or hub name with ``hub``) to continue from.
         out: folder of the run, which must not exist; None: the next free ``runs/OBJECTIVE-N``.
         config: a YAML file of settings.
@@ -88,7 +90,7 @@ def pretrain(
         NlpkitError: see the exit codes; nothing is left half written.
     """
     name, weights = weighted(objective)
-    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub)
+    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, _paths(exclude))
     settings = (*weights, *_settings(overrides))
     return _start(request, "pretrain", out, config, settings, flags, progress, callbacks)
 
@@ -203,10 +205,12 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, ``task`` and ``stage``, the number of ``examples``, and the ``labels``.
+        ``scores``, ``task`` and ``stage``, the number of ``examples``, the ``labels``, and how many of the texts the
+        model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=_paths(plugins))
-    predictor = Predictor(bundle.load(os.fspath(run), registry), device)
+    loaded = bundle.load(os.fspath(run), registry)
+    predictor = Predictor(loaded, device)
     task_class = type(predictor.task)
     config, columns = _how_to_read(predictor, data, overrides)
     examples = read_labelled(task_class, _paths(data), config, registry, preferred=columns)
@@ -219,9 +223,12 @@ def evaluate(
             )
     task = predictor.task
     bundle.check_metrics(os.fspath(run), predictor.record, task, registry)
+    texts = list(texts_of(examples, task_class))
+    counts = seen.count(loaded.seen, texts)
+    seen.warn(counts, len(texts), _paths(data))
     scores = predictor.score(examples, metrics_of(task, registry))
     facts = {"task": task.name, "stage": task.stage, "examples": len(examples), "labels": task.config.labels}
-    return {"scores": scores, **facts}
+    return {"scores": scores, **facts, "seen": counts}
 
 
 def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predictor:

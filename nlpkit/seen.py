@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from nlpkit.ngrams import is_telling
 from nlpkit.splits import fingerprints
 
 FILE = "seen.safetensors"
+log = logging.getLogger("nlpkit")
 STAGES = ("pretrain", "finetune")
 _ALL = 2**64 - 1
 
@@ -77,7 +80,27 @@ def of_texts(stage: str, texts: Sequence[str]) -> Seen:
 def count(seen: Mapping[str, Sketch], texts: Sequence[str]) -> dict[str, int]:
     """How many of the texts each stage has seen; texts too short to be telling count as new (see `ngrams.LENGTH`)."""
     values = fingerprints([text for text in texts if is_telling(text)])
-    return {stage: sketch.count(values) for stage, sketch in seen.items()}
+    return {stage: seen[stage].count(values) for stage in STAGES if stage in seen}
+
+
+def warn(counts: Mapping[str, int], total: int, files: Sequence[str], what: str = "texts") -> None:
+    """Say that a model is scored on texts that it knows.
+
+    Args:
+        counts: from `count`.
+        total: texts that are scored.
+        files: that they are of.
+        what: the texts are called.
+    """
+    named = f"{', '.join(files) or 'the sample'}: "
+    if number := counts.get("pretrain", 0):
+        exclude = " ".join(f"--exclude {shlex.quote(file)}" for file in files)
+        advice = f"; nlpkit pretrain ... {exclude}" if files else ""
+        where = "stood in the corpus of this model (pre-training): scores on them flatter"
+        log.warning("%s%s of %s %s %s%s", named, f"{number:,}", f"{total:,}", what, where, advice)
+    if number := counts.get("finetune", 0):
+        where = "were used to fit this model: scores on them flatter; take others"
+        log.warning("%s%s of %s %s %s", named, f"{number:,}", f"{total:,}", what, where)
 
 
 def write(folder: Path, seen: Mapping[str, Sketch]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nlpkit import bundle, handover, recipes, trainer
+from nlpkit import bundle, handover, recipes, seen, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
@@ -37,7 +37,7 @@ _PLATEAU = 0.5
 
 def check_request(request: Request, config: RunConfig, registry: Registry) -> None:
     """Find out before any work what cannot be had, and what will have no effect."""
-    if "-" in (*request.data, *request.dev):
+    if "-" in (*request.data, *request.dev, *request.exclude):
         raise UsageError(
             "standard input is read once, a run reads its data more than once", "save it to a file and name the file"
         )
@@ -70,10 +70,11 @@ def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registr
 
 
 def write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
-    """Keep in the run folder what a resume needs: architecture, tokenizer, settings and facts."""
+    """Keep in the run folder what a resume needs: architecture, tokenizer, texts seen, settings and facts."""
     with new_folder(folder.path / "setup") as setup:
         prepared.backbone.config.save_pretrained(setup)
         prepared.task.tokenizer.save_pretrained(setup)
+        seen.write(setup, prepared.seen)
     config_module.save(prepared.config, str(folder.config))
     folder.write_facts(facts)
 
@@ -183,6 +184,7 @@ def _finish(
         "data_fingerprint": prepared.fingerprint,
         "sequence_length": task.config.max_length,
         "dev": dev,
+        **{key: prepared.facts[key] for key in ("corpus",) if key in prepared.facts},
     }
     history = [*(parent or {}).get("history", []), stage]
     data = prepared.config.data
@@ -191,7 +193,7 @@ def _finish(
         "source": facts["request"]["source"],
         "data": {"columns": data.columns, "reader": data.reader},
     }
-    bundle.save(folder.model, task, body, prepared.head, record, registry)
+    bundle.save(folder.model, task, body, prepared.head, record, registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
 

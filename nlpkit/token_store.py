@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Header:
     tokens_crc: int
     documents_crc: int
     format_version: int = FORMAT_VERSION
+    facts: dict[str, int] = field(default_factory=dict)  # of the texts, from who gave them
 
 
 class View:
@@ -175,6 +176,10 @@ class TokenStore(View):
             if checksum(self.folder / name) != expected:
                 raise _damaged(self.folder / name, "its checksum differs from store.json")
 
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """Those of all documents (see `splits.fingerprint`), (N,)."""
+        return np.array(self._documents["hash"])
+
     def holdout(self, share: float, seed: int) -> tuple[View, View]:
         """Split by document into a part to train on and a held-out part.
 
@@ -235,7 +240,7 @@ def _read_header(folder: Path) -> Header:
         version = values.get("format_version")
         if version != FORMAT_VERSION:
             raise _damaged(path, f"format {version}, expected {FORMAT_VERSION}")
-        header = Header(**{field.name: values[field.name] for field in fields(Header)})
+        header = Header(**{f.name: values[f.name] for f in fields(Header) if f.name != "facts" or "facts" in values})
     except FileNotFoundError:
         raise DataError(f"{folder}: no finished token store", "run the command again: it goes on from here") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -40,4 +40,4 @@ def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[st
 
         return run.fit(task, files, dev=dev, overrides=settings, plugins=common.plugins, **more)
 
-    train(common, training, task, "finetune", files, settings, start)
+    train(common, training, task, "finetune", files, settings, start, beside=dev)

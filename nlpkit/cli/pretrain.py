@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="What to learn from the text; mlm:0.8+nsp:0.2 weighs.",
 )
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="FILE",
+    help="A test set, whose texts are left out of the corpus, near repeats included; repeatable.",
+)
 @training_options
 @shared
-def command(common: Common, arguments: tuple[str, ...], objective: str, training: Training) -> None:
+def command(
+    common: Common, arguments: tuple[str, ...], objective: str, exclude: tuple[str, ...], training: Training
+) -> None:
     """Train a backbone on plain text: from nothing, or from any transformers model.
 
     FILES are csv, tsv, jsonl or txt, each plain or .gz, folders of them, or globs. Settings are KEY=VALUE;
@@ -36,6 +44,7 @@ def command(common: Common, arguments: tuple[str, ...], objective: str, training
     \b
     nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base
     nlpkit pretrain reviews/ data.text="Review Text" model.preset=small
+    nlpkit pretrain shop/reviews.csv --exclude shop/more-labelled.csv
     nlpkit pretrain --resume runs/base
     """
     files, settings = files_and_settings(arguments)
@@ -47,6 +56,8 @@ def command(common: Common, arguments: tuple[str, ...], objective: str, training
     def start(**more: Any) -> Run:
         from nlpkit import run
 
-        return run.pretrain(files, objective=objective, overrides=settings, plugins=common.plugins, **more)
+        return run.pretrain(
+            files, objective=objective, exclude=exclude, overrides=settings, plugins=common.plugins, **more
+        )
 
-    train(common, training, objective, "pretrain", files, settings, start)
+    train(common, training, objective, "pretrain", files, settings, start, beside=exclude)

@@ -94,6 +94,7 @@ def train(
     files: Sequence[str],
     settings: Sequence[str],
     start: Callable[..., Run],
+    beside: Sequence[str] = (),
 ) -> None:
     """Start a run, or go on with one, and print what came out.
 
@@ -105,6 +106,7 @@ def train(
         files: as typed.
         settings: as typed.
         start: makes the run; takes ``progress`` and what `Training.arguments` gives.
+        beside: files that options name.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM.
@@ -117,7 +119,7 @@ def train(
         run = (
             _resumed(common, training, stage, [*files, *settings])
             if training.resume
-            else _started(common, training, name, stage, files, settings, start)
+            else _started(common, training, name, stage, files, settings, start, beside)
         )
         if started().first:
             print_run(common, run)
@@ -131,6 +133,7 @@ def _started(
     files: Sequence[str],
     settings: Sequence[str],
     start: Callable[..., Run],
+    beside: Sequence[str],
 ) -> Run:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
@@ -140,8 +143,8 @@ def _started(
     # what is mistyped is said before torch is imported, which takes seconds
     pipe = training.config is not None and os.path.exists(training.config) and not os.path.isfile(training.config)
     composed = config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
-    if files:
-        readers.expand(files)
+    if files or beside:
+        readers.expand([*files, *beside])
     _launch_if_several(composed.config.trainer)
     return start(progress=progress_for(common.quiet, task.score), **training.arguments())
 
