@@ -266,7 +266,9 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
         )
 
 
-def read_beside(task_class: type[Task[Any]], path: str, config: RunConfig, registry: Registry) -> Iterator[str]:
+def read_beside(
+    task_class: type[Task[Any]], path: str, config: RunConfig, registry: Registry, documents: readers.Documents
+) -> Iterator[str]:
     """Texts of a file that is no part of the corpus: read as that is, but its column may have another name.
 
     Args:
@@ -274,9 +276,11 @@ def read_beside(task_class: type[Task[Any]], path: str, config: RunConfig, regis
         path: file, folder or glob.
         config: its ``data`` says how to read; a column that it names is taken where there is one.
         registry: of readers.
+        documents: what of a txt is a text.
     """
     guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
-    found = read_examples(task_class, [path], guessing, registry, preferred=config.data.columns)
+    preferred = config.data.columns
+    found = read_examples(task_class, [path], guessing, registry, preferred=preferred, documents=documents)
     return texts_of(found, task_class)
 
 

@@ -223,7 +223,8 @@ def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
 
 
 def _guard(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> LeakGuard | None:
-    texts = chain.from_iterable(read_beside(task_class, path, config, registry) for path in request.exclude)
+    documents = readers.Documents(config.data.documents)
+    texts = chain.from_iterable(read_beside(task_class, file, config, registry, documents) for file in request.exclude)
     return LeakGuard(texts, ", ".join(request.exclude)) if request.exclude else None
 
 
