@@ -34,6 +34,8 @@ class Clm(Objective[ClmConfig]):
         "model.family": "gpt2",
         "model.tokenizer": "bpe",
         "model.lowercase": False,
+        "optim.learning_rate": 3e-3,
+        "optim.muon_learning_rate": 0.02,
     }
 
     @property
