@@ -10,6 +10,7 @@ from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
 from nlpkit.heads import TransformersHead
+from nlpkit.objectives.masked_head import in_whole_rows
 from nlpkit.task import Batch
 
 
@@ -36,7 +37,7 @@ class PretrainingHead(TransformersHead):
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states (B, L, D) to logits (N, V) at the places whose label is not -100."""
         parts: Any = self.model.cls
-        return parts.predictions(hidden[batch["labels"] != -100])
+        return in_whole_rows(parts.predictions, hidden[batch["labels"] != -100])
 
     def pairs(self, hidden: Tensor) -> Tensor:
         """Logits of the pairs (B, 2)."""

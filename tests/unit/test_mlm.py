@@ -177,6 +177,18 @@ def test_gradients_through_the_hidden_places_only_are_those_of_the_whole_project
             assert torch.allclose(ours[name].grad, parameter.grad, rtol=1e-4, atol=1e-7), name
 
 
+def test_the_projection_meets_few_numbers_of_rows(compared: tuple[Any, Batch, BertForMaskedLM]) -> None:
+    module, batch, _ = compared
+    met = []
+    module.head.output_embeddings.register_forward_hook(lambda _, given, __: met.append(given[0].shape[-2]))
+    hidden = module.hidden(batch)
+    for count in (1, 3, 64, 65):
+        labels = torch.full_like(batch["labels"], -100).flatten()
+        labels[:count] = 7
+        assert len(module.head(hidden, {**batch, "labels": labels.view_as(batch["labels"])})) == min(count, len(labels))
+    assert met == [64, 64, 64, min(128, -(-len(labels) // 64) * 64)]
+
+
 def test_a_batch_without_words_costs_nothing_and_is_finite() -> None:
     task = mlm()
     module = make_module(task)
