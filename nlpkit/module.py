@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
 from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
@@ -52,12 +53,16 @@ class TaskModule(pl.LightningModule):
         self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & set(
             inspect.signature(backbone.forward).parameters
         )
+        self._apart: Apart | None = None
         head.tie(backbone)
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states (B, L, D) of a batch; 0 where the head does not read, if that saves work."""
         inputs = {k: v for k, v in batch.items() if k in self._inputs}
+        if "documents" in batch:
+            self._apart = self._apart or Apart(self.backbone)
+            inputs |= self._apart.inputs(batch["documents"])
         with only_at(self.backbone, self.head.places(batch)):
             return self.backbone(**inputs).last_hidden_state
 

@@ -88,8 +88,11 @@ class Task(ABC, Generic[ConfigT]):
     """Whether ``collate`` draws at random: each features dict then has a ``seed`` of (run, epoch, example)."""
     sample: ClassVar[str] = ""
     """Name of a dataset from nlpkit_datasets with files of its own, used when ``fit`` is given no data."""
-    padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100}
-    """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own."""
+    padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100, "documents": 0}
+    """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own.
+
+    Tokens with equal ``documents`` side by side are read as if they stood alone in their row.
+    """
 
     def __init__(self, config: ConfigT, tokenizer: PreTrainedTokenizerBase) -> None:
         self.config = config

@@ -111,6 +111,14 @@ class View:
         before = int(self._token_ends[run - 1]) if run else 0
         return int(self._starts[run]) + int(self._token_ends[run]) - before
 
+    def document_ends(self) -> NDArray[np.int64]:
+        """Where each document ends in the concatenated documents (N)."""
+        counts = np.diff(self._document_ends, prepend=0)
+        within = np.arange(self.documents) - np.repeat(self._document_ends - counts, counts)
+        ends: NDArray[np.int64] = self._documents["end"][np.repeat(self._first, counts) + within].astype(np.int64)
+        moved = self._starts - np.append(0, self._token_ends[:-1])  # by so much each run comes earlier
+        return ends - np.repeat(moved, counts)
+
     def document(self, index: int) -> NDArray[np.int64]:
         """Read the token ids of a document with its separator, (L).
 

@@ -74,8 +74,11 @@ class CausalHead(TransformersHead):
 def next_tokens(batch: Batch) -> Tensor:
     """What each place but the last is to guess, (B, L - 1); -100 where there is nothing."""
     following = batch["input_ids"][:, 1:]
-    mask = batch.get("attention_mask")
-    return following if mask is None else following.masked_fill(mask[:, 1:] == 0, -100)
+    if (mask := batch.get("attention_mask")) is not None:
+        following = following.masked_fill(mask[:, 1:] == 0, -100)
+    if (documents := batch.get("documents")) is not None:
+        following = following.masked_fill(documents[:, 1:] != documents[:, :-1], -100)
+    return following
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.hookspecs import hookimpl
-from nlpkit.objectives.objective import Objective
-from nlpkit.task import Batch, Features, Task, TaskConfig
+from nlpkit.objectives.objective import Objective, PackingConfig
+from nlpkit.task import Batch, Features, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ClmConfig(TaskConfig):
+class ClmConfig(PackingConfig):
     """Settings of clm."""
 
 
@@ -57,6 +57,7 @@ class Clm(Objective[ClmConfig]):
 
         from nlpkit.errors import ModelError
 
+        super().check_backbone(backbone)
         size = backbone.config.vocab_size
         inputs = torch.arange(8).remainder(size).repeat(2, 1)  # (2, L)
         inputs[1, -1] = size - 1

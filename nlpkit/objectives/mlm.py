@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlpkit.hookspecs import hookimpl
 from nlpkit.objectives.masking import Masker, MaskingConfig
-from nlpkit.objectives.objective import Objective
+from nlpkit.objectives.objective import Objective, PackingConfig
 from nlpkit.task import Batch, Features, Task
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class MlmConfig(MaskingConfig):
+class MlmConfig(MaskingConfig, PackingConfig):
     """Settings of mlm."""
 
 
@@ -52,10 +52,11 @@ class Mlm(Objective[MlmConfig]):
 
         from nlpkit.randomness import seed_of
 
-        plain = super().collate([{"input_ids": f["input_ids"]} for f in features])["input_ids"].numpy()  # (B, L)
+        padded = super().collate([{k: v for k, v in f.items() if k != "seed"} for f in features])
+        plain = padded["input_ids"].numpy()  # (B, L)
         seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
         hidden, labels = self.masker.hide(plain, seeds)
-        batch: Batch = {"input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
+        batch: Batch = {**padded, "input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
         lengths = np.array([len(f["input_ids"]) for f in features])
         if (lengths != plain.shape[1]).any():
             batch["attention_mask"] = torch.from_numpy((np.arange(plain.shape[1]) < lengths[:, None]).astype(np.int64))

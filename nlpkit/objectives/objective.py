@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
     from nlpkit.data import Samples
     from nlpkit.token_store import View
+
+
+@dataclass
+class PackingConfig(TaskConfig):
+    """Settings of objectives that read stretches of a token store."""
+
+    packing: Literal["stream", "apart"] = "stream"
+    """How documents share a row: in a stream that is cut at its length, or whole and each as if it stood alone."""
+
 
 ObjectiveConfigT = TypeVar("ObjectiveConfigT", bound=TaskConfig)
 
@@ -42,7 +52,7 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
 
     def samples(self, view: View, length: int) -> Samples:
-        """Samples of a token store; here equal blocks of it.
+        """Samples of a token store; here equal blocks of it, or rows of whole documents where ``packing`` says so.
 
         Args:
             view: documents.
@@ -52,8 +62,14 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             DataError: the documents make no sample.
         """
         from nlpkit.objectives.blocks import Blocks
+        from nlpkit.objectives.rows import Rows
 
-        return Blocks(view, self, length)
+        return Rows(view, self, length) if self.keeps_apart else Blocks(view, self, length)
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the documents of a row are read as if each stood alone."""
+        return isinstance(self.config, PackingConfig) and self.config.packing == "apart"
 
     @abstractmethod
     def encode_tokens(self, tokens: Sequence[int]) -> Features:
@@ -65,12 +81,17 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
         """Tokens that `encode_tokens` adds to a stretch."""
 
     def check_backbone(self, backbone: PreTrainedModel) -> None:
-        """Refuse a body that would learn nothing by this objective; called before training.
+        """Refuse a body that would learn nothing by this objective, or cannot keep documents apart where it is to.
+
+        Called before training.
 
         Raises:
             ModelError: saying why.
         """
-        return
+        if self.keeps_apart:
+            from nlpkit.apart import Apart
+
+            Apart(backbone)
 
     def encode(self, example: Example) -> Features:
         """Features of a text, cut at ``max_length``."""
