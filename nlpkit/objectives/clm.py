@@ -61,9 +61,10 @@ class Clm(Objective[ClmConfig]):
         size = backbone.config.vocab_size
         inputs = torch.arange(8).remainder(size).repeat(2, 1)  # (2, L)
         inputs[1, -1] = size - 1
-        training = backbone.training
-        with torch.no_grad():
-            hidden = backbone.eval()(input_ids=inputs.to(backbone.device)).last_hidden_state[:, :-1]  # (2, L - 1, D)
+        inputs, training = inputs.to(backbone.device), backbone.training
+        with torch.no_grad():  # with a mask, because transformers warns of what may be padding
+            output = backbone.eval()(input_ids=inputs, attention_mask=torch.ones_like(inputs))
+        hidden = output.last_hidden_state[:, :-1]  # (2, L - 1, D)
         backbone.train(training)
         if not torch.allclose(hidden[0], hidden[1], atol=1e-4):
             raise ModelError(

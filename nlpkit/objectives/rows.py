@@ -38,14 +38,21 @@ class Rows:
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one row, one document behind the other, and ``documents``: their numbers from 1."""
-        first = int(self._plan.ends[index - 1]) if index else 0
         row: Features = {"documents": []}
-        for number, piece in enumerate(range(first, int(self._plan.ends[index])), 1):
+        for number, piece in enumerate(self._pieces(index), 1):
             encoded = self.objective.encode_tokens(self._tokens(piece))
             for key, values in encoded.items():
                 row.setdefault(key, []).extend(values)
             row["documents"] += [number] * len(encoded["input_ids"])
         return row
+
+    def where(self, index: int) -> str:
+        """The documents of one row."""
+        pieces = ((int(self._plan.start[piece]), int(self._plan.length[piece])) for piece in self._pieces(index))
+        return ", ".join(self.view.where(*piece) for piece in pieces)
+
+    def _pieces(self, index: int) -> range:
+        return range(int(self._plan.ends[index - 1]) if index else 0, int(self._plan.ends[index]))
 
     def _tokens(self, piece: int) -> list[int]:
         start, length = int(self._plan.start[piece]), int(self._plan.length[piece])

@@ -210,6 +210,17 @@ def test_mlm_reads_hidden_places_as_in_each_document_alone(
             torch.testing.assert_close(hidden[row, mine][chosen], alone[chosen], atol=1e-5, rtol=0)
 
 
+def test_rows_name_their_documents(store: TokenStore, bpe: PreTrainedTokenizerBase) -> None:
+    samples = clm(bpe).samples(store, 32)
+    for row in range(len(samples.lengths)):
+        numbers = [int(name.removeprefix("document ")) for name in samples.where(row).split(", ")]
+        pieces = pieces_of(samples.features(row))
+        assert len(numbers) == len(pieces)
+        for number, piece in zip(numbers, pieces, strict=True):
+            text = " ".join(map(str, [bpe.sep_token_id, *store.document(number - 1).tolist()]))
+            assert " ".join(map(str, piece)) in text
+
+
 def test_stream_is_the_default(bpe: PreTrainedTokenizerBase, store: TokenStore) -> None:
     assert compose(Mlm).config.task.packing == compose(Clm).config.task.packing == "stream"  # type: ignore[attr-defined]
     samples = Clm(ClmConfig(max_length=32), bpe).samples(store, 32)
