@@ -140,9 +140,11 @@ def _as_torchrun_would() -> None:
     if "RANK" not in os.environ:
         from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-        slurm = SLURMEnvironment()
-        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
-        os.environ |= {name: os.environ[theirs] for name, theirs in _OF_SLURM.items()}
+        os.environ |= {name: os.environ[theirs] for name, theirs in _OF_SLURM.items() if theirs in os.environ}
+        first = SLURMEnvironment.resolve_root_node_address(os.environ.get("SLURM_NODELIST", "127.0.0.1"))
+        os.environ.setdefault("MASTER_ADDR", first)
+        # another port for each job, as Lightning does: two may share a machine
+        os.environ.setdefault("MASTER_PORT", str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])))
     missing = [n for n in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
     if missing:
         raise UsageError(f"RANK and WORLD_SIZE are set, {', '.join(missing)} not", "start the processes by torchrun")

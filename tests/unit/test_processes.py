@@ -49,7 +49,7 @@ def test_torchrun_and_srun_tell_a_process_its_place(monkeypatch: pytest.MonkeyPa
 
 def test_a_step_of_srun_is_described_as_torchrun_would(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"PROCID": "5", "STEP_NUM_TASKS": "8", "LOCALID": "1", "NODEID": "2", "NODELIST": "node[07-10],x3"}
-    for name, value in {**names, "JOB_ID": "120045", "NTASKS": "8", "NTASKS_PER_NODE": "2"}.items():
+    for name, value in {**names, "JOB_ID": "120045"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     meeting._as_torchrun_would()
     found = [os.environ[n] for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")]
