@@ -39,7 +39,7 @@ class Progress(Protocol):
         """A step is done; ``tokens`` is the number since the run began, the loss is of a recent step."""
 
     def scores(self, step: int, scores: dict[str, float], best: bool) -> None:
-        """The dev part was scored."""
+        """The dev part was scored, and the text that is watched."""
 
     def end(self) -> None:
         """The run is over, in whatever way."""
@@ -130,7 +130,8 @@ class Recorder(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the scores."""
         self.flush()
-        self._write([{"step": trainer.global_step, **finite(dev_scores(trainer))}])
+        scores = {**validation_scores(trainer, "dev"), **validation_scores(trainer, "watch")}
+        self.write([{"step": trainer.global_step, **finite(scores)}])
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write what is left: a resumed run goes on behind these rows; and no checkpoint follows a loss of NaN."""
@@ -156,9 +157,10 @@ class Recorder(pl.Callback):
         self._pending, self._flushed = [], time.monotonic()
         if rows:
             self._loss = rows[-1]["train/loss"]
-            self._write(rows)
+            self.write(rows)
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Add rows to the log; the first process does."""
         if not place().first:
             return
         with explain_os_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
@@ -224,7 +226,7 @@ class Checkpoints(pl.Callback):
         """Keep the best; stop after too many validations without a better one."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        scores = dev_scores(trainer)
+        scores = validation_scores(trainer, "dev")
         value = self._chosen(scores)
         for name, found in ((self.score, value), ("loss", scores.get("dev/loss", 0.0))):
             if not math.isfinite(found):
@@ -235,7 +237,7 @@ class Checkpoints(pl.Callback):
         if better:
             self.best, self.best_step = value, trainer.global_step
         if self.progress:
-            self.progress.scores(trainer.global_step, scores, better)
+            self.progress.scores(trainer.global_step, {**scores, **validation_scores(trainer, "watch")}, better)
         if better or not self.every_steps or self._due(trainer.global_step):
             self.save(trainer)
         self._stop_when_waited(trainer)
@@ -292,9 +294,19 @@ def validates_now(trainer: pl.Trainer, index: int) -> bool:
     return trainer.should_stop or (every is not None and (index + 1) % every == 0)
 
 
-def dev_scores(trainer: pl.Trainer) -> dict[str, float]:
-    """The scores of the last validation as plain numbers."""
-    return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("dev/")}
+def validation_scores(trainer: pl.Trainer, part: str) -> dict[str, float]:
+    """The scores of a part at the last validation as plain numbers; ``dev``, or ``watch`` if there is one."""
+    return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{part}/")}
+
+
+def scores_at(path: Path, step: int, part: str) -> dict[str, float]:
+    """The scores of a part that were logged at a step."""
+    found: dict[str, float] = {}
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        row = json.loads(line)
+        if row["step"] == step and f"{part}/loss" in row:
+            found = {k.removeprefix(f"{part}/"): v for k, v in row.items() if k.startswith(f"{part}/")}
+    return found
 
 
 def cut_back(path: Path, step: int) -> None:

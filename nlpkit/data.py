@@ -17,6 +17,9 @@ from nlpkit.task import SPARE, Batch, Example, Features, Task
 
 _NAMED = 8  # samples of a batch in a message
 
+FIXED_ROWS = 128
+"""Samples in a batch that is only scored, at most."""
+
 
 class Samples(Protocol):
     """What batches are made of: encoded examples, or blocks of a token store."""
@@ -219,10 +222,15 @@ class TaskDataModule(pl.LightningDataModule):
 
     predict_dataloader = test_dataloader
 
+    @property
+    def fixed_tokens(self) -> int:
+        """Tokens in a batch that is only scored, at most."""
+        return max(4096, self.batch_tokens)
+
     def _fixed(self, samples: Samples) -> FixedLoader | list[Any]:
         if not len(samples.lengths):
             return []
-        return FixedLoader(self.task, samples, max(4096, self.batch_tokens), 128, self.seed)
+        return FixedLoader(self.task, samples, self.fixed_tokens, FIXED_ROWS, self.seed)
 
 
 def _encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:

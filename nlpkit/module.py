@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
 from nlpkit.apart import Apart
@@ -18,7 +20,7 @@ from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
-from nlpkit.processes import mean_of, place
+from nlpkit.processes import mean_of, place, total
 from nlpkit.scores import values_of
 from nlpkit.task import SPARE, Batch, Task
 
@@ -96,6 +98,19 @@ class TaskModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the scores of the whole test part."""
         self._log_scores("test")
+
+    def score(self, batches: Iterable[Batch], metrics: MetricCollection) -> dict[str, float]:
+        """The mean loss and the metrics, at zero before, of all batches; mode and gradients are the caller's to set."""
+        metrics.to(self.device)
+        nats = count = 0.0
+        for batch in batches:
+            batch = {k: v.to(self.device) for k, v in batch.items()}
+            hidden = self.hidden(batch)
+            labels = self.head.count(batch)
+            nats += float(self.head.loss_from(hidden, batch)) * labels
+            count += labels
+            metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
+        return {"loss": total(nats) / max(1.0, total(count)), **{k: float(v) for k, v in values_of(metrics).items()}}
 
     def _score(self, batch: Batch, part: str) -> None:
         hidden = self.hidden(batch)

@@ -17,7 +17,6 @@ from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
-from nlpkit.scores import values_of
 from nlpkit.task import Example
 
 _WINDOW = 2048  # texts that are sorted by length together
@@ -68,15 +67,7 @@ class Predictor:
 
     def score(self, examples: Sequence[Example], metrics: MetricCollection | None = None) -> dict[str, float]:
         """The mean loss and the metrics, the task's own where none are given, on labelled examples."""
-        metrics = (metrics or self.task.build_metrics()).to(self.device)
-        loss = count = 0.0
-        for _, batch in self._batches(examples):
-            hidden = self.module.hidden(batch)
-            labels = self.module.head.count(batch)
-            loss += float(self.module.head.loss_from(hidden, batch)) * labels
-            count += labels
-            metrics.update(*self.task.compare(self.module.head.predict(hidden, batch), batch))
-        return {"loss": loss / max(1.0, count), **{k: float(v) for k, v in values_of(metrics).items()}}
+        return self.module.score((batch for _, batch in self._batches(examples)), metrics or self.task.build_metrics())
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{}] * len(window)

@@ -34,11 +34,14 @@ from nlpkit.plugins import Registry
 from nlpkit.seen import Seen, Sketch
 from nlpkit.task import Example, Task, TaskConfig
 from nlpkit.vetting import check_folder
+from nlpkit.watch import Spread
 
 log = logging.getLogger("nlpkit")
 _DEFAULT_LENGTH = 256
 _LOOKED_AT = 2_000_000  # tokens of a corpus that are enough to know it
 _MANY_UNKNOWN = 0.05
+_FEW_TOKENS = 2000  # of a text that is watched
+_OWN_LANGUAGE = "leave out --from, or start from a model of this language"
 _MANY_FILES = 20  # of which some can be held out whole
 _PARTS, _SHORTEST_PART = 50, 1 << 14  # of fewer files together; characters
 
@@ -55,6 +58,7 @@ class Request:
         plugins: files of plugins that are not installed.
         hub: whether ``source`` may be a hub name.
         exclude: files whose texts are kept out of the corpus.
+        watch: file, folder or glob of a text that is scored beside the dev part; empty: none.
     """
 
     task: str
@@ -64,6 +68,7 @@ class Request:
     plugins: tuple[str, ...] = ()
     hub: bool = False
     exclude: tuple[str, ...] = ()
+    watch: str = ""
 
     def seen_from(self, folder: str) -> Request:
         """The same with files that were named in another working folder, unless they are seen from here only."""
@@ -79,7 +84,7 @@ class Request:
         files: dict[str, Any] = {
             name: tuple(map(there, getattr(self, name))) for name in ("data", "dev", "plugins", "exclude")
         }
-        return replace(self, source=source, **files)
+        return replace(self, source=source, watch=self.watch and there(self.watch), **files)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -101,6 +106,7 @@ class Prepared:
         examples: train and dev examples of a fine-tuning, for baselines; empty in pre-training.
         facts: for nlpkit.json and run.json.
         seen: fingerprints of the texts that the model will have seen.
+        watch: samples that are scored beside the dev part; None: there are none.
         word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
     """
 
@@ -114,6 +120,7 @@ class Prepared:
     examples: tuple[list[Example], list[Example]] = field(default_factory=lambda: ([], []))
     facts: dict[str, Any] = field(default_factory=dict)
     seen: Seen = field(default_factory=dict)
+    watch: Samples | None = None
     word_entropy: float | None = None
 
 
@@ -167,7 +174,17 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
     entropy = _word_entropy(store) if task.guesses_words else None
     return Prepared(
-        task, config, body, head, train, dev, store.header.content, facts=facts, seen=seen_texts, word_entropy=entropy
+        task,
+        config,
+        body,
+        head,
+        train,
+        dev,
+        store.header.content,
+        facts=facts,
+        seen=seen_texts,
+        watch=_watched(task, request, config, registry),
+        word_entropy=entropy,
     )
 
 
@@ -265,6 +282,25 @@ def _excluded(store: corpus.TokenStore, request: Request) -> dict[str, Any]:
     return {"excluded": {"files": list(request.exclude), **counts}}
 
 
+def _watched(task: Objective[Any], request: Request, config: RunConfig, registry: Registry) -> Samples | None:
+    """Samples of the text that is watched, from a token store of its own."""
+    file, words = request.watch, task.tokenizer
+    if not file:
+        return None
+    paths = readers.expand([file])
+    texts = read_beside(type(task), file, config, registry, _documents(config.data, paths))
+    store = _store(texts, paths, words, config.data)
+    _check_known(store.read(0, _LOOKED_AT), words, [file], "watch a text in the language of the model")
+    samples = Spread(task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length))
+    if not len(samples.lengths):
+        raise DataError(f"{file}: {len(store)} tokens make no sample of {task.name}", "watch a longer text")
+    scored = min(len(store), int(samples.lengths.sum()))
+    log.info("watch: %s of the %s tokens of %s are scored", f"{scored:,}", f"{len(store):,}", file)
+    if len(store) < _FEW_TOKENS:
+        log.warning("%s: %s tokens are too few for a sure score of what is forgotten", file, f"{len(store):,}")
+    return samples
+
+
 def _seen_before(source: str) -> Seen:
     return seen.read(Path(source)) if source and Path(source).is_dir() else {}
 
@@ -352,14 +388,13 @@ def _body(source: str, architecture: PretrainedConfig, head: Head, hub: bool, *,
     return body
 
 
-def _check_known(tokens: NDArray[np.int64], words: PreTrainedTokenizerBase, files: Sequence[str]) -> None:
+def _check_known(
+    tokens: NDArray[np.int64], words: PreTrainedTokenizerBase, files: Sequence[str], hint: str = _OWN_LANGUAGE
+) -> None:
     """Whether the tokenizer, which may be that of another language, knows the words of the texts."""
     named = ", ".join(files) or "the sample"
     if np.isin(tokens, words.all_special_ids).all():
-        raise DataError(
-            f"{named}: the tokenizer knows no word of these texts",
-            "leave out --from, or start from a model of this language",
-        )
+        raise DataError(f"{named}: the tokenizer knows no word of these texts", hint)
     unknown = float((tokens == words.unk_token_id).mean()) if words.unk_token_id is not None else 0.0
     if unknown > _MANY_UNKNOWN:
         log.warning("%s: the tokenizer does not know %.0f%% of the tokens", named, 100 * unknown)

@@ -60,6 +60,7 @@ def pretrain(
     *,
     objective: str = "mlm",
     exclude: Paths = (),
+    watch: Name = "",
     source: Name = "",
     out: Name | None = None,
     config: str | None = None,
@@ -76,6 +77,7 @@ def pretrain(
         data: files, folders or globs of csv, tsv, jsonl or txt, each plain or .gz.
         objective: name of the objective; the parts of a mixture may have weights, ``mlm:0.8+nsp:0.2``.
         exclude: files of a test set; documents that repeat its texts, or nearly, are left out of the corpus.
+        watch: a general text that is scored at the start and at each validation: it shows what is forgotten.
         source: model folder (or hub name with ``hub``) to continue from.
         out: folder of the run, which must not exist; None: the next free ``runs/OBJECTIVE-N``.
         config: a YAML file of settings.
@@ -90,7 +92,8 @@ def pretrain(
         NlpkitError: see the exit codes; nothing is left half written.
     """
     name, weights = weighted(objective)
-    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, _paths(exclude))
+    beside = _paths(exclude), os.fspath(watch)
+    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, *beside)
     settings = (*weights, *_settings(overrides))
     return _start(request, "pretrain", out, config, settings, flags, progress, callbacks)
 

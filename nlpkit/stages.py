@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import torch
 
 from nlpkit import bundle, handover, recipes, seen, trainer
 from nlpkit import config as config_module
-from nlpkit.callbacks import Progress
+from nlpkit.callbacks import Progress, scores_at
 from nlpkit.config import ModelConfig, RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import UsageError
@@ -37,7 +36,7 @@ _PLATEAU = 0.5
 
 def check_request(request: Request, config: RunConfig, registry: Registry) -> None:
     """Find out before any work what cannot be had, and what will have no effect."""
-    if "-" in (*request.data, *request.dev, *request.exclude):
+    if "-" in (*request.data, *request.dev, *request.exclude, request.watch):
         raise UsageError(
             "standard input is read once, a run reads its data more than once", "save it to a file and name the file"
         )
@@ -143,6 +142,7 @@ def train(
         progress=progress,
         callbacks=tuple(callbacks),
         meeting=meeting,
+        watch=prepared.watch,
     )
     if not meeting.place.first:
         return {}
@@ -159,10 +159,13 @@ def _finish(
     body: Any,
 ) -> dict[str, Any]:
     task, parent = prepared.task, prepared.facts.get("parent")
-    dev = _scores_at(folder.metrics, outcome.best_step)
+    dev = scores_at(folder.metrics, outcome.best_step, "dev")
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
+    if prepared.watch:
+        start, end = (scores_at(folder.metrics, step, "watch") for step in (0, outcome.best_step))
+        results["watch"] = {"file": facts["request"]["watch"], "start": start, "end": end}
     train, held_out = prepared.examples
     if train and (baselines := task.baselines(train, held_out)):
         results["baselines"] = baselines
@@ -196,16 +199,6 @@ def _finish(
     bundle.save(folder.model, task, body, prepared.head, record, registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
-
-
-def _scores_at(path: Path, step: int) -> dict[str, float]:
-    """The dev scores that were logged at a step."""
-    found: dict[str, float] = {}
-    for line in path.read_text("utf-8").splitlines():
-        row = json.loads(line)
-        if row["step"] == step and "dev/loss" in row:
-            found = {k.removeprefix("dev/"): v for k, v in row.items() if k.startswith("dev/")}
-    return found
 
 
 def resume_command(stage: str, folder: RunFolder) -> str:

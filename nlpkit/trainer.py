@@ -20,13 +20,14 @@ from pytorch_lightning.strategies import DDPStrategy
 from nlpkit import checkpoints
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.config import RunConfig
-from nlpkit.data import TaskDataModule
+from nlpkit.data import FIXED_ROWS, FixedLoader, Samples, TaskDataModule
 from nlpkit.errors import PluginError, ResourceError, UsageError
 from nlpkit.folder import RunFolder
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
 from nlpkit.processes import place
 from nlpkit.stopping import Signals, TimeLimit
+from nlpkit.watch import Watch
 
 log = logging.getLogger("nlpkit")
 
@@ -94,8 +95,9 @@ def train(
     progress: Progress | None = None,
     callbacks: tuple[Any, ...] = (),
     meeting: Meeting | None = None,
+    watch: Samples | None = None,
 ) -> Outcome:
-    """Train, and leave the best weights in the module.
+    """Train, and leave the best weights in the module; score ``watch`` at the start and at each validation.
 
     With several processes each of them comes here, with the same arguments.
 
@@ -117,6 +119,8 @@ def train(
     signals = Signals(saver, resume_command)
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
+    if watch is not None:
+        ours.insert(2, Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder))
     meeting = meeting or Meeting(config.trainer)
     with quiet(), _memory_errors(), _idle_weights(), meeting.training(accelerator_of(config)):
         trainer = build(config, length, ours)

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="A test set, whose texts are left out of the corpus, near repeats included; repeatable.",
 )
+@click.option(
+    "--watch",
+    default="",
+    metavar="FILE",
+    help="A general text, scored at the start and at each validation: it shows what is forgotten.",
+)
 @training_options
 @shared
 def command(
-    common: Common, arguments: tuple[str, ...], objective: str, exclude: tuple[str, ...], training: Training
+    common: Common, arguments: tuple[str, ...], objective: str, exclude: tuple[str, ...], watch: str, training: Training
 ) -> None:
     """Train a backbone on plain text: from nothing, or from any transformers model.
 
@@ -45,6 +51,7 @@ def command(
     nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base
     nlpkit pretrain reviews/ data.text="Review Text" model.preset=small
     nlpkit pretrain shop/reviews.csv --exclude shop/more-labelled.csv
+    nlpkit pretrain shop/reviews.csv --from MODEL --watch general.txt
     nlpkit pretrain --resume runs/base
     """
     files, settings = files_and_settings(arguments)
@@ -57,7 +64,14 @@ def command(
         from nlpkit import run
 
         return run.pretrain(
-            files, objective=objective, exclude=exclude, overrides=settings, plugins=common.plugins, **more
+            files,
+            objective=objective,
+            exclude=exclude,
+            watch=watch,
+            overrides=settings,
+            plugins=common.plugins,
+            **more,
         )
 
-    train(common, training, objective, "pretrain", files, settings, start, beside=exclude)
+    beside = (*exclude, watch) if watch else exclude
+    train(common, training, objective, "pretrain", files, settings, start, beside)

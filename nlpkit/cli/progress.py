@@ -178,12 +178,14 @@ def is_terminal(stream: Any) -> bool:
 
 
 def scored(scores: dict[str, float], score: str, best: bool) -> str:
-    """``dev f1_macro 0.812 (best so far), dev loss 0.514``."""
+    """``dev f1_macro 0.812 (best so far), dev loss 0.514``, and behind it the loss of a text that is watched."""
     names = dict.fromkeys([score, "loss"])
     values = {name: scores[f"dev/{name}"] for name in names if f"dev/{name}" in scores}
     parts = [f"dev {name} {value:.3f}" for name, value in values.items()]
     if best and parts:
         parts[0] += " (best so far)"
+    if "watch/loss" in scores:
+        parts.append(f"watch loss {scores['watch/loss']:.3f}")
     return ", ".join(parts)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nlpkit.run import Run
 
 _FEW = 50  # one of them is two points
+_FORGOTTEN = 0.005  # nats: less is shown as nothing
 _TITLES = {"tfidf": "TF-IDF"}
 
 
@@ -100,6 +101,7 @@ def remarks(results: dict[str, Any]) -> list[str]:
             lines.append(f"{counts['dev']} are too few to tell models apart: give more with --dev or data.dev_share")
     if corpus := results.get("corpus"):
         lines.append(f"{corpus['documents']:,} documents, {corpus['tokens']:,} tokens, {results['steps']:,} steps")
+    lines += forgotten(results)
     score = results.get("score", "")
     for name, value in not_beaten(results):
         title = _TITLES.get(name, name)
@@ -109,6 +111,16 @@ def remarks(results: dict[str, Any]) -> list[str]:
     if not_beaten(results):
         lines.append(_advice(results))
     return lines
+
+
+def forgotten(results: dict[str, Any]) -> list[str]:
+    """Plain words where the loss of the text that is watched rose."""
+    watch = results.get("watch", {})
+    start, end = (watch.get(at, {}).get("loss") for at in ("start", "end"))
+    if start is None or end is None or end - start < _FORGOTTEN:
+        return []
+    rise = f"loss {_number(start)} at the start, {_number(end)} at the end"
+    return [f"forgot {end - start:.2f} nats on {watch['file']}: {rise}"]
 
 
 def _advice(results: dict[str, Any]) -> str:
@@ -145,8 +157,9 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
 
 def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     baselines: dict[str, dict[str, float]] = results.get("baselines", {})
-    words = results.get("word_frequency_loss")
-    return baselines if words is None else {**baselines, "word frequencies": {"loss": words}}
+    words, watch = results.get("word_frequency_loss"), results.get("watch", {})
+    frequencies = {} if words is None else {"word frequencies": {"loss": words}}
+    return {**baselines, **frequencies, **{f"watch at {at}": watch[at] for at in ("start", "end") if at in watch}}
 
 
 def _number(value: float | None) -> str:

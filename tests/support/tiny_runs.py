@@ -14,7 +14,7 @@ from transformers import AutoModel, BertConfig, PreTrainedTokenizerBase
 
 from nlpkit import tokenizer, trainer
 from nlpkit.config import CheckpointConfig, OptimConfig, RunConfig, TrainerConfig
-from nlpkit.data import TaskDataModule
+from nlpkit.data import Samples, TaskDataModule
 from nlpkit.folder import RunFolder
 from nlpkit.heads import detach_pooler
 from nlpkit.module import TaskModule
@@ -99,6 +99,7 @@ def run(
     callbacks: Sequence[Any] = (),
     train: Sequence[Example] | None = None,
     dev: Sequence[Example] | None = None,
+    watch: Samples | None = None,
 ) -> Ended:
     """Train in a run folder, with objects that are all new."""
     optim = optim or OptimConfig(learning_rate=2e-3)
@@ -133,5 +134,6 @@ def run(
         resume_from=resume_from,
         resume_command="again",
         callbacks=tuple(callbacks),
+        watch=watch,
     )
     return Ended(module, outcome)
