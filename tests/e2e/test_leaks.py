@@ -227,7 +227,7 @@ def test_column_of_the_corpus_need_not_be_that_of_the_test_set(
     assert f"10 of its documents were left out as repeats of {files['test']}, {same}: 8 exact, 2 near" in ended.err
 
 
-def test_resumed_run_leaves_out_the_same_and_remembers_its_parent(
+def test_resumed_run_leaves_out_the_same_watches_on_and_remembers_its_parent(
     runs: dict[str, Any], files: dict[str, Path], command: Any, tmp_path: Path
 ) -> None:
     from nlpkit import run
@@ -254,10 +254,21 @@ def test_resumed_run_leaves_out_the_same_and_remembers_its_parent(
     exclude = write_rows(tmp_path / "exclude.csv", ["text"], [[text_of(61)]])
     settings = ("trainer.max_steps=4", "checkpoint.every_steps=1")
     with pytest.raises(Interrupted):
-        run.pretrain(more, exclude=exclude, source=source, out=tmp_path / "run", overrides=settings, progress=Stop())
+        run.pretrain(
+            more,
+            exclude=exclude,
+            watch=files["corpus"],
+            source=source,
+            out=tmp_path / "run",
+            overrides=settings,
+            progress=Stop(),
+        )
     shutil.rmtree(source)
     ended = command("pretrain", "--resume", tmp_path / "run")
     assert ended.code == 0, ended.err
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["corpus"]["excluded"]["exact"] == 1
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert results["corpus"]["excluded"]["exact"] == 1
+    assert [row["watch/loss"] for row in rows if row["step"] == 0] == [results["watch"]["start"]["loss"]]
     evaluated = command("evaluate", tmp_path / "run", files["corpus"], "--json", "--quiet")
     assert json.loads(evaluated.out)["seen"] == {"pretrain": 60, "finetune": 20}

@@ -64,7 +64,7 @@ def test_progress_says_the_loss_of_the_watched_text(watched: Any) -> None:
     [
         (None, 3, "error: FILE: no such file or folder"),
         ("", 3, "error: FILE: empty file"),
-        ("Мы живём в тихом доме у реки.\n", 3, "error: FILE: the tokenizer knows no word of these texts"),
+        ("Мы живём в тихом доме у реки\n", 3, "error: FILE: the tokenizer knows no word of these texts"),
         ("One line.\n", 0, "warning: FILE: 5 tokens are too few for a sure score of what is forgotten"),
     ],
 )
