@@ -50,7 +50,11 @@ class Documents:
 
     def __str__(self) -> str:
         cut = f", cut between paragraphs at {self.longest:,} characters" if self.longest < LONGEST_DOCUMENT else ""
-        about = {"line": "each line a text", "paragraph": "each paragraph a text", "file": f"the file a text{cut}"}
+        about = {
+            "line": "each line a text",
+            "paragraph": "each paragraph a text",
+            "file": f"the file a text{cut} (data.documents)",
+        }
         return about.get(self.unit, self.unit)
 
 
