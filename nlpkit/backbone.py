@@ -11,14 +11,16 @@ from transformers import (
     BertConfig,
     GPT2Config,
     LlamaConfig,
+    M2M100Config,
     ModernBertConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    T5Config,
 )
 
 from nlpkit.config import ModelConfig
-from nlpkit.heads import detach_pooler
+from nlpkit.heads import body_of, detach_pooler
 
 _DROPOUT = re.compile(r"dropout|pdrop")
 # layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
@@ -92,6 +94,47 @@ def _llama(
     )
 
 
+def _t5(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=64,
+        d_ff=_gated(width),
+        num_layers=layers,
+        num_heads=width // 64,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=dropout,
+        classifier_dropout=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _m2m100(
+    model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
+) -> PretrainedConfig:
+    return M2M100Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_attention_heads=width // 64,
+        decoder_attention_heads=width // 64,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        max_position_embeddings=model.sequence_length,
+        dropout=dropout,
+        attention_dropout=dropout,
+        encoder_layerdrop=0.0,
+        decoder_layerdrop=0.0,
+        **_ends(tokenizer),
+        decoder_start_token_id=tokenizer.sep_token_id,
+    )
+
+
 def _shared(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
@@ -117,8 +160,16 @@ def _gated(width: int) -> int:
     return width * 8 // 3 // 64 * 64
 
 
-_FAMILIES = {"bert": _bert, "modernbert": _modernbert, "gpt2": _gpt2, "llama": _llama}
+_FAMILIES = {
+    "bert": _bert,
+    "modernbert": _modernbert,
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "t5": _t5,
+    "m2m100": _m2m100,
+}
 DECODERS = {"gpt2", "llama"}
+ENCODER_DECODERS = {"t5", "m2m100"}
 
 
 def _attention(layer: int, window: int) -> str:
@@ -127,8 +178,8 @@ def _attention(layer: int, window: int) -> str:
 
 
 def build(config: PretrainedConfig) -> PreTrainedModel:
-    """The body with random weights and without its pooler, ready to train."""
-    body: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32)
+    """The body with random weights and without its pooler, ready to train; of an encoder-decoder the encoder."""
+    body = body_of(AutoModel.from_config(config, dtype=torch.float32))
     detach_pooler(body)
     return body.train()
 

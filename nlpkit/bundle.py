@@ -87,7 +87,7 @@ def save(
             with head.assemble(backbone) as model:
                 model.save_pretrained(temporary)
         else:
-            backbone.save_pretrained(temporary)
+            handover.save_body(backbone, temporary)
             save_model(head, str(temporary / handover.HEAD_FILE))
         task.tokenizer.save_pretrained(temporary)
         seen.write(temporary, seen_texts or {})

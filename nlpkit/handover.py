@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from nlpkit.errors import ModelError, NlpkitError
-from nlpkit.heads import Head, TransformersHead, detach_pooler
+from nlpkit.heads import Head, TransformersHead, body_of, detach_pooler, has_own_projection, is_encoder_decoder
 from nlpkit.vetting import check_folder, check_size, check_weights
 
 HEAD_FILE = "head.safetensors"
@@ -66,6 +66,8 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
         detach_pooler(body)
         if path.is_dir():
             check_size(path, sum(p.numel() for p in body.parameters()))
+    if is_encoder_decoder(config):
+        config.is_encoder_decoder = config.use_cache = True  # an encoder without its decoder writes that it is neither
     return config
 
 
@@ -104,8 +106,8 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
             attn_implementation=_attention(auto, settings),
             dtype=torch.float32,
         )
-    body = model.base_model
-    account = _account(source, model, info, with_pooler=ready)
+    body = body_of(model)
+    account = _account(source, model, info, with_rest=ready)
     _check_finite(source, model, set(account.new))
     _check_tied(source, model)
     if isinstance(head, TransformersHead):
@@ -115,6 +117,18 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
         detach_pooler(body)
         account = replace(account, new=[*account.new, *(f"head.{name}" for name, _ in head.named_parameters())])
     return body.train(), replace(account, unused=[*account.unused, *_own_head(Path(source))])
+
+
+def save_body(body: PreTrainedModel, folder: Path) -> None:
+    """Write a body alone; an encoder under the names that it has beside its decoder, which is left out."""
+    if not is_encoder_decoder(body.config):
+        body.save_pretrained(folder)
+        return
+    rest = TransformersHead("AutoModel", body.config)
+    decoder = set(rest.parameters())
+    with rest.assemble(body) as model:
+        kept = {n: p for n, p in model.state_dict(keep_vars=True).items() if p not in decoder}
+        model.save_pretrained(folder, state_dict=kept)
 
 
 def _own_head(folder: Path) -> list[str]:
@@ -129,12 +143,12 @@ def _own_head(folder: Path) -> list[str]:
         raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
 
 
-def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_pooler: bool) -> Account:
-    """Say what became of every tensor; without a pooler it counts as not used where the file has one."""
+def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_rest: bool) -> Account:
+    """Say what became of every tensor; without the rest, pooler and decoder count as not used where the file has them."""
     prefix = model.base_model_prefix + "." if model.base_model is not model else ""
-    every = {name for name, _ in model.named_parameters()}
-    poolers = {name for name in every if name.startswith(f"{prefix}pooler.")}
-    of_body = {prefix + name for name, _ in model.base_model.named_parameters()} - poolers
+    named = dict(model.named_parameters())
+    every, body = set(named), set(body_of(model).parameters())
+    of_body = {name for name in every if named[name] in body and not name.startswith(f"{prefix}pooler.")}
     absent = set(info["missing_keys"]) & every
     mismatched = {m[0]: (list(m[1]), list(m[2])) for m in info["mismatched_keys"]}
     unused = sorted(n for n in info["unexpected_keys"] if not n.endswith("position_ids"))
@@ -151,8 +165,8 @@ def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_
         raise ModelError(f"{source}: the weights lack {_short(lost)}, which config.json asks for")
     if strange := [name for name in unused if _belongs_to_body(name, prefix, of_body)]:
         raise ModelError(f"{source}: the weights hold {_short(strange)}, for which config.json has no place")
-    if not with_pooler:
-        unused, every, new = sorted({*unused, *(poolers - new)}), every - poolers, new - poolers
+    if not with_rest:
+        unused, every, new = sorted({*unused, *(every - of_body - new)}), of_body, new & of_body
     return Account(len(every) - len(new), sorted(new), unused)
 
 
@@ -196,7 +210,8 @@ def _check_finite(source: str, model: PreTrainedModel, new: set[str]) -> None:
 
 def _check_tied(source: str, model: PreTrainedModel) -> None:
     output, given = model.get_output_embeddings(), model.get_input_embeddings()
-    if output is not None and model.config.tie_word_embeddings and output.weight is not given.weight:
+    tied = model.config.tie_word_embeddings and not has_own_projection(model.config)
+    if output is not None and tied and output.weight is not given.weight:
         raise ModelError(
             f"{source}: config.json ties the output projection to the embedding, the weights hold two that differ",
             'set "tie_word_embeddings": false in config.json',

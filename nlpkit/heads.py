@@ -65,7 +65,7 @@ class TransformersHead(Head):
     """The head of a transformers class, so that the saved folder opens in that class with equal outputs.
 
     The class is built from the backbone's configuration and everything but its body is kept. BERT's pooler counts
-    as a part of the head: hidden states are all that a head receives.
+    as a part of the head, and so does a decoder behind an encoder: hidden states are all that a head receives.
 
     Args:
         auto_class: name of the class, such as ``AutoModelForSequenceClassification``.
@@ -86,16 +86,24 @@ class TransformersHead(Head):
         self.auto_class = auto_class
         self.config = type(backbone)(**{**backbone.to_dict(), **settings})
         self.model: PreTrainedModel = getattr(transformers, auto_class).from_config(self.config, dtype=torch.float32)
-        self._body = self.model.base_model_prefix
+        body = body_of(self.model)
+        self._body = _name_of(self.model, body)
         self._output = _name_of(self.model, self.model.get_output_embeddings())
-        setattr(self.model, self._body, _Given(detach_pooler(self.model.base_model)))
+        self._keep_head_of(self.model, body)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Run the class on given hidden states (B, L, D); returns its logits."""
-        body: _Given = getattr(self.model, self._body)
+        ids = batch.get("input_ids")
+        if ids is not None and is_encoder_decoder(self.config):
+            ids = _with_one_end(ids, self.config)
+        return self._run(hidden, input_ids=ids, attention_mask=batch.get("attention_mask"))
+
+    def _run(self, hidden: Tensor, **inputs: Any) -> Tensor:
+        """Logits of the class, with hidden states (B, L, D) in place of those that its body would make."""
+        body: Any = self.model.get_submodule(self._body)
         body.hidden = hidden
         try:
-            return self.model(input_ids=batch.get("input_ids"), attention_mask=batch.get("attention_mask")).logits
+            return self.model(**inputs).logits
         finally:
             body.hidden = None
 
@@ -108,10 +116,9 @@ class TransformersHead(Head):
         return first
 
     def tie(self, backbone: PreTrainedModel) -> None:
-        """Share the output projection with the backbone's embedding, where the class ties them."""
-        output = self.output_embeddings
-        if output is not None and self.config.tie_word_embeddings:
-            output.weight = backbone.get_input_embeddings().weight
+        """Share the backbone's embedding, where the class does: as output projection, as the decoder's embedding."""
+        for name in self._tied:
+            self.model.get_submodule(name).weight = backbone.get_input_embeddings().weight
 
     @property
     def output_embeddings(self) -> Any:
@@ -120,12 +127,18 @@ class TransformersHead(Head):
 
     def adopt(self, model: PreTrainedModel) -> None:
         """Take over the head's weights of a whole model of the same class."""
-        pooler = detach_pooler(model.base_model)
-        setattr(model, self._body, _Given(pooler))
+        self._keep_head_of(model, body_of(model))
         self.model = model
+
+    def _keep_head_of(self, model: PreTrainedModel, body: PreTrainedModel) -> None:
+        if has_own_projection(model.config):
+            _untie_projection(model)
+        self._tied = _sharing(model, body)
+        model.set_submodule(self._body, _Given(detach_pooler(body)))
 
     def assemble(self, backbone: PreTrainedModel) -> _Assembled:
         """The whole model, body and head, for the length of a ``with`` block."""
+        self.tie(backbone)
         return _Assembled(self.model, self._body, backbone)
 
 
@@ -152,17 +165,51 @@ class _Assembled:
 
     def __init__(self, model: PreTrainedModel, prefix: str, backbone: PreTrainedModel) -> None:
         self.model, self.prefix, self.backbone = model, prefix, backbone
-        self.stand_in: _Given = getattr(model, prefix)
+        self.stand_in: Any = model.get_submodule(prefix)
 
     def __enter__(self) -> PreTrainedModel:
         if self.stand_in.pooler is not None:
             self.backbone.pooler = self.stand_in.pooler
-        setattr(self.model, self.prefix, self.backbone)
+        self.model.set_submodule(self.prefix, self.backbone)
         return self.model
 
     def __exit__(self, *_: object) -> None:
         detach_pooler(self.backbone)
-        setattr(self.model, self.prefix, self.stand_in)
+        self.model.set_submodule(self.prefix, self.stand_in)
+
+
+def is_encoder_decoder(config: PretrainedConfig) -> bool:
+    """Whether a family has an encoder and a decoder, whatever a single configuration says of it."""
+    return type(config) in transformers.AutoModelForSeq2SeqLM._model_mapping
+
+
+def body_of(model: PreTrainedModel) -> PreTrainedModel:
+    """What makes hidden states in a model: of an encoder-decoder its encoder."""
+    return model.get_encoder() if is_encoder_decoder(model.config) else model.base_model
+
+
+def has_own_projection(config: PretrainedConfig) -> bool:
+    """Whether this is T5 1.1 or mT5, which have two matrices though transformers always says that they are one."""
+    return config.model_type in {"mt5", "umt5"} or not getattr(config, "scale_decoder_outputs", True)
+
+
+def _untie_projection(model: PreTrainedModel) -> None:
+    output = model.get_output_embeddings()
+    if output is not None and output.weight is model.get_input_embeddings().weight:
+        output.weight = nn.Parameter(output.weight.detach().clone())
+
+
+def _sharing(model: PreTrainedModel, body: PreTrainedModel) -> list[str]:
+    """Names of the modules outside of the body that share its embedding's weights."""
+    weights, inside = body.get_input_embeddings().weight, set(body.modules())
+    return [n for n, m in model.named_modules() if getattr(m, "weight", None) is weights and m not in inside]
+
+
+def _with_one_end(ids: Tensor, config: PretrainedConfig) -> Tensor:
+    """Token ids (B, L) with the last end of each row alone, where classifiers read: a text may spell out another."""
+    ends = ids == config.eos_token_id
+    last = ends & (ends.flip(1).cumsum(1).flip(1) == 1)
+    return ids.masked_fill(ends & ~last, config.pad_token_id or 0)
 
 
 def reads_first(model: PreTrainedModel) -> bool:

@@ -24,13 +24,14 @@ def parameter_groups(
 
     Biases, norms and other vectors are not decayed. ``layerwise`` multiplies the rate by ``layer_decay`` for each
     layer below the head (ULMFiT's discriminative fine-tuning, Howard and Ruder 2018); what the backbone has above its
-    layers, such as a last norm, goes with the top layer. With Muon the matrices of the backbone's layers form groups
-    of their own.
+    layers, such as a last norm, goes with the top layer. With Muon the matrices of layers, those of a decoder in the
+    head too, form groups of their own; tables of which rows are looked up are no such matrices.
     """
     rate = _needed(optim.learning_rate)
     depth = 1 + max((int(m[1]) for n, _ in backbone.named_parameters() if (m := _LAYER.search(n))), default=-1)
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     seen: set[int] = set()
+    tables = {m.weight for part in (backbone, head) for m in part.modules() if isinstance(m, nn.Embedding)}
     below = -1  # number of the layer last met: the embeddings come before the first
     named: list[tuple[str, Tensor, bool]] = [(n, p, False) for n, p in backbone.named_parameters()]
     for name, parameter, in_head in named + [(n, p, True) for n, p in head.named_parameters()]:
@@ -39,7 +40,7 @@ def parameter_groups(
         if not parameter.requires_grad or id(parameter) in seen:
             continue
         seen.add(id(parameter))
-        muon = optim.name == "muon" and not in_head and parameter.ndim == 2 and layer is not None
+        muon = optim.name == "muon" and parameter.ndim == 2 and layer is not None and parameter not in tables
         scale = optim.layer_decay ** (depth - below) if layerwise and not in_head else 1.0
         own = optim.muon_learning_rate if muon else (optim.head_learning_rate or rate) if in_head else rate
         decay = optim.weight_decay if parameter.ndim >= 2 else 0.0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -150,6 +151,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
     assert isinstance(task, Objective)  # the registry refuses others
+    task.check_architecture(architecture)
     texts = _texts(task_class, paths, config, registry, report=given is not None)  # the tokenizer's pass has said it
     store = _store(texts, paths, words, config.data, guard)
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
@@ -172,7 +174,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     record = bundle.read_record(source) if request.source and not setup else None
     facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": record}
     seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
-    entropy = _word_entropy(store) if task.guesses_words else None
+    entropy = task.loss_of_frequencies(_word_entropy(store))
     return Prepared(
         task,
         config,
@@ -331,6 +333,7 @@ def _train_tokenizer(texts: Iterable[str], request: Request, config: RunConfig) 
         lowercase=model.lowercase,
         max_length=model.sequence_length,
         generates=model.family in backbone.DECODERS,
+        denoises=model.family in backbone.ENCODER_DECODERS,
     )
 
 
@@ -338,10 +341,11 @@ def _architecture(source: str, config: RunConfig, words: PreTrainedTokenizerBase
     if not source:
         return backbone.architecture(config.model, words)
     architecture = handover.read_architecture(source, hub=hub)
-    if not any(type(architecture) in kind._model_mapping for kind in (AutoModelForMaskedLM, AutoModelForCausalLM)):
+    kinds = (AutoModelForMaskedLM, AutoModelForCausalLM, AutoModelForSeq2SeqLM)
+    if not any(type(architecture) in kind._model_mapping for kind in kinds):
         raise ModelError(
             f"{source}: {architecture.model_type} is neither an encoder nor a decoder of text",
-            "name a model such as BERT, ModernBERT, GPT-2 or Llama",
+            "name a model such as BERT, ModernBERT, GPT-2, Llama or T5",
         )
     tokenizer.check_matches(words, architecture.vocab_size)
     if architecture.pad_token_id is None:

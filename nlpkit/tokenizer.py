@@ -8,7 +8,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,7 @@ logger = logging.getLogger("nlpkit")
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+SENTINELS = tuple(f"<extra_id_{i}>" for i in range(100))  # as in T5
 SMALLEST_VOCABULARY = {"wordpiece": 64, "bpe": 256 + len(SPECIAL_TOKENS), "unigram": 64}
 SAMPLE_BYTES = 100_000_000
 PIECE_CHARACTERS = 65_536
@@ -39,6 +40,7 @@ def train(
     lowercase: bool,
     max_length: int,
     generates: bool = False,
+    denoises: bool = False,
     sample_bytes: int = SAMPLE_BYTES,
 ) -> PreTrainedTokenizerBase:
     """Train a tokenizer that plain transformers reads back with equal ids.
@@ -50,25 +52,28 @@ def train(
         lowercase: fold case; accents stay.
         max_length: longest input of the model in tokens, special tokens included.
         generates: for a decoder: a text stands between two [SEP], as a document does in a token store.
+        denoises: for an encoder-decoder: a text ends with [SEP]; the vocabulary, which gets no larger, has `SENTINELS`.
         sample_bytes: most text that is looked at, in bytes of UTF-8.
 
     Raises:
         DataError: no text, or text that cannot be encoded.
         UsageError: a vocabulary that cannot hold the alphabet and the special tokens.
     """
-    if vocabulary < SMALLEST_VOCABULARY[kind]:
+    extra = list(SENTINELS) if denoises else []
+    if vocabulary < (smallest := SMALLEST_VOCABULARY[kind] + len(extra)):
         raise UsageError(
-            f"model.vocabulary is {vocabulary}, {kind} needs at least {SMALLEST_VOCABULARY[kind]}",
-            "model.vocabulary=8000",
+            f"model.vocabulary is {vocabulary}, {kind} needs at least {smallest}", "model.vocabulary=8000"
         )
     sample = sample_texts(texts, sample_bytes)
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
-    backend = _TRAINERS[kind](sample, vocabulary, lowercase)
-    backend.post_processor = _frame(backend, "[SEP]" if generates else "[CLS]", 1 if kind == "wordpiece" else 0)
+    backend = _TRAINERS[kind](sample, vocabulary - len(extra), lowercase)
+    backend.add_special_tokens(extra)
+    first = "" if denoises else "[SEP]:0 " if generates else "[CLS]:0 "
+    backend.post_processor = _frame(backend, first, 1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
         logger.info("the text supports a vocabulary of %d tokens, not the %d of model.vocabulary", size, vocabulary)
-    return _wrap(backend, kind, max_length, generates)
+    return _wrap(backend, kind, max_length, _roles(generates, denoises), extra)
 
 
 def sample_texts(texts: Iterable[str], most_bytes: int) -> list[str]:
@@ -226,23 +231,38 @@ def _stands_alone(character: str) -> bool:
 
 def _frame(backend: Tokenizer, first: str, pair_type: int) -> processors.TemplateProcessing:
     return processors.TemplateProcessing(
-        single=f"{first}:0 $A:0 [SEP]:0",
-        pair=f"{first}:0 $A:0 [SEP]:0 $B:{pair_type} [SEP]:{pair_type}",
+        single=f"{first}$A:0 [SEP]:0",
+        pair=f"{first}$A:0 [SEP]:0 $B:{pair_type} [SEP]:{pair_type}",
         special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
     )
 
 
-def _wrap(backend: Tokenizer, kind: Kind, max_length: int, generates: bool) -> PreTrainedTokenizerBase:
+def _roles(generates: bool, denoises: bool) -> dict[str, str]:
+    roles = {f"{name[1:-1].lower()}_token": name for name in SPECIAL_TOKENS}
+    roles |= {"bos_token": "[SEP]"} if generates else {}
+    return roles | ({"eos_token": "[SEP]"} if generates or denoises else {})
+
+
+def _wrap(
+    backend: Tokenizer, kind: Kind, max_length: int, roles: dict[str, str], extra: list[str]
+) -> PreTrainedTokenizerBase:
     from transformers import PreTrainedTokenizerFast
 
-    types = ["token_type_ids"] if kind == "wordpiece" and not generates else []
+    types = ["token_type_ids"] if kind == "wordpiece" and "eos_token" not in roles else []
     inputs = ["input_ids", *types, "attention_mask"]
-    roles = {f"{name[1:-1].lower()}_token": name for name in SPECIAL_TOKENS}
-    if generates:
-        roles |= {"bos_token": "[SEP]", "eos_token": "[SEP]"}
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=max_length, model_input_names=inputs, **roles
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        model_input_names=inputs,
+        extra_special_tokens=extra,
+        **roles,
     )
+
+
+def sentinels(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of the tokens that stand in the place of spans, in their order; none where the tokenizer has none."""
+    vocabulary = tokenizer.get_vocab()
+    return tuple(vocabulary[token] for token in takewhile(vocabulary.__contains__, SENTINELS))
 
 
 def load(folder: str | Path, hub: bool = False) -> PreTrainedTokenizerBase:

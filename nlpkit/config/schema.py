@@ -57,8 +57,8 @@ class ModelConfig:
 
     preset: Literal["tiny", "mini", "small", "base"] = "mini"
     """Size of the backbone."""
-    family: Literal["bert", "modernbert", "gpt2", "llama"] = "modernbert"
-    """Architecture of the backbone: bert and modernbert read both ways, gpt2 and llama forwards only and generate."""
+    family: Literal["bert", "modernbert", "gpt2", "llama", "t5", "m2m100"] = "modernbert"
+    """Architecture: bert and modernbert read both ways; gpt2 and llama read forwards and generate; t5 and m2m100 do both."""
     tokenizer: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
     """Kind of tokenizer that is trained on the text."""
     lowercase: bool = True
@@ -80,7 +80,7 @@ class OptimConfig:
     """How weights are changed."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """Optimiser; muon takes the matrices of the body and leaves the rest to adamw."""
+    """Optimiser; muon takes the matrices of layers and leaves the rest to adamw."""
     learning_rate: float | None = number(None, above=0)
     """Highest rate of adamw; none: chosen for the stage, the strategy and the size of the model."""
     muon_learning_rate: float = number(0.02, above=0)

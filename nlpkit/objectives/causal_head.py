@@ -1,21 +1,16 @@
-"""The head of clm: the vocabulary projection and its loss a stretch of places at a time, never all logits at once."""
+"""The head of clm: each place but the last foretells the next token."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from nlpkit.heads import TransformersHead
+from nlpkit.objectives.projected_head import ProjectedHead
 from nlpkit.task import Batch
 
-_ROWS = 512  # places whose logits exist at a time: 1.3 times as fast as all of them, and a fraction of the memory
 
-
-class CausalHead(TransformersHead):
-    """Logits of the next token at every place; the loss does not need them all at once.
+class CausalHead(ProjectedHead):
+    """Logits of the next token at every place.
 
     Args:
         backbone: configuration of a decoder.
@@ -23,52 +18,24 @@ class CausalHead(TransformersHead):
 
     def __init__(self, backbone: PretrainedConfig) -> None:
         super().__init__("AutoModelForCausalLM", backbone)
-        self._plain: bool | None = None
+
+    def answers(self, batch: Batch) -> Tensor:
+        """The token after each place but the last, (B, L - 1)."""
+        return next_tokens(batch)
+
+    def states(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The hidden states (B, L - 1, D) of all places but the last."""
+        return hidden[:, :-1]
+
+    def project(self, states: Tensor) -> Tensor:
+        """Logits of the class, which may do more than multiply."""
+        return self(states, {})
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross entropy of each token after the first, in nats, from logits (B, L, V)."""
         labels = next_tokens(batch)
         total = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten(), reduction="sum")
         return total / (labels != -100).sum().clamp(min=1)
-
-    def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The same from hidden states (B, L, D), in stretches."""
-        if not self._is_plain(hidden):
-            return self.loss(self(hidden, batch), batch)
-        labels = next_tokens(batch)
-        real = labels != -100
-        weight = self.output_embeddings.weight
-        dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
-        total: Tensor = _ChunkedCrossEntropy.apply(hidden[:, :-1][real], weight, labels[real], dtype)
-        return total / real.sum().clamp(min=1)
-
-    def count(self, batch: Batch) -> int:
-        """Tokens that are guessed."""
-        return int((next_tokens(batch) != -100).sum())
-
-    def predict(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The likeliest next token at each place but the last, and the nats of the real one: (B, L - 1) each."""
-        labels = next_tokens(batch).clamp(min=0)
-        guesses, nats = [], []
-        for row in range(0, hidden.size(1) - 1, step := max(1, _ROWS // len(hidden))):
-            part = slice(row, min(row + step, hidden.size(1) - 1))
-            logits = self(hidden[:, part], {}).float()  # (B, step, V)
-            nats.append(nn.functional.cross_entropy(logits.transpose(1, 2), labels[:, part], reduction="none"))
-            guesses.append(logits.argmax(-1))
-        return torch.cat(guesses, 1), torch.cat(nats, 1)
-
-    def _is_plain(self, hidden: Tensor) -> bool:
-        """Whether the class does nothing but multiply by its output weights, which is tried out once."""
-        if self._plain is None:
-            output = self.output_embeddings
-            with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-                some = torch.linspace(-1, 1, 3 * hidden.size(-1), device=hidden.device).view(1, 3, -1)
-                self._plain = (
-                    type(output) is nn.Linear
-                    and output.bias is None
-                    and torch.allclose(self(some, {}), some @ output.weight.T, atol=1e-4, rtol=1e-4)
-                )
-        return self._plain
 
 
 def next_tokens(batch: Batch) -> Tensor:
@@ -79,34 +46,3 @@ def next_tokens(batch: Batch) -> Tensor:
     if (documents := batch.get("documents")) is not None:
         following = following.masked_fill(documents[:, 1:] != documents[:, :-1], -100)
     return following
-
-
-class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross entropy of ``hidden @ weight.T``; gradients are made on the way, while a stretch's logits exist."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, dtype: torch.dtype | None) -> Tensor:
-        needs = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        weight_as = weight.to(dtype) if dtype else weight
-        total = hidden.new_zeros((), dtype=torch.float32)
-        of_hidden = torch.empty_like(hidden) if needs else None
-        of_weight = torch.zeros_like(weight) if needs else None
-        for start in range(0, len(hidden), _ROWS):
-            some = hidden[start : start + _ROWS].to(weight_as.dtype)
-            targets = labels[start : start + _ROWS].unsqueeze(1)
-            logits = (some @ weight_as.T).float()
-            norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - logits.gather(1, targets)).sum()
-            if of_hidden is None or of_weight is None:
-                continue
-            logits.sub_(norm).exp_().scatter_add_(1, targets, logits.new_full(targets.shape, -1.0))
-            slope = logits.to(weight_as.dtype)
-            of_hidden[start : start + _ROWS] = slope @ weight_as
-            of_weight += slope.T @ some
-        ctx.save_for_backward(of_hidden, of_weight)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        of_hidden, of_weight = ctx.saved_tensors
-        return of_hidden * gradient, of_weight * gradient, None, None

@@ -10,22 +10,22 @@ from torchmetrics import Metric
 
 
 class LanguageScores(Metric):
-    """Scores of next-token guesses.
+    """Scores of guessed tokens.
 
     Args:
-        token_bytes: bytes of text that each token stands for, (V,).
+        token_bytes: bytes of text that each token stands for, (V,); None where the tokens are no whole text.
     """
 
     full_state_update = False
-    token_bytes: Tensor
+    token_bytes: Tensor | None
     right: Tensor
     nats: Tensor
     tokens: Tensor
     bytes: Tensor
 
-    def __init__(self, token_bytes: list[int]) -> None:
+    def __init__(self, token_bytes: list[int] | None = None) -> None:
         super().__init__()
-        self.register_buffer("token_bytes", torch.tensor(token_bytes), persistent=False)
+        self.register_buffer("token_bytes", None if token_bytes is None else torch.tensor(token_bytes), persistent=False)
         for name in ("right", "nats", "tokens", "bytes"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -34,16 +34,16 @@ class LanguageScores(Metric):
         self.right += (guesses == answers).sum()
         self.nats += nats.double().sum()
         self.tokens += len(answers)
-        self.bytes += self.token_bytes[answers].sum()
+        if self.token_bytes is not None:
+            self.bytes += self.token_bytes[answers].sum()
 
     def compute(self) -> dict[str, Tensor]:
         """``accuracy``; ``perplexity`` of a token; ``bits_per_byte`` of text, bits of document ends included."""
         mean = self.nats / self.tokens.clamp(min=1)
-        return {
-            "accuracy": self.right / self.tokens.clamp(min=1),
-            "perplexity": mean.exp(),
-            "bits_per_byte": self.nats / math.log(2) / self.bytes.clamp(min=1),
-        }
+        found = {"accuracy": self.right / self.tokens.clamp(min=1), "perplexity": mean.exp()}
+        if self.token_bytes is not None:
+            found["bits_per_byte"] = self.nats / math.log(2) / self.bytes.clamp(min=1)
+        return found
 
 
 class PairScores(Metric):

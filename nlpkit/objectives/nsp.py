@@ -35,8 +35,11 @@ class Nsp(Objective[NspConfig]):
     name = "nsp"
     config_class = NspConfig
     score = "loss"
-    guesses_words = False
     defaults: ClassVar[dict[str, Any]] = {**Objective.defaults, "model.family": "bert"}
+
+    def loss_of_frequencies(self, entropy: float) -> float | None:
+        """None: no word is guessed."""
+        return None
 
     @property
     def overhead(self) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from nlpkit.data import Samples
     from nlpkit.token_store import View
@@ -47,8 +47,8 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
         "optim.warmup": 0.05,
         "data.dev_share": 0.02,
     }
-    guesses_words: ClassVar[bool] = True
-    """Whether the loss is that of words, so that one near the loss of word frequencies means that little was learnt."""
+    reads_and_writes: ClassVar[bool] = False
+    """Whether it is for models of an encoder and a decoder; one is refused where the other is needed."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
 
     def samples(self, view: View, length: int) -> Samples:
@@ -79,6 +79,34 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     @abstractmethod
     def overhead(self) -> int:
         """Tokens that `encode_tokens` adds to a stretch."""
+
+    def loss_of_frequencies(self, entropy: float) -> float | None:
+        """The loss of a model that knows how frequent each word is and no more; None: the loss is not that of words.
+
+        Args:
+            entropy: of the words, in nats.
+        """
+        return entropy
+
+    def check_architecture(self, backbone: PretrainedConfig) -> None:
+        """Refuse a family that the objective is not for; called before any work.
+
+        Raises:
+            ModelError: an encoder-decoder where it is not one, or the other way round.
+        """
+        from nlpkit.errors import ModelError
+        from nlpkit.heads import is_encoder_decoder
+
+        if is_encoder_decoder(backbone) and not self.reads_and_writes:
+            raise ModelError(
+                f"{backbone.model_type} has an encoder and a decoder, of which {self.name} trains only one",
+                "--objective denoise; for mlm or nsp model.family=bert, for clm model.family=gpt2",
+            )
+        if self.reads_and_writes and not is_encoder_decoder(backbone):
+            raise ModelError(
+                f"{backbone.model_type} is no encoder with a decoder, which {self.name} needs",
+                "model.family=t5 or m2m100; for an encoder --objective mlm, for a decoder --objective clm",
+            )
 
     def check_backbone(self, backbone: PreTrainedModel) -> None:
         """Refuse a body that would learn nothing by this objective, or cannot keep documents apart where it is to.

@@ -1,0 +1,88 @@
+"""The head of denoise: a decoder over the hidden states of an encoder, with the vocabulary projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from nlpkit.errors import ModelError
+from nlpkit.objectives.projected_head import ProjectedHead
+from nlpkit.task import Batch
+
+
+class SequenceHead(ProjectedHead):
+    """Logits of a text that is written token by token, each from the ones before it and the encoder's hidden states.
+
+    ``batch["labels"]`` (B, T) holds the text, its end included.
+
+    Args:
+        backbone: configuration of an encoder-decoder.
+
+    Raises:
+        ModelError: the configuration does not say what the decoder begins with, or its class does something else with
+            the decoder's states than to project them.
+    """
+
+    def __init__(self, backbone: PretrainedConfig) -> None:
+        super().__init__("AutoModelForSeq2SeqLM", backbone)
+        if getattr(self.config, "decoder_start_token_id", None) is None:
+            raise ModelError(
+                "config.json has no decoder_start_token_id, the token that the decoder begins with",
+                "set it in config.json: to pad_token_id for a T5, to eos_token_id for an M2M100",
+            )
+        self._scale = self._find_scale()
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Map hidden states of the encoder (B, L, D) to logits (B, T, V) of the class."""
+        return self._run(
+            hidden,
+            input_ids=batch.get("input_ids"),
+            attention_mask=batch.get("attention_mask"),
+            decoder_input_ids=self._before(batch["labels"]),
+            use_cache=False,
+        )
+
+    def answers(self, batch: Batch) -> Tensor:
+        """The text."""
+        return batch["labels"]
+
+    def states(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The decoder's states (B, T, D), as they are projected."""
+        decoder: Any = self.model.get_decoder()
+        states = decoder(
+            input_ids=self._before(batch["labels"]),
+            encoder_hidden_states=hidden,
+            encoder_attention_mask=batch.get("attention_mask"),
+            use_cache=False,
+        ).last_hidden_state
+        return self._scale * states
+
+    def project(self, states: Tensor) -> Tensor:
+        """Logits; BART and its like add a bias."""
+        return self.output_embeddings(states) + getattr(self.model, "final_logits_bias", 0.0)
+
+    def _before(self, text: Tensor) -> Tensor:
+        """What the decoder reads (B, T): the token before each of the text."""
+        before = text.roll(1, dims=1).masked_fill(text.roll(1, dims=1) == -100, self.config.pad_token_id or 0)
+        before[:, 0] = self.config.decoder_start_token_id
+        return before
+
+    @torch.no_grad()
+    def _find_scale(self) -> float:
+        """What T5 multiplies states by, and others do not: whatever gives the logits of the class, which is tried out."""
+        hidden = torch.linspace(-1, 1, 3 * self.config.hidden_size).view(1, 3, -1)
+        batch = {"input_ids": torch.ones(1, 3, dtype=torch.long), "labels": torch.ones(1, 2, dtype=torch.long)}
+        self.eval()
+        expected = self(hidden, batch)
+        for scale in (1.0, self.config.hidden_size**-0.5):
+            self._scale = scale
+            if torch.allclose(self.project(self.states(hidden, batch)), expected, atol=1e-5, rtol=1e-3):
+                self.train()
+                return scale
+        raise ModelError(
+            f"{self.config.model_type}: its class does more than to project what the decoder gives",
+            "choose a model of another family, such as T5 or M2M100",
+        )
