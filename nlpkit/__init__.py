@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nlpkit.hookspecs import hookimpl as hookimpl
     from nlpkit.module import TaskModule as TaskModule
     from nlpkit.objectives.objective import Objective as Objective
+    from nlpkit.objectives.sequence_head import SequenceHead as SequenceHead
     from nlpkit.run import evaluate as evaluate
     from nlpkit.run import fit as fit
     from nlpkit.run import load as load
@@ -39,6 +40,7 @@ _HOME = {
     "hookimpl": "hookspecs",
     "TaskModule": "module",
     "Objective": "objectives.objective",
+    "SequenceHead": "objectives.sequence_head",
     "evaluate": "run",
     "fit": "run",
     "load": "run",

@@ -109,7 +109,7 @@ def _t5(
         classifier_dropout=dropout,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.sep_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
+        **{"decoder_start_token_id": tokenizer.pad_token_id},
     )
 
 

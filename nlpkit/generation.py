@@ -13,7 +13,7 @@ from transformers import TextStreamer
 from nlpkit.bundle import Loaded
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.handover import quiet
-from nlpkit.heads import TransformersHead
+from nlpkit.heads import TransformersHead, is_encoder_decoder
 from nlpkit.randomness import seed_of
 
 log = logging.getLogger("nlpkit")
@@ -60,7 +60,8 @@ class Generator:
 
     def __init__(self, loaded: Loaded, device: str | None = None) -> None:
         head = loaded.head
-        if not isinstance(head, TransformersHead) or not head.model.can_generate():
+        # an encoder-decoder of denoise writes what fills gaps, and goes on with no text
+        if not isinstance(head, TransformersHead) or not head.model.can_generate() or is_encoder_decoder(head.config):
             raise ModelError(
                 f"a model of {loaded.task.name} generates no text", "nlpkit pretrain FILES --objective clm makes one"
             )

@@ -144,7 +144,7 @@ def _own_head(folder: Path) -> list[str]:
 
 
 def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_rest: bool) -> Account:
-    """Say what became of every tensor; without the rest, pooler and decoder count as not used where the file has them."""
+    """Say what became of every tensor; pooler and decoder are the rest, which without it is not used if it is there."""
     prefix = model.base_model_prefix + "." if model.base_model is not model else ""
     named = dict(model.named_parameters())
     every, body = set(named), set(body_of(model).parameters())

@@ -185,7 +185,8 @@ def is_encoder_decoder(config: PretrainedConfig) -> bool:
 
 def body_of(model: PreTrainedModel) -> PreTrainedModel:
     """What makes hidden states in a model: of an encoder-decoder its encoder."""
-    return model.get_encoder() if is_encoder_decoder(model.config) else model.base_model
+    whole: Any = model
+    return whole.get_encoder() if is_encoder_decoder(model.config) else whole.base_model
 
 
 def has_own_projection(config: PretrainedConfig) -> bool:
@@ -193,9 +194,9 @@ def has_own_projection(config: PretrainedConfig) -> bool:
     return config.model_type in {"mt5", "umt5"} or not getattr(config, "scale_decoder_outputs", True)
 
 
-def _untie_projection(model: PreTrainedModel) -> None:
-    output = model.get_output_embeddings()
-    if output is not None and output.weight is model.get_input_embeddings().weight:
+def _untie_projection(model: Any) -> None:
+    output, given = model.get_output_embeddings(), model.get_input_embeddings()
+    if output is not None and output.weight is given.weight:
         output.weight = nn.Parameter(output.weight.detach().clone())
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from nlpkit.config import OptimConfig, RunConfig
 from nlpkit.plugins import Stage
@@ -26,7 +29,10 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
     """
     config = prepared.config
     width = getattr(prepared.backbone.config, "hidden_size", 768)
-    optim = _rates(config.optim, config.strategy, 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width))
+    rate = 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width)
+    if stage == "pretrain" and config.optim.name == "muon" and not continued:
+        rate = _of_embeddings(prepared.backbone)
+    optim = _rates(config.optim, config.strategy, rate)
     training, lengths = config.trainer, prepared.train.lengths
     tokens = int(lengths.sum())
     if stage == "pretrain":
@@ -41,6 +47,17 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
     training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
     return replace(config, optim=optim, trainer=training)
+
+
+def _of_embeddings(backbone: PreTrainedModel) -> float:
+    """Rate of new embeddings, to which Muon leaves little else: in proportion to their size where that is large.
+
+    Those of a T5 are 50 times as large as those of others. Adafactor, which made T5, does the same (Shazeer and Stern
+    2018).
+    """
+    weight: Any = backbone.get_input_embeddings().weight  # (V, D)
+    size = float(weight.norm()) / math.sqrt(weight.numel())
+    return float(f"{max(1e-3, 1e-2 * size):.2g}")
 
 
 def _rates(optim: OptimConfig, strategy: str, rate: float) -> OptimConfig:

@@ -1,6 +1,6 @@
 """A test kit for task authors: ``check_task(MyTask, EXAMPLES)`` is a task's whole test.
 
-It builds a tiny tokenizer and backbone, so it runs offline in seconds.
+It builds a tiny tokenizer and a backbone of the task's family, so it runs offline in seconds.
 """
 
 from __future__ import annotations
@@ -42,8 +42,12 @@ class TaskUnderTest:
     ) -> None:
         self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
         texts = [str(v) for e in self.examples for k, v in e.items() if k != "label"]
-        words = tokenizer.train(iter(texts), kind="wordpiece", vocabulary=300, lowercase=True, max_length=64)
-        model = ModelConfig(preset="tiny", family="bert", sequence_length=64)
+        model = ModelConfig(preset="tiny", family=task_class.defaults.get("model.family", "bert"), sequence_length=64)
+        roles = {
+            "generates": model.family in backbone.DECODERS,
+            "denoises": model.family in backbone.ENCODER_DECODERS,
+        }
+        words = tokenizer.train(iter(texts), kind="wordpiece", vocabulary=400, lowercase=True, max_length=64, **roles)
         try:
             config = task_class.prepare(settings or task_class.config_class(), self.examples)
         except NlpkitError as error:

@@ -61,9 +61,7 @@ def train(
     """
     extra = list(SENTINELS) if denoises else []
     if vocabulary < (smallest := SMALLEST_VOCABULARY[kind] + len(extra)):
-        raise UsageError(
-            f"model.vocabulary is {vocabulary}, {kind} needs at least {smallest}", "model.vocabulary=8000"
-        )
+        raise UsageError(f"model.vocabulary is {vocabulary}, {kind} needs at least {smallest}", "model.vocabulary=8000")
     sample = sample_texts(texts, sample_bytes)
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")

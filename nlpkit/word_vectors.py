@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ _MOST_TOKENS, _MOST_CONTEXTS = 4_000_000, 100_000  # that are looked at, spread 
 _SPARE = 16  # directions that make the others more exact (Halko et al. 2011)
 _SEEN = 5  # times a token must be met
 _LENGTH = 3.0  # of a row, in lengths of a random one: the first, large steps of the optimiser must not turn it round
+_LARGE = 1.0  # a number of a row, on average, that random ones have in a T5; larger ones make its loss start high
 
 
 def start_from(embedding: nn.Module, texts: View, separator: int, special: Sequence[int] = ()) -> int:
@@ -45,7 +47,8 @@ def start_from(embedding: nn.Module, texts: View, separator: int, special: Seque
     rows = (directions * strength)[:, :width]
     known = torch.from_numpy(contexts > 0)
     weight = embedding.weight.data
-    length = _LENGTH * weight.norm(dim=1).mean()
+    usual = weight.norm(dim=1).mean()
+    length = max(usual, min(_LENGTH * usual, _LARGE * math.sqrt(embedding.embedding_dim)))
     weight[known, :width] = length * nn.functional.normalize(rows[known], dim=1)
     return int(known.sum())
 

@@ -58,7 +58,7 @@ class ModelConfig:
     preset: Literal["tiny", "mini", "small", "base"] = "mini"
     """Size of the backbone."""
     family: Literal["bert", "modernbert", "gpt2", "llama", "t5", "m2m100"] = "modernbert"
-    """Architecture: bert and modernbert read both ways; gpt2 and llama read forwards and generate; t5 and m2m100 do both."""
+    """Architecture: bert and modernbert read both ways, gpt2 and llama forwards and generate, t5 and m2m100 do both."""
     tokenizer: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
     """Kind of tokenizer that is trained on the text."""
     lowercase: bool = True

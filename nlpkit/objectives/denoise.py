@@ -34,6 +34,7 @@ class Denoise(Objective[DenoiseConfig]):
     reads_and_writes = True
     defaults: ClassVar[dict[str, Any]] = {
         **Objective.defaults,
+        "optim.learning_rate": None,  # for T5 ten times that for M2M100
         "model.family": "t5",
         "model.tokenizer": "bpe",
         "model.lowercase": False,

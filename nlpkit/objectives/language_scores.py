@@ -25,7 +25,9 @@ class LanguageScores(Metric):
 
     def __init__(self, token_bytes: list[int] | None = None) -> None:
         super().__init__()
-        self.register_buffer("token_bytes", None if token_bytes is None else torch.tensor(token_bytes), persistent=False)
+        self.register_buffer(
+            "token_bytes", None if token_bytes is None else torch.tensor(token_bytes), persistent=False
+        )
         for name in ("right", "nats", "tokens", "bytes"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

@@ -72,7 +72,7 @@ class SequenceHead(ProjectedHead):
 
     @torch.no_grad()
     def _find_scale(self) -> float:
-        """What T5 multiplies states by, and others do not: whatever gives the logits of the class, which is tried out."""
+        """What T5 multiplies states by, and others do not: whatever gives the logits of the class."""
         hidden = torch.linspace(-1, 1, 3 * self.config.hidden_size).view(1, 3, -1)
         batch = {"input_ids": torch.ones(1, 3, dtype=torch.long), "labels": torch.ones(1, 2, dtype=torch.long)}
         self.eval()

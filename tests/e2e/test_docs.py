@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import config_page
+import presets_page
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +64,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_docs_of_settings_are_those_of_the_schemas() -> None:
     assert config_page.PAGE.read_text("utf-8") == config_page.page(), "python tests/support/config_page.py"
+
+
+def test_docs_of_presets_are_counted_in_the_modules() -> None:
+    assert presets_page.PAGE.read_text("utf-8") == presets_page.page(), "python tests/support/presets_page.py"

@@ -24,6 +24,37 @@ def test_preset_has_its_layers_and_width(
     assert sum(p.numel() for n, p in body.named_parameters() if "layer" in n and p.ndim == 2) == layers * matrices
 
 
+def attention(width: int) -> int:
+    return 4 * width**2
+
+
+def feed_forward(family: str, width: int) -> int:
+    return 3 * width * (width * 8 // 3 // 64 * 64) if family in {"llama", "t5"} else 2 * 4 * width**2
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "m2m100"])
+@pytest.mark.parametrize("preset", ["tiny", "mini"])
+def test_preset_of_a_writer_has_its_matrices(family: Any, preset: Any, words: PreTrainedTokenizerBase) -> None:
+    layers, width = backbone.PRESETS[preset]
+    config = backbone.architecture(ModelConfig(preset=preset, family=family, sequence_length=64), words)
+    assert (config.num_hidden_layers, config.hidden_size) == (layers, width)
+    body = backbone.build(config)
+    position = ("wpe", "relative_attention_bias")
+    inside = [n for n, p in body.named_parameters() if p.ndim == 2 and p is not body.get_input_embeddings().weight]
+    found = sum(body.get_parameter(n).numel() for n in inside if not any(p in n for p in position))
+    assert found == layers * (attention(width) + feed_forward(family, width))
+
+
+@pytest.mark.parametrize("family", ["t5", "m2m100"])
+def test_decoder_is_as_deep_and_wide_as_its_encoder(family: Any, words: PreTrainedTokenizerBase) -> None:
+    config = backbone.architecture(ModelConfig(preset="mini", family=family, sequence_length=64), words)
+    decoder = AutoModel.from_config(config).get_decoder()
+    shared = decoder.embed_tokens.weight
+    matrices = [p for n, p in decoder.named_parameters() if p.ndim == 2 and p is not shared and "bias" not in n]
+    assert sum(p.numel() for p in matrices) == 4 * (2 * attention(256) + feed_forward(family, 256))
+    assert config.decoder_start_token_id == (words.pad_token_id if family == "t5" else words.sep_token_id)
+
+
 def test_architecture_opens_in_plain_transformers(words: PreTrainedTokenizerBase, tmp_path: Any) -> None:
     config = backbone.architecture(ModelConfig(preset="tiny"), words)
     config.save_pretrained(tmp_path)

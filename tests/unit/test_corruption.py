@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -52,7 +54,7 @@ def test_input_and_target_put_together_are_the_text(
 def test_no_span_is_empty_and_none_touches_another(length: int, seed: int) -> None:
     inputs, targets = T5.corrupt(range(length), seed)
     for row in (inputs, targets):
-        assert not any(a in SENTINELS and b in SENTINELS for a, b in zip(row, row[1:], strict=False))
+        assert not any(a in SENTINELS and b in SENTINELS for a, b in pairwise(row))
     assert targets[0] in SENTINELS and targets[-2] not in SENTINELS
 
 
@@ -70,13 +72,13 @@ def test_share_and_length_of_spans_are_those_asked_for(rate: float, mean_span: f
 def test_spans_are_of_many_lengths_and_at_all_places() -> None:
     lengths, places = [], np.zeros(60)
     for seed in range(1000):
-        inputs, targets = T5.corrupt(range(60), seed)
+        targets = T5.corrupt(range(60), seed)[1]
         starts = [i for i, token in enumerate(targets[:-1]) if token in SENTINELS]
         lengths += np.diff([*starts, len(targets) - 1]).tolist()
         places[[token for token in targets[:-1] if token not in SENTINELS]] += 1
     counts = np.bincount(np.array(lengths) - 1, minlength=8)
     assert counts[0] == 0 and (counts[1:7] > 0).all() and counts[1] > counts[3] > counts[5]
-    assert 0.05 < places[5:55].min() / 1000 and places[5:55].max() / 1000 < 0.3
+    assert places[5:55].min() > 50 and places[5:55].max() < 300
 
 
 def test_lengths_are_those_of_t5() -> None:

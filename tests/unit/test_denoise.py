@@ -147,9 +147,7 @@ def test_bundle_that_lacks_a_tensor_is_refused(lost: str, denoise: Denoise, regi
 
 
 @pytest.mark.parametrize("untied", [False, True], ids=["t5", "t5-1.1"])
-def test_public_t5_is_gone_on_with(
-    untied: bool, denoise: Denoise, registry: Registry, tmp_path: Path
-) -> None:
+def test_public_t5_is_gone_on_with(untied: bool, denoise: Denoise, registry: Registry, tmp_path: Path) -> None:
     """T5 1.1 has two matrices, though its configuration in transformers says that they are one."""
     torch.manual_seed(3)
     values = {**architecture("t5", denoise.tokenizer).to_dict(), "tie_word_embeddings": not untied}
@@ -263,10 +261,7 @@ def test_more_spans_than_sentinels_are_refused(seq_words: PreTrainedTokenizerBas
     task = Denoise(DenoiseConfig(max_length=400, rate=0.5, mean_span=1.0), seq_words)
     with pytest.raises(UsageError) as caught:
         task.check_architecture(architecture("t5", seq_words))
-    assert (
-        caught.value.message
-        == "199 spans are cut out of 399 tokens, and the tokenizer has 100 sentinels for them"
-    )
+    assert caught.value.message == "199 spans are cut out of 399 tokens, and the tokenizer has 100 sentinels for them"
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
@@ -365,4 +360,3 @@ def test_head_of_its_own_gets_the_encoder_and_saves_it_without_the_decoder(
         expected = module.backbone.eval()(**batch).last_hidden_state
         assert torch.equal(again.eval()(**batch).last_hidden_state, expected)
         assert torch.equal(plain(**batch).last_hidden_state, expected)
-

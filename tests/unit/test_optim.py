@@ -131,6 +131,21 @@ def test_muon_takes_the_matrices_of_the_layers_and_nothing_else(family: str) -> 
     assert {g["lr"] for g in groups} == {1e-3, 0.02}
 
 
+def test_muon_takes_the_matrices_of_a_decoder_in_the_head_but_no_table_of_positions() -> None:
+    config = AutoConfig.for_model(
+        "t5", vocab_size=200, d_model=64, d_kv=32, num_heads=2, num_layers=2, d_ff=96, decoder_start_token_id=0
+    )
+    body, head = AutoModel.from_config(config).get_encoder(), TransformersHead("AutoModelForSeq2SeqLM", config)
+    head.tie(body)
+    settings_ = OptimConfig(name="muon", learning_rate=1e-3, muon_learning_rate=0.02)
+    groups = parameter_groups(body, head, settings_, layerwise=False)
+    taken = {id(p) for g in groups if g["muon"] for p in g["params"]}
+    named = [*body.named_parameters(), *head.named_parameters()]
+    tables = ("embed_tokens", "shared", "lm_head", "relative_attention_bias")
+    assert taken == {id(p) for n, p in named if p.ndim == 2 and not any(table in n for table in tables)}
+    assert len(taken) == 2 * (4 + 3) + 2 * (8 + 3)
+
+
 @pytest.mark.parametrize("kind", ["linear", "cosine", "wsd", "constant"])
 @given(warmup=st.floats(0, 0.9), total=st.integers(1, 500))
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,81 @@
+"""An encoder-decoder from raw text to a task, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = ("model.preset=tiny", "model.vocabulary=600", "model.sequence_length=64", "trainer.max_steps=4")
+
+
+@pytest.fixture(scope="module")
+def denoised(shop: Path, command: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "t5"
+    ended = command("pretrain", shop / "reviews.csv", "--objective", "denoise", "--out", out, *TINY)
+    assert ended.code == 0, ended.err
+    assert set(json.loads((out / "results.json").read_text())["dev"]) == {"accuracy", "perplexity", "loss"}
+    return out
+
+
+def test_encoder_of_a_t5_serves_a_task(denoised: Path, shop: Path, command: Any, tmp_path: Path) -> None:
+    out = tmp_path / "sentiment"
+    ended = command("fit", shop / "labelled.csv", "--from", denoised, "--out", out, "trainer.max_steps=4")
+    assert ended.code == 0, ended.err
+    assert "new: classification_head.dense.bias" in ended.err
+    assert command("evaluate", out, shop / "more-labelled.csv").code == 0
+    ours = [json.loads(line) for line in command("predict", out, shop / "new.csv").out.splitlines()]
+    from transformers import pipeline
+
+    texts = [row["text"] for row in ours]
+    theirs = pipeline("text-classification", str(out / "model"))(texts, truncation=True)
+    assert [row["label"] for row in ours] == [row["label"] for row in theirs]
+    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-5)
+
+
+def test_t5_is_gone_on_with(denoised: Path, shop: Path, command: Any, tmp_path: Path) -> None:
+    settings = ("--objective", "denoise", "--out", tmp_path / "run", "trainer.max_steps=2")
+    ended = command("pretrain", shop / "reviews.csv", "--from", denoised, *settings)
+    assert ended.code == 0, ended.err
+    assert any("; new:" not in line and "loaded" in line for line in ended.err.splitlines())
+
+
+def test_m2m100_is_pretrained_and_resumed_with_its_settings(shop: Path, command: Any, tmp_path: Path) -> None:
+    settings = (*TINY, "model.family=m2m100", "--objective", "denoise", "--out", tmp_path / "run")
+    ended = command("pretrain", shop / "reviews.csv", *settings)
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["decoder_layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--objective", "denoise", "model.family=bert"), "bert is no encoder with a decoder, which denoise needs"),
+        (
+            ("--objective", "mlm", "model.family=t5"),
+            "t5 has an encoder and a decoder, of which mlm trains only one",
+        ),
+    ],
+)
+def test_objective_and_family_that_do_not_fit_are_refused(
+    settings: Any, message: str, shop: Path, command: Any, tmp_path: Path
+) -> None:
+    ended = command("pretrain", shop / "reviews.csv", *TINY, *settings, "--out", tmp_path / "run")
+    assert ended.code == 4
+    assert f"error: {message}" in ended.err.splitlines()
+    assert not (tmp_path / "run").exists()
+
+
+def test_encoder_is_refused_as_a_start_of_denoise(base: Any, shop: Path, command: Any, tmp_path: Path) -> None:
+    given = (shop / "reviews.csv", "--objective", "denoise", "--from", base.folder, "--out", tmp_path / "run")
+    ended = command("pretrain", *given)
+    assert ended.code == 4
+    assert "error: modernbert is no encoder with a decoder, which denoise needs" in ended.err.splitlines()
+
+
+def test_model_that_fills_gaps_is_refused_by_generate(denoised: Path, command: Any) -> None:
+    ended = command("generate", denoised, "--prompt", "a")
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err.splitlines()[-2] == "error: a model of denoise generates no text"
