@@ -56,8 +56,8 @@ def _of_embeddings(backbone: PreTrainedModel) -> float:
     2018).
     """
     weight: Any = backbone.get_input_embeddings().weight  # (V, D)
-    size = float(weight.norm()) / math.sqrt(weight.numel())
-    return float(f"{max(1e-3, 1e-2 * size):.2g}")
+    size = float(weight.detach().norm()) / math.sqrt(weight.numel())
+    return float(f"{max(1e-3, 0.02 * size):.2g}")
 
 
 def _rates(optim: OptimConfig, strategy: str, rate: float) -> OptimConfig:

@@ -143,7 +143,7 @@ def test_muon_takes_the_matrices_of_a_decoder_in_the_head_but_no_table_of_positi
     named = [*body.named_parameters(), *head.named_parameters()]
     tables = ("embed_tokens", "shared", "lm_head", "relative_attention_bias")
     assert taken == {id(p) for n, p in named if p.ndim == 2 and not any(table in n for table in tables)}
-    assert len(taken) == 2 * (4 + 3) + 2 * (8 + 3)
+    assert len(taken) == 2 * (4 + 2) + 2 * (8 + 2)
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "wsd", "constant"])
