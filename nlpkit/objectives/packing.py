@@ -135,9 +135,9 @@ def _moves(packed: Plan, room: int, lead: int) -> Iterator[tuple[int, int, int, 
     sizes = packed.sizes(lead)
     gaps, used, rows = (room - sizes).tolist(), int(sizes.sum()), len(sizes)
     queue = iter(np.argsort(sizes, kind="stable").tolist())  # rows that give or take, the emptiest first
-    taker, free = -1, 0
+    taker, free, last = -1, 0, False
     for giver in queue:
-        if rows * room - used < MOST_PADDING * rows * room + room:
+        if last or rows * room - used < MOST_PADDING * rows * room + room:
             return
         rows -= 1
         for piece in range(packed.ends[giver - 1] if giver else 0, packed.ends[giver]):
@@ -145,9 +145,8 @@ def _moves(packed: Plan, room: int, lead: int) -> Iterator[tuple[int, int, int, 
             while left:
                 if free <= lead:
                     taker = next(queue, giver)
-                    free = gaps[taker] if taker != giver else room
-                    if free <= lead:  # as for all that follow
-                        taker, free, queue = giver, room, iter(())
+                    last = taker == giver or gaps[taker] <= lead  # as for all that follow
+                    taker, free = (giver, room) if last else (taker, gaps[taker])
                 taken = min(left, free - lead)
                 yield piece, taker, start, taken
                 start, left, free, used = start + taken, left - taken, free - taken - lead, used + lead

@@ -78,6 +78,10 @@ def test_documents_stay_whole_and_need_the_rows_of_slow_best_fit_unless_they_are
     assert len(packed.ends) <= rows
 
 
+def test_rows_without_room_for_a_piece_are_left_alone() -> None:
+    assert pack([14] * 500, 16).length.tolist() == [14] * 500
+
+
 DISTRIBUTIONS: dict[str, Callable[[Any, int, int], Any]] = {
     "reviews": lambda draw, room, n: draw.lognormal(4.3, 0.6, n),
     "any": lambda draw, room, n: draw.integers(1, room, n),
