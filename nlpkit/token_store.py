@@ -188,6 +188,12 @@ class TokenStore(View):
         """Those of all documents (see `splits.fingerprint`), (N,)."""
         return np.array(self._documents["hash"])
 
+    def document_at(self, place: int) -> tuple[int, int, int]:
+        """The number of the document in which a token stands, and where it begins and ends among all tokens."""
+        number = int(np.searchsorted(self._documents["end"], place, side="right"))
+        begin = int(self._documents["end"][number - 1]) if number else 0
+        return number, begin, int(self._documents["end"][number])
+
     def holdout(self, share: float, seed: int) -> tuple[View, View]:
         """Split by document into a part to train on and a held-out part.
 
