@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import platformdirs
 
 from nlpkit.encoder import LONG_CHARACTERS
 from nlpkit.encoder_team import Team
@@ -27,7 +28,7 @@ from nlpkit.tokenizer import check_unicode, plain_backend, tokenizer_hash
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TokenStore", "View", "build", "content_key"]
+__all__ = ["TokenStore", "View", "build", "content_key", "folder_of"]
 
 logger = logging.getLogger("nlpkit")
 
@@ -61,6 +62,12 @@ def content_key(paths: Sequence[str | Path], *parts: str) -> str:
     return digest.hexdigest()
 
 
+def folder_of(key: str) -> Path:
+    """Where the store of a key lies: in ``NLPKIT_CACHE``, or the user's cache folder."""
+    cache = os.environ.get("NLPKIT_CACHE") or platformdirs.user_cache_dir("nlpkit")
+    return Path(cache) / "stores" / key[:32]
+
+
 def build(
     texts: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
@@ -71,6 +78,7 @@ def build(
     progress: Progress | None = None,
     expected_bytes: int | None = None,
     facts: Callable[[], dict[str, int]] = dict,
+    columns: Sequence[str] = (),
 ) -> TokenStore:
     """Tokenise a corpus into a store, or open the one that is there for the same key.
 
@@ -87,6 +95,7 @@ def build(
         progress: called with bytes of text and tokens done so far.
         expected_bytes: of text in all; with it, the size is foretold and compared with the free disk.
         facts: asked when all texts are read; the header keeps the answer.
+        columns: whose values stand before the texts (see `nlpkit.control`); the fingerprints are those of texts alone.
 
     Raises:
         DataError: no text at all, a lone surrogate, or texts that differ from those of the interrupted build.
@@ -102,7 +111,7 @@ def build(
     with locked(folder) as waited:
         if waited and (store := _finished(folder, key)) is not None:
             return store
-        builder = _Builder(folder, tokenizer, key, facts)
+        builder = _Builder(folder, tokenizer, key, facts, columns)
         builder.run(texts, processes or os.cpu_count() or 1, progress, expected_bytes)
         return TokenStore.open(folder)
 
@@ -122,7 +131,12 @@ class _Builder:
     """Makes the files of one store."""
 
     def __init__(
-        self, folder: Path, tokenizer: PreTrainedTokenizerBase, key: str, facts: Callable[[], dict[str, int]]
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        key: str,
+        facts: Callable[[], dict[str, int]],
+        columns: Sequence[str],
     ) -> None:
         separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         if separator is None:
@@ -131,7 +145,7 @@ class _Builder:
         self.vocabulary = max(tokenizer.get_vocab().values()) + 1
         self.dtype = np.dtype("<u2" if self.vocabulary < 1 << 16 else "<u4")  # the highest value is no id
         self.separator = int(separator)
-        self.team = Team(plain_backend(tokenizer), self.separator, self.dtype)
+        self.team = Team(plain_backend(tokenizer), self.separator, self.dtype, columns)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
         self.content, self.facts = _Content(), facts
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nlpkit.control import bare
 from nlpkit.errors import ModelError
 from nlpkit.lookup import Lookup, NotKnownError, batch_ids
 from nlpkit.splits import fingerprints
@@ -27,10 +29,11 @@ class Encoder:
         backend: without truncation and padding.
         separator: id that ends each document.
         dtype: of the ids in the store.
+        columns: whose values stand before the texts.
     """
 
-    def __init__(self, backend: Tokenizer, separator: int, dtype: np.dtype[Any]) -> None:
-        self.backend, self.dtype = backend, dtype
+    def __init__(self, backend: Tokenizer, separator: int, dtype: np.dtype[Any], columns: Sequence[str] = ()) -> None:
+        self.backend, self.dtype, self.bare = backend, dtype, bare(columns)
         self.separator = np.array([separator], dtype).tobytes()
         self.lookup: Lookup | None
         try:
@@ -50,7 +53,7 @@ class Encoder:
         documents = [ids for ids in encoded if ids]
         index = np.empty(len(kept), DOCUMENT)
         index["end"] = np.cumsum([len(ids) // self.dtype.itemsize + 1 for ids in documents])
-        index["hash"] = fingerprints(kept)
+        index["hash"] = fingerprints([self.bare(text) for text in kept])
         return Chunk(self.separator.join([*documents, b""]), index, len(texts))
 
     def _long(self, text: str) -> bytes:

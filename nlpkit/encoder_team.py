@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -34,11 +34,12 @@ class Team:
         backend: as for `Encoder`.
         separator: as for `Encoder`.
         dtype: as for `Encoder`.
+        columns: as for `Encoder`.
     """
 
-    def __init__(self, backend: Tokenizer, separator: int, dtype: Any) -> None:
-        self._asked = (backend.to_str(), separator, dtype)
-        self._here = Encoder(backend, separator, dtype)
+    def __init__(self, backend: Tokenizer, separator: int, dtype: Any, columns: Sequence[str] = ()) -> None:
+        self._asked = (backend.to_str(), separator, dtype, tuple(columns))
+        self._here = Encoder(backend, separator, dtype, columns)
         self._free: SimpleQueue[Connection | None] = SimpleQueue()  # None stands for the encoder here
         self._own = threading.local()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -118,8 +119,8 @@ class Team:
 
 def serve(line: Connection) -> None:
     """Encode what comes, until nobody is at the other end; None is the answer to what cannot be encoded."""
-    content, separator, dtype = line.recv()
-    encode = Encoder(Tokenizer.from_str(content), separator, dtype)
+    content, *rest = line.recv()
+    encode = Encoder(Tokenizer.from_str(content), *rest)
     line.send(True)
     while True:
         texts = line.recv()

@@ -28,7 +28,7 @@ def read_examples(
     registry: Registry,
     *,
     need: tuple[str, ...] = (),
-    extra: tuple[str, ...] = (),
+    extra: Mapping[str, str] | None = None,
     preferred: Mapping[str, str] | None = None,
     report: bool = True,
     documents: readers.Documents = readers.LINES,
@@ -41,7 +41,7 @@ def read_examples(
         config: its ``data`` says how to read.
         registry: of readers.
         need: optional fields that must be there.
-        extra: further columns to carry along.
+        extra: further columns to carry along -> the setting that names them.
         preferred: field -> column, taken before any guess where a file has it.
         report: log what was detected of each file.
         documents: what of a txt is an example.
@@ -58,7 +58,7 @@ def read_examples(
                 "leave out one of them; data.reader= reads tables",
             )
         must = [name for name, f in task_class.fields.items() if f.required or name in need]
-        yield from _by_reader(data.reader, files, [*must, *extra], registry)
+        yield from _by_reader(data.reader, files, [*must, *(extra or ())], registry)
         return
     yield from readers.read_examples(
         files,
@@ -154,7 +154,7 @@ def read_labelled(
     config: RunConfig,
     registry: Registry,
     *,
-    extra: tuple[str, ...] = (),
+    extra: Mapping[str, str] | None = None,
     preferred: Mapping[str, str] | None = None,
 ) -> list[Example]:
     """Examples with every field of the task; rows with an empty text or label are counted and left out.
@@ -164,7 +164,7 @@ def read_labelled(
         paths: labelled files.
         config: its ``data`` section says how to read them.
         registry: has the readers.
-        extra: further columns to keep.
+        extra: see `read_examples`.
         preferred: see `read_examples`.
 
     Raises:
@@ -200,7 +200,7 @@ def read_parts(
     """
     column = "" if dev else config.data.group
     files = data or _sample(task_class, registry)
-    examples = read_labelled(task_class, files, config, registry, extra=(column,) if column else ())
+    examples = read_labelled(task_class, files, config, registry, extra={column: "data.group"} if column else None)
     text = next(iter(task_class.fields))
     if "label" in task_class.fields and (differing := splits.conflicts(examples, text=text)):
         where = ", ".join(examples[i].where for i in differing[0][:2])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import TextStreamer
 
 from nlpkit.bundle import Loaded
+from nlpkit.control import Control, prefix
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.handover import quiet
 from nlpkit.heads import TransformersHead, is_encoder_decoder
@@ -47,6 +49,19 @@ class Sampling:
         return found | ({"stop_strings": list(self.stop), "tokenizer": tokenizer} if self.stop else {})
 
 
+@dataclass(frozen=True)
+class Written:
+    """A text that a model has written.
+
+    Args:
+        text: what follows the prompt.
+        attributes: what it was asked for, of a model that was trained with ``data.control``.
+    """
+
+    text: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
 class Generator:
     """A finished run that writes.
 
@@ -67,6 +82,7 @@ class Generator:
             )
         self.task, self.head = loaded.task, head
         self.tokenizer = loaded.task.tokenizer
+        self.control = Control.of(loaded.record)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.backbone = loaded.backbone.eval().to(self.device)
         head.eval().to(self.device)
@@ -77,54 +93,87 @@ class Generator:
         count: int = 1,
         sampling: Sampling | None = None,
         *,
+        attributes: Mapping[str, str] | None = None,
         seed: int = 0,
         write: Callable[[str], None] | None = None,
-    ) -> Iterator[list[str]]:
+    ) -> Iterator[list[Written]]:
         """What follows each prompt, without it: ``count`` texts for each; equal seeds give equal texts.
 
         Args:
             prompts: beginnings; an empty one begins a document.
             count: texts for each prompt.
             sampling: how tokens are chosen.
+            attributes: column -> value to ask for; each text gets the other columns from a row drawn from those of
+                the training data that are alike.
             seed: of all choices.
             write: told of the text piece by piece as it comes, where ``count`` is 1.
 
         Raises:
-            UsageError: a prompt leaves no room for a token.
+            UsageError: a prompt leaves no room for a token, or an attribute that the model does not know.
         """
         sampling = sampling or Sampling()
-        for number, prompt in enumerate(prompts):
-            ids = self._ids(prompt)
-            room = min(sampling.tokens, self.task.config.max_length - len(ids))
-            if room < 1:
-                raise UsageError(
-                    f"prompt {number + 1} has {len(ids)} tokens, and the model reads {self.task.config.max_length}",
-                    "give a shorter prompt",
-                )
+        asked = self._check(attributes or {})
+        plans = [self._plan(number, prompt, count, asked, seed) for number, prompt in enumerate(prompts)]
+        for number, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
             torch.manual_seed(seed_of(seed, 5, number))
-            inputs = torch.tensor([ids], device=self.device)
-            streamer = _Streamer(self.tokenizer, write) if write and count == 1 else None
-            with torch.inference_mode(), quiet(), self.head.assemble(self.backbone) as model:
-                search: Any = model.generate  # typed as a tensor by nn.Module
-                found = search(
-                    input_ids=inputs,
-                    attention_mask=torch.ones_like(inputs),
-                    max_new_tokens=room,
-                    num_return_sequences=count,
-                    streamer=streamer,
-                    **sampling.settings(self.tokenizer),
-                )
-            yield [self._text(prompt, row, sampling.stop) for row in found.tolist()]
+            found: dict[str, list[str]] = {}
+            for start, same in Counter(start for start, _ in plan).items():
+                found[start] = self._write(start, same, sampling, write if count == 1 else None, bare=not prompt)
+            yield [Written(found[start].pop(0), drawn) for start, drawn in plan]
 
-    def _ids(self, prompt: str) -> list[int]:
+    def _check(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        if attributes and not self.control:
+            raise UsageError(
+                "--set: this model was trained without attributes",
+                "nlpkit pretrain TABLE --objective clm --control COLUMN makes one with",
+            )
+        return self.control.check(attributes) if self.control else {}
+
+    def _plan(
+        self, number: int, prompt: str, count: int, asked: Mapping[str, str], seed: int
+    ) -> list[tuple[str, dict[str, str]]]:
+        """The beginning of each text of a prompt, and the attributes that stand in it."""
+        drawn = self.control.draw(asked, count, seed_of(seed, 6, number)) if self.control else [{}] * count
+        starts = [prefix(attributes) + prompt for attributes in drawn]
+        # the space before a word is a part of its token, which is still to come
+        plan = [(start if prompt else start.rstrip(), values) for start, values in zip(starts, drawn, strict=True)]
+        longest = max(len(self._ids(start)) for start in dict.fromkeys(start for start, _ in plan))
+        if longest >= self.task.config.max_length:
+            raise UsageError(
+                f"prompt {number + 1} has {longest} tokens, and the model reads {self.task.config.max_length}",
+                "give a shorter prompt",
+            )
+        return plan
+
+    def _write(
+        self, start: str, count: int, sampling: Sampling, write: Callable[[str], None] | None, *, bare: bool
+    ) -> list[str]:
+        """Texts that follow a beginning; bare ones stand alone, and begin with their first letter."""
+        ids = self._ids(start)
+        inputs = torch.tensor([ids], device=self.device)
+        streamer = _Streamer(self.tokenizer, write, bare) if write else None
+        with torch.inference_mode(), quiet(), self.head.assemble(self.backbone) as model:
+            search: Any = model.generate  # typed as a tensor by nn.Module
+            found = search(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=min(sampling.tokens, self.task.config.max_length - len(ids)),
+                num_return_sequences=count,
+                streamer=streamer,
+                **sampling.settings(self.tokenizer),
+            )
+        texts = [self._text(ids, row, sampling.stop) for row in found.tolist()]
+        return [text.lstrip() for text in texts] if bare else texts
+
+    def _ids(self, beginning: str) -> list[int]:
         """A document begins where the one before ends."""
-        ids: list[int] = self.tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids
+        ids: list[int] = self.tokenizer.backend_tokenizer.encode(beginning, add_special_tokens=False).ids
         begin = self.tokenizer.bos_token_id
         return ids if begin is None else [begin, *ids]
 
-    def _text(self, prompt: str, ids: list[int], stop: Sequence[str]) -> str:
+    def _text(self, beginning: list[int], ids: list[int], stop: Sequence[str]) -> str:
         whole = self.tokenizer.decode(ids, skip_special_tokens=True)
-        begin = self.tokenizer.decode(self._ids(prompt), skip_special_tokens=True)
+        begin = self.tokenizer.decode(beginning, skip_special_tokens=True)
         text = str(whole)[len(begin) :]
         ends = [place for word in stop if (place := text.find(word)) >= 0]
         return text[: min(ends)] if ends else text
@@ -133,10 +182,13 @@ class Generator:
 class _Streamer(TextStreamer):
     """Hands on whole words as they come."""
 
-    def __init__(self, tokenizer: Any, write: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: Any, write: Callable[[str], None], bare: bool) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.write = write
+        self.write, self.bare = write, bare
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Write a piece."""
+        if self.bare:
+            text = text.lstrip()
+            self.bare = not text
         self.write(text)

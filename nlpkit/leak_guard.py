@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,17 @@ class LeakGuard:
     Args:
         texts: of the test set.
         name: of it, for messages.
+        bare: takes from a document of the corpus what is no text of it.
 
     Raises:
         DataError: no text but blank ones.
     """
 
-    def __init__(self, texts: Iterable[str], name: str) -> None:
+    def __init__(self, texts: Iterable[str], name: str, bare: Callable[[str], str] = str) -> None:
         written = [text for text in texts if text.strip()]
         if not written:
             raise DataError(f"{name}: no text to exclude", "name the column with data.text=COLUMN, or another file")
-        self.name = name
+        self.name, self.bare = name, bare
         self.fingerprints, first = np.unique(fingerprints(written), return_index=True)
         words = [words_of(written[i]) for i in first]
         self._numbers: dict[bytes, int] = {}
@@ -117,8 +118,9 @@ class Kept:
     def __iter__(self) -> Iterator[str]:
         kept = 0
         for batch in _batches(self.texts):
-            exact = self.guard.exact(batch)
-            near = self.guard.near(batch) & ~exact
+            texts = list(map(self.guard.bare, batch))
+            exact = self.guard.exact(texts)
+            near = self.guard.near(texts) & ~exact
             self.exact, self.near = self.exact + int(exact.sum()), self.near + int(near.sum())
             for text, leaks in zip(batch, exact | near, strict=True):
                 if not leaks:

@@ -14,3 +14,9 @@ LONGEST_DOCUMENT = 32 * 2**20
 """Characters in one text of several lines; a longer file is cut between paragraphs."""
 SEEN_TEXTS = 2**20
 """Fingerprints of one stage's texts that a bundle keeps, 8 bytes each; of more texts, a sample of as many."""
+CONTROL_VALUES = 100
+"""Different values of a column that texts can be asked for by."""
+CONTROL_CHARACTERS = 100
+"""Characters of such a value."""
+CONTROL_ROWS = 10_000
+"""Different rows of values that such columns have together."""

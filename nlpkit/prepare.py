@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 from transformers import (
     AutoModelForCausalLM,
@@ -23,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlpkit import backbone, bundle, corpus, handover, readers, seen, tokenizer, word_vectors
+from nlpkit import backbone, bundle, control, corpus, handover, readers, seen, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError, ModelError, UsageError
@@ -105,10 +104,11 @@ class Prepared:
         dev: samples that choose the best step.
         fingerprint: of the data, so that a resume notices changes.
         examples: train and dev examples of a fine-tuning, for baselines; empty in pre-training.
-        facts: for nlpkit.json and run.json.
+        facts: for results.json and run.json.
         seen: fingerprints of the texts that the model will have seen.
         watch: samples that are scored beside the dev part; None: there are none.
         word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
+        record: for nlpkit.json, beside what every stage writes there.
     """
 
     task: Task[Any]
@@ -123,6 +123,7 @@ class Prepared:
     seen: Seen = field(default_factory=dict)
     watch: Samples | None = None
     word_entropy: float | None = None
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 def pretraining(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
@@ -139,6 +140,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     """
     task_class = registry.task(request.task, stage="pretrain")
     paths = readers.expand(list(request.data))
+    columns = _count_control(task_class, paths, config, registry)
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
     guard = _guard(task_class, request, config, registry)
@@ -171,8 +173,9 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     if not source and config.model.embeddings == "lsa":
         log.info("embeddings: latent semantic analysis of the corpus (model.embeddings)")
         word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
-    record = bundle.read_record(source) if request.source and not setup else None
-    facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": record}
+    parent = bundle.read_record(source) if request.source and not setup else None
+    facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": parent}
+    record = {"store": store.header.key, **({"control": columns.plain()} if columns else {})}
     seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
     entropy = task.loss_of_frequencies(_word_entropy(store))
     return Prepared(
@@ -187,6 +190,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         seen=seen_texts,
         watch=_watched(task, request, config, registry),
         word_entropy=entropy,
+        record=record,
     )
 
 
@@ -228,9 +232,24 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _texts(
     task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry, *, report: bool = True
 ) -> Iterator[str]:
-    documents = _documents(config.data, paths)
-    examples = read_examples(task_class, paths, config, registry, report=report, documents=documents)
-    return texts_of(examples, task_class)
+    examples = _examples(task_class, paths, config, registry, report=report)
+    return texts_of(control.written(examples, config.data.control), task_class)
+
+
+def _count_control(
+    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry
+) -> control.Control | None:
+    """The values of the columns that stand before the texts: a pass of its own, which finds bad columns first."""
+    if not config.data.control:
+        return None
+    return control.count(_examples(task_class, paths, config, registry, report=False), config.data.control)
+
+
+def _examples(
+    task_class: type[Task[Any]], paths: Sequence[str], config: RunConfig, registry: Registry, *, report: bool
+) -> Iterator[Example]:
+    documents, extra = _documents(config.data, paths), dict.fromkeys(config.data.control, "data.control")
+    return read_examples(task_class, paths, config, registry, report=report, documents=documents, extra=extra)
 
 
 def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
@@ -244,7 +263,9 @@ def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
 def _guard(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> LeakGuard | None:
     documents = readers.Documents(config.data.documents)
     texts = chain.from_iterable(read_beside(task_class, file, config, registry, documents) for file in request.exclude)
-    return LeakGuard(texts, ", ".join(request.exclude)) if request.exclude else None
+    if not request.exclude:
+        return None
+    return LeakGuard(texts, ", ".join(request.exclude), control.bare(config.data.control))
 
 
 def _store(
@@ -262,10 +283,11 @@ def _store(
     return corpus.build(
         kept or texts,
         words,
-        _cache() / "stores" / key[:32],
+        corpus.folder_of(key),
         key=key,
         expected_bytes=sum(os.path.getsize(p) for p in paths),
         facts=kept.counts if kept else dict,
+        columns=data.control,
     )
 
 
@@ -424,8 +446,4 @@ def _word_entropy(store: corpus.TokenStore) -> float:
 
 def _what_is_read(data: DataConfig) -> str:
     """The settings that decide what a file's texts are; how they are divided changes no token."""
-    return repr((data.columns, data.reader, data.documents, data.encoding, data.delimiter, data.errors))
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("NLPKIT_CACHE") or platformdirs.user_cache_dir("nlpkit"))
+    return repr((data.columns, data.control, data.reader, data.documents, data.encoding, data.delimiter, data.errors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, checkpoints, recipes, seen, stages
+from nlpkit import bundle, checkpoints, corpus, recipes, seen, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
-from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
+from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.examples import read_examples, read_labelled, texts_of
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
@@ -29,6 +30,7 @@ from nlpkit.processes import started
 from nlpkit.resuming import Began, beginning
 from nlpkit.scores import metrics_of
 from nlpkit.task import Example
+from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 
@@ -252,6 +254,37 @@ def load_generator(run: Name, *, plugins: Paths = (), device: str | None = None)
         ModelError: the model generates nothing.
     """
     return Generator(bundle.load(os.fspath(run), Registry(files=_paths(plugins))), device)
+
+
+def load_corpus(run: Name) -> corpus.TokenStore:
+    """The token store that a model was pre-trained on, held-out documents included, for `nlpkit.novelty`.
+
+    Raises:
+        ModelError: no model of pre-training.
+        DataError: the cache has the store no more.
+    """
+    source = bundle.find(os.fspath(run))
+    check_folder(Path(source), "give the run folder that --out named")
+    record = bundle.read_record(source) or {}
+    if not (key := record.get("store")):
+        raise ModelError(
+            f"{run}: {bundle.RECORD} names no token store", "nlpkit pretrain makes models that know theirs"
+        )
+    folder = corpus.folder_of(key)
+    if not folder.exists():
+        raise DataError(f"{folder}: the token store of this model is not there any more", _remake(os.fspath(run)))
+    return corpus.TokenStore.open(folder)
+
+
+def _remake(run: str) -> str:
+    """The command that makes the token store of a run once more."""
+    folder, files, settings = RunFolder(Path(run)), ["FILES"], []
+    if folder.facts.is_file():
+        facts = folder.read_facts()
+        files = [os.path.join(facts["folder"], name) for name in facts["request"]["data"]]
+        settings = ["--objective", facts["request"]["task"], "--config", str(folder.config)]
+    words = ["nlpkit", "pretrain", *files, "--from", run, *settings, "--out", "NEW", "trainer.max_steps=1"]
+    return f"this makes it again: {shlex.join(words)}"
 
 
 def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugins: Paths = ()) -> Iterator[Example]:

@@ -15,17 +15,20 @@ from nlpkit import bundle, handover, recipes, seen, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress, scores_at
 from nlpkit.config import ModelConfig, RunConfig
+from nlpkit.control import check_columns
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.meeting import Meeting
 from nlpkit.module import TaskModule
+from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.scores import metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
+from nlpkit.task import Task
 from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
@@ -51,11 +54,22 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
             "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
         )
     check_strategy(config.strategy)
+    if config.data.control:
+        _check_control(registry.task(request.task), config.data.control)
     trainer.accelerator_of(config)
     for name in config.task.metrics:
         registry.metric(name)
     if config.task.head:
         registry.head(config.task.head)
+
+
+def _check_control(task_class: type[Task[Any]], columns: Sequence[str]) -> None:
+    if not (issubclass(task_class, Objective) and task_class.generates):
+        raise UsageError(
+            f"data.control is for an objective whose model writes, and {task_class.name} is none",
+            "--objective clm, or leave it out",
+        )
+    check_columns(columns)
 
 
 def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
@@ -195,6 +209,7 @@ def _finish(
         "history": history,
         "source": facts["request"]["source"],
         "data": {"columns": data.columns, "reader": data.reader},
+        **prepared.record,
     }
     bundle.save(folder.model, task, body, prepared.head, record, registry, prepared.seen)
     write_json(folder.results, results)

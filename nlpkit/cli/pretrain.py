@@ -37,10 +37,19 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="A general text, scored at the start and at each validation: it shows what is forgotten.",
 )
+@click.option(
+    "--control", default="", metavar="COLUMNS", help="clm: columns to ask for in generate --set, with commas between."
+)
 @training_options
 @shared
 def command(
-    common: Common, arguments: tuple[str, ...], objective: str, exclude: tuple[str, ...], watch: str, training: Training
+    common: Common,
+    arguments: tuple[str, ...],
+    objective: str,
+    exclude: tuple[str, ...],
+    watch: str,
+    control: str,
+    training: Training,
 ) -> None:
     """Train a backbone on plain text: from nothing, or from any transformers model.
 
@@ -52,6 +61,7 @@ def command(
     nlpkit pretrain reviews/ data.text="Review Text" model.preset=small
     nlpkit pretrain shop/reviews.csv --exclude shop/more-labelled.csv
     nlpkit pretrain shop/reviews.csv --from MODEL --watch general.txt
+    nlpkit pretrain reviews.csv --objective clm --control "Rating,Department Name" --out runs/lm
     nlpkit pretrain --resume runs/base
     """
     files, settings = files_and_settings(arguments)
@@ -60,9 +70,10 @@ def command(
     if not files and not training.resume:
         raise UsageError("no text given", "nlpkit pretrain FILES...")
 
-    def start(**more: Any) -> Run:
+    def start(flags: dict[str, Any], **more: Any) -> Run:
         from nlpkit import run
 
+        more["flags"] = {**flags, "data.control": [name.strip() for name in control.split(",")] if control else None}
         return run.pretrain(
             files,
             objective=objective,

@@ -39,6 +39,8 @@ class DataConfig:
     """Share of the training data that is held out to choose the best checkpoint, where no dev file is given."""
     group: str = ""
     """Column whose rows stay together when the data is divided (a customer, a document); empty: none."""
+    control: list[str] = field(default_factory=list)
+    """Columns whose values stand before each text of clm, so that generate can be asked for them; empty: none."""
     reader: str = ""
     """Name of a reader, registered through nlpkit_datasets; empty: csv, tsv, jsonl and txt files."""
     documents: Literal["auto", "line", "paragraph", "file"] = "auto"

@@ -29,6 +29,7 @@ class Clm(Objective[ClmConfig]):
     config_class = ClmConfig
     score = "loss"
     seeded = False
+    generates = True
     defaults: ClassVar[dict[str, Any]] = {
         **Objective.defaults,
         "model.family": "gpt2",

@@ -49,6 +49,8 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     }
     reads_and_writes: ClassVar[bool] = False
     """Whether it is for models of an encoder and a decoder; one is refused where the other is needed."""
+    generates: ClassVar[bool] = False
+    """Whether its models write, so that texts may begin with what they can be asked for (``data.control``)."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
 
     def samples(self, view: View, length: int) -> Samples:

@@ -75,7 +75,7 @@ def read_examples(
     delimiter: str | None = None,
     errors: Errors = "strict",
     on_source: Callable[[Source, dict[str, str]], None] | None = None,
-    extra: Collection[str] = (),
+    extra: Mapping[str, str] | None = None,
     preferred: Mapping[str, str] | None = None,
     documents: Documents = LINES,
 ) -> Iterator[Example]:
@@ -90,7 +90,7 @@ def read_examples(
         delimiter: None: detected for each file.
         errors: ``replace`` puts U+FFFD where a byte cannot be decoded, and logs how often.
         on_source: called for each file, before its rows, with what was detected and the column of each field.
-        extra: further columns to carry along under their own names.
+        extra: further columns to carry along under their own names -> the setting that names them, for messages.
         preferred: field -> column, taken where a file has it, before any guess.
         documents: what of a txt is a row.
 
@@ -104,8 +104,8 @@ def read_examples(
             if on_source:
                 on_source(source, mapping)
             text = Text(stream, source.encoding, errors)
-            keys = mapping | {name: _extra(name, source, mapping) for name in extra}
-            must = {f for f in mapping if f in need or fields[f].required} | set(extra)
+            keys = mapping | {name: _extra(name, setting, source, mapping) for name, setting in (extra or {}).items()}
+            must = {f for f in mapping if f in need or fields[f].required}
             yield from _examples(_rows(source, text), keys, must, source)
             if text.replaced:
                 _log.warning("%s: %d characters replaced by U+FFFD", shown(path), text.replaced)
@@ -155,8 +155,10 @@ def _mapping(
     return {required[0]: "text"}
 
 
-def _extra(name: str, source: Source, mapping: Mapping[str, str]) -> str:
-    column = pick_column(name, source.columns, source.path, "data.group")
+def _extra(name: str, setting: str, source: Source, mapping: Mapping[str, str]) -> str:
+    if source.format == "txt":
+        raise DataError(f"{shown(source.path)}: plain text has no column '{name}' ({setting})", "use csv, tsv or jsonl")
+    column = pick_column(name, source.columns, source.path, setting)
     if mapping.get(name, column) != column:
         found = f"the field '{name}' is read from '{mapping[name]}', so the column '{column}' has no name left"
         raise DataError(f"{shown(source.path)}: {found}", f"rename the column '{column}'")

@@ -252,7 +252,7 @@ def test_override_problems_are_reported_all_at_once(tmp_path: Path) -> None:
         "  command line: no setting 'optim.nam' (did you mean 'optim.name'?)\n"
         "  command line: seed is '1.5', expected a whole number of at least 0 and at most 4294967295\n"
         "  command line: data is a section, not one value (its settings are data.columns, data.dev_share, data.group, "
-        "data.reader, data.documents, data.encoding, data.delimiter, data.errors)\n"
+        "data.control, data.reader, data.documents, data.encoding, data.delimiter, data.errors)\n"
         "  flag --strategy: strategy is 'all', expected one of 'full', 'layerwise', 'freeze', 'lora'\n"
         f"hint: {LISTING}"
     )

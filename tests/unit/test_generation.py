@@ -49,7 +49,7 @@ def generator(folder: Path) -> Generator:
 
 def texts(generator: Generator, prompt: str = "the coat", count: int = 1, seed: int = 0, **how: object) -> list[str]:
     sampling = Sampling(**{"tokens": 12, **how})  # type: ignore[arg-type]
-    return next(generator.generate([prompt], count, sampling, seed=seed))
+    return [written.text for written in next(generator.generate([prompt], count, sampling, seed=seed))]
 
 
 def test_greedy_text_is_that_of_plain_transformers(
@@ -83,7 +83,7 @@ def test_text_ends_before_a_stop(generator: Generator) -> None:
 def test_pieces_are_the_text(generator: Generator) -> None:
     pieces: list[str] = []
     found = next(generator.generate(["the coat"], 1, Sampling(tokens=12), seed=1, write=pieces.append))
-    assert "".join(pieces) == found[0]
+    assert "".join(pieces) == found[0].text
 
 
 def test_text_ends_where_the_model_does_and_a_prompt_must_leave_room(generator: Generator) -> None:

@@ -603,16 +603,16 @@ def test_examples_of_several_files_report_each_file_once(write: Any) -> None:
 
 def test_examples_carry_further_columns(write: Any) -> None:
     path = write("a.csv", "text,shop id,n\na,7,0\n")
-    assert examples(path, extra=["shop id"]) == [{"text": "a", "shop id": "7"}]
+    assert examples(path, extra={"shop id": "data.group"}) == [{"text": "a", "shop id": "7"}]
     message = "a.csv: no column 'shpid'; it has 'text', 'shop id', 'n'"
     hint = "did you mean 'shop id'? name it with data.group=COLUMN"
-    fails(lambda: read_examples([path], FIELDS, extra=["shpid"]), message, hint)
+    fails(lambda: read_examples([path], FIELDS, extra={"shpid": "data.group"}), message, hint)
 
 
 def test_a_further_column_cannot_take_the_name_of_a_field(write: Any) -> None:
     path = write("a.csv", "text,label,sentiment\na,x,1\n")
     message = "a.csv: the field 'label' is read from 'sentiment', so the column 'label' has no name left"
-    fails(lambda: read_examples([path], FIELDS, {"label": "sentiment"}, extra=["label"]), message)
+    fails(lambda: read_examples([path], FIELDS, {"label": "sentiment"}, extra={"label": "data.group"}), message)
 
 
 def test_plain_text_has_no_label_to_fit(write: Any) -> None:
