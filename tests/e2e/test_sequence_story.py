@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
+import yaml
+
+import nlpkit
 
 TINY = ("model.preset=tiny", "model.vocabulary=600", "model.sequence_length=64", "trainer.max_steps=4")
 
@@ -42,11 +46,36 @@ def test_t5_is_gone_on_with(denoised: Path, shop: Path, command: Any, tmp_path: 
     assert any("; new:" not in line and "loaded" in line for line in ended.err.splitlines())
 
 
-def test_m2m100_is_pretrained_and_resumed_with_its_settings(shop: Path, command: Any, tmp_path: Path) -> None:
+def test_m2m100_is_pretrained_and_its_smaller_embeddings_learn_at_a_lower_rate(
+    denoised: Path, shop: Path, command: Any, tmp_path: Path
+) -> None:
     settings = (*TINY, "model.family=m2m100", "--objective", "denoise", "--out", tmp_path / "run")
     ended = command("pretrain", shop / "reviews.csv", *settings)
     assert ended.code == 0, ended.err
     assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["decoder_layers"] == 2
+    small, large = (rate_of(run) for run in (tmp_path / "run", denoised))
+    assert small < 0.002 and large == pytest.approx(0.02, rel=0.05)
+
+
+def rate_of(run: Path) -> float:
+    return float(yaml.safe_load((run / "config.yaml").read_text())["optim"]["learning_rate"])
+
+
+class StopAt(pl.Callback):
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if index == 2:
+            raise KeyboardInterrupt
+
+
+def test_resumed_run_ends_with_the_same_weights(denoised: Path, shop: Path, tmp_path: Path) -> None:
+    settings = (*TINY, "checkpoint.every_steps=1")
+    with pytest.raises(SystemExit):
+        nlpkit.pretrain(
+            shop / "reviews.csv", objective="denoise", out=tmp_path / "run", overrides=settings, callbacks=[StopAt()]
+        )
+    run = nlpkit.resume(tmp_path / "run")
+    for name in ("model.safetensors", "config.json"):
+        assert (run.model / name).read_bytes() == (denoised / "model" / name).read_bytes()
 
 
 @pytest.mark.parametrize(

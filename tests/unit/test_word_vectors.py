@@ -138,3 +138,14 @@ def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
         start_from(embedding, store, store.header.separator)
         made.append(embedding.weight.data.clone())
     torch.testing.assert_close(made[0], made[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("std", "longer"), [(0.02, 3.0), (1.0, 1.0)])
+def test_small_rows_get_longer_than_random_ones_and_large_ones_stay(std: float, longer: float, tmp_path: Path) -> None:
+    store, embedding, _ = make(tmp_path, texts())
+    nn.init.normal_(embedding.weight, std=std)
+    usual = embedding.weight.norm(dim=1).mean()
+    before = embedding.weight.detach().clone()
+    start_from(embedding, store, store.header.separator)
+    changed = (embedding.weight[:, :8] != before[:, :8]).any(1)
+    assert float((embedding.weight[changed].norm(dim=1).median() / usual).detach()) == pytest.approx(longer, rel=0.1)
