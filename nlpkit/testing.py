@@ -157,6 +157,17 @@ def loss_reaches_every_weight(it: TaskUnderTest) -> None:
     assert not idle, f"no gradient: {', '.join(idle)}"
 
 
+def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
+    """Parts of a batch, weighted by what the head counts, have the loss of the whole: so several devices share it."""
+    it.module.eval()
+    halves = [it.batch(*range(start, len(it.examples), 2)) for start in (0, 1)]
+    with torch.no_grad():
+        whole = float(it.loss(it.batch()))
+        terms = [it.module.head.terms(it.module.hidden(half), half) for half in halves]
+    means = [sum(float(m) * n for m, n in same) / max(1, sum(n for _, n in same)) for same in zip(*terms, strict=True)]
+    assert math.isclose(sum(means), whole, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE), f"{sum(means)}, not {whole}"
+
+
 def learns_a_few_examples(it: TaskUnderTest) -> None:
     """Sixty steps on the same examples halve the loss."""
     optimizer = it.module.configure_optimizers()["optimizer"]
@@ -212,6 +223,7 @@ CHECKS: dict[str, Callable[[TaskUnderTest], None]] = {
         company_changes_nothing,
         batch_is_not_changed,
         loss_reaches_every_weight,
+        loss_is_a_mean_by_count,
         learns_a_few_examples,
         metrics_are_finite,
         settings_survive_a_file,

@@ -50,3 +50,18 @@ def test_check_task_skips_what_it_is_told() -> None:
         score = "bleu"
 
     check_task(Broken, EXAMPLES, skip=["metrics_are_finite"])
+
+
+def test_check_task_notices_a_loss_that_cannot_be_shared() -> None:
+    sentiment = Registry().task("sentiment")
+
+    class Summed(sentiment):  # type: ignore[misc, valid-type]
+        def build_head(self, backbone):
+            head = super().build_head(backbone)
+            mean = head.loss
+            head.loss = lambda logits, batch: mean(logits, batch) * len(batch["labels"])
+            return head
+
+    with pytest.raises(AssertionError) as caught:
+        check_task(Summed, EXAMPLES, skip=set(CHECKS) - {"loss_is_a_mean_by_count"})
+    assert str(caught.value).splitlines()[1].startswith("loss_is_a_mean_by_count: ")
