@@ -109,6 +109,7 @@ class Prepared:
         watch: samples that are scored beside the dev part; None: there are none.
         word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
         record: for nlpkit.json, beside what every stage writes there.
+        store: folder of the token store; None in fine-tuning.
     """
 
     task: Task[Any]
@@ -124,6 +125,7 @@ class Prepared:
     watch: Samples | None = None
     word_entropy: float | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    store: Path | None = None
 
 
 def pretraining(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
@@ -191,6 +193,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         watch=_watched(task, request, config, registry),
         word_entropy=entropy,
         record=record,
+        store=store.folder,
     )
 
 

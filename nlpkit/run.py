@@ -7,12 +7,12 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, checkpoints, corpus, recipes, seen, stages
+from nlpkit import bundle, checkpoints, corpus, parents, planning, recipes, seen, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
@@ -93,11 +93,27 @@ def pretrain(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    name, weights = weighted(objective)
-    beside = _paths(exclude), os.fspath(watch)
-    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, *beside)
-    settings = (*weights, *_settings(overrides))
-    return _start(request, "pretrain", out, config, settings, flags, progress, callbacks)
+    asked = _pretraining(
+        data,
+        objective=objective,
+        source=source,
+        config=config,
+        overrides=overrides,
+        plugins=plugins,
+        hub=hub,
+        exclude=exclude,
+        watch=watch,
+        flags=flags,
+    )
+    return _start(asked, out, progress, callbacks)
+
+
+def plan_pretraining(data: Paths, **asked: Any) -> planning.Plan:
+    """What `pretrain` would take with the same arguments, less ``out``, ``progress`` and ``callbacks``.
+
+    A few real steps are tried on the real model. Nothing is kept but the token store, which the run then reuses.
+    """
+    return _plan(_pretraining(data, **asked))
 
 
 def fit(
@@ -134,8 +150,57 @@ def fit(
     Raises:
         NlpkitError: see the exit codes; nothing is left half written.
     """
-    request = Request(task, _paths(data), _paths(dev), os.fspath(source), _paths(plugins), hub)
-    return _start(request, "finetune", out, config, overrides, flags, progress, callbacks)
+    asked = _fine_tuning(
+        task,
+        data,
+        dev=dev,
+        source=source,
+        config=config,
+        overrides=overrides,
+        plugins=plugins,
+        hub=hub,
+        flags=flags,
+    )
+    return _start(asked, out, progress, callbacks)
+
+
+def plan_fit(task: str = "sentiment", data: Paths = (), **asked: Any) -> planning.Plan:
+    """What `fit` would take with the same arguments; as `plan_pretraining`, and nothing at all is kept."""
+    return _plan(_fine_tuning(task, data, **asked))
+
+
+def further(
+    run: Name,
+    data: Paths,
+    *,
+    out: Name | None = None,
+    progress: Progress | None = None,
+    callbacks: Sequence[Any] = (),
+    **asked: Any,
+) -> Run:
+    """Go on with a finished pre-training on further text, in a run of its own.
+
+    Objective, tokenizer, architecture and settings are those of the earlier run, and its best weights are where this
+    one starts from. The optimiser is a new one, whose rates are warmed up again.
+
+    Args:
+        run: the earlier run; it stays as it is.
+        data: see `pretrain`.
+        out: see `pretrain`.
+        progress: see `pretrain`.
+        callbacks: see `pretrain`.
+        asked: ``config``, ``overrides``, ``flags`` that differ from the earlier run, and ``plugins``.
+
+    Raises:
+        ModelError: no run folder, or a run that is not finished.
+        UsageError: a run of ``fit``.
+    """
+    return _start(_further(run, data, **asked), out, progress, callbacks)
+
+
+def plan_further(run: Name, data: Paths, **asked: Any) -> planning.Plan:
+    """What `further` would take; as `plan_pretraining`."""
+    return _plan(_further(run, data, **asked))
 
 
 def resume(
@@ -313,30 +378,109 @@ def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tupl
     return composed.config, known.get("columns", {})
 
 
-def _start(
+@dataclass(frozen=True)
+class _Asked:
+    """What a run is to start from, looked at before any work.
+
+    Args:
+        request: what to read and where to start from.
+        stage: of the run.
+        config: as composed.
+        registry: of plugins.
+    """
+
+    request: Request
+    stage: Stage
+    config: RunConfig
+    registry: Registry
+
+
+def _pretraining(
+    data: Paths,
+    *,
+    objective: str = "mlm",
+    source: Name = "",
+    config: str | None = None,
+    overrides: Settings = (),
+    plugins: Paths = (),
+    hub: bool = False,
+    exclude: Paths = (),
+    watch: Name = "",
+    flags: dict[str, Any] | None = None,
+) -> _Asked:
+    name, weights = weighted(objective)
+    beside = _paths(exclude), os.fspath(watch)
+    request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, *beside)
+    defaults = recipes.CONTINUED if source else {}
+    return _look_at(request, "pretrain", defaults, config, (*weights, *_settings(overrides)), flags)
+
+
+def _fine_tuning(
+    task: str,
+    data: Paths,
+    *,
+    dev: Paths = (),
+    source: Name = "",
+    config: str | None = None,
+    overrides: Settings = (),
+    plugins: Paths = (),
+    hub: bool = False,
+    flags: dict[str, Any] | None = None,
+) -> _Asked:
+    request = Request(task, _paths(data), _paths(dev), os.fspath(source), _paths(plugins), hub)
+    return _look_at(request, "finetune", {}, config, overrides, flags)
+
+
+def _further(
+    run: Name,
+    data: Paths,
+    *,
+    config: str | None = None,
+    overrides: Settings = (),
+    plugins: Paths = (),
+    flags: dict[str, Any] | None = None,
+) -> _Asked:
+    earlier = parents.read(Path(run), _paths(plugins))
+    request = Request(earlier.objective, _paths(data), (), os.fspath(run), earlier.plugins, False, *earlier.beside)
+    return _look_at(request, "pretrain", earlier.settings, config, overrides, flags)
+
+
+def _look_at(
     request: Request,
     stage: Stage,
-    out: Name | None,
-    config_file: str | None,
+    defaults: Mapping[str, Any],
+    file: str | None,
     overrides: Settings,
     flags: dict[str, Any] | None,
-    progress: Progress | None,
-    callbacks: Sequence[Any],
-) -> Run:
+) -> _Asked:
     registry = Registry(files=request.plugins)
     task_class = registry.task(request.task, stage=stage)
-    defaults = recipes.CONTINUED if stage == "pretrain" and request.source else {}
-    composed = config_module.compose(
-        task_class, defaults=defaults, file=config_file, overrides=_settings(overrides), flags=flags or {}
-    )
+    settings = _settings(overrides)
+    composed = config_module.compose(task_class, defaults=defaults, file=file, overrides=settings, flags=flags or {})
     if started().first:
         stages.check_request(request, composed.config, registry)
-    meeting = Meeting(composed.config.trainer)
+    return _Asked(request, stage, composed.config, registry)
+
+
+def _plan(asked: _Asked) -> planning.Plan:
+    devices = asked.config.trainer.devices * asked.config.trainer.nodes
+    if devices > 1:
+        raise UsageError(
+            f"a plan tries its steps on one device, not on {devices}",
+            "trainer.devices=1 trainer.nodes=1; all but the time is the same",
+        )
+    prepared = stages.prepare(asked.request, asked.stage, asked.config, asked.registry, None)
+    return planning.plan(prepared, asked.registry)
+
+
+def _start(asked: _Asked, out: Name | None, progress: Progress | None, callbacks: Sequence[Any]) -> Run:
+    request, stage, registry = asked.request, asked.stage, asked.registry
+    meeting = Meeting(asked.config.trainer)
     if not meeting.place.first:
         return _join(meeting, callbacks)
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
-        prepared = stages.prepare(request, stage, composed.config, registry, None)
+        prepared = stages.prepare(request, stage, asked.config, registry, None)
         facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
         stages.write_setup(folder, prepared, facts)
         meeting.tell(**_for_others(folder, prepared, None))

@@ -33,7 +33,7 @@ from nlpkit.vetting import check_folder
 
 log = logging.getLogger("nlpkit")
 
-_OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
+OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
 _PLATEAU = 0.5
 
 
@@ -46,7 +46,7 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
     if request.source and not request.hub:
         check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
     new, usual = config.model, ModelConfig()
-    idle = [f"model.{name}" for name in _OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
+    idle = [f"model.{name}" for name in OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
     if request.source and idle:
         log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
     if not request.source and config.strategy in {"freeze", "lora"}:

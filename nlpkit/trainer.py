@@ -122,7 +122,7 @@ def train(
     if watch is not None:
         ours.insert(2, Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder))
     meeting = meeting or Meeting(config.trainer)
-    with quiet(), _memory_errors(), _idle_weights(), meeting.training(accelerator_of(config)):
+    with quiet(), memory_errors(), _idle_weights(), meeting.training(accelerator_of(config)):
         trainer = build(config, length, ours)
         signals.listen()
         try:
@@ -225,7 +225,8 @@ def _idle_weights() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
+    """Turn memory that runs out into an error of ours, with smaller batches as the hint."""
     hint = "use smaller batches: trainer.batch_tokens=1024 trainer.accumulate=4"
     try:
         yield

@@ -11,6 +11,7 @@ from nlpkit.cli.options import Common, shared
 from nlpkit.cli.training import Training, train, training_options
 
 if TYPE_CHECKING:
+    from nlpkit.planning import Plan
     from nlpkit.run import Run
 
 
@@ -35,9 +36,10 @@ def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[st
     """
     files, settings = files_and_settings(arguments)
 
-    def start(**more: Any) -> Run:
+    def start(**more: Any) -> Run | Plan:
         from nlpkit import run
 
-        return run.fit(task, files, dev=dev, overrides=settings, plugins=common.plugins, **more)
+        fit = run.plan_fit if training.plan else run.fit
+        return fit(task, files, dev=dev, overrides=settings, plugins=common.plugins, **more)
 
     train(common, training, task, "finetune", files, settings, start, beside=dev)

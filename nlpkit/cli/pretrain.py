@@ -13,6 +13,7 @@ from nlpkit.errors import UsageError
 from nlpkit.objectives.objective import weighted
 
 if TYPE_CHECKING:
+    from nlpkit.planning import Plan
     from nlpkit.run import Run
 
 
@@ -63,6 +64,7 @@ def command(
     nlpkit pretrain shop/reviews.csv --from MODEL --watch general.txt
     nlpkit pretrain reviews.csv --objective clm --control "Rating,Department Name" --out runs/lm
     nlpkit pretrain --resume runs/base
+    nlpkit pretrain more.csv --resume runs/base --out runs/further
     """
     files, settings = files_and_settings(arguments)
     objective, weights = weighted(objective)
@@ -70,11 +72,12 @@ def command(
     if not files and not training.resume:
         raise UsageError("no text given", "nlpkit pretrain FILES...")
 
-    def start(flags: dict[str, Any], **more: Any) -> Run:
+    def start(flags: dict[str, Any], **more: Any) -> Run | Plan:
         from nlpkit import run
 
         more["flags"] = {**flags, "data.control": [name.strip() for name in control.split(",")] if control else None}
-        return run.pretrain(
+        pretrain = run.plan_pretraining if training.plan else run.pretrain
+        return pretrain(
             files,
             objective=objective,
             exclude=exclude,

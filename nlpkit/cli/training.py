@@ -18,6 +18,7 @@ from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.launch import end_with_launcher, launch
 from nlpkit.cli.log import set_up_log
 from nlpkit.cli.options import Common
+from nlpkit.cli.plan import print_plan
 from nlpkit.cli.progress import progress_for
 from nlpkit.cli.results import print_run
 from nlpkit.errors import NlpkitError, UsageError
@@ -25,20 +26,24 @@ from nlpkit.processes import started
 
 if TYPE_CHECKING:
     from nlpkit.config import TrainerConfig
+    from nlpkit.planning import Plan
     from nlpkit.plugins import Stage
     from nlpkit.run import Run
     from nlpkit.task import Task
 
 _FOUND_LATER = (OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError)
 """What may be wrong with the folder of a run, for the library to say."""
-_ALWAYS = ("resume", "resume_anyway", "as_json", "quiet", "verbose", "no_plugins")
+_SHOWN = ("resume", "as_json", "quiet", "verbose", "no_plugins")
+_AS_BEFORE = (*_SHOWN, "resume_anyway")  # beside --resume
+_FURTHER = (*_SHOWN, "plugins", "out", "config", "seed", "plan")  # beside --resume and files
 _OPTIONS = [
     click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
     click.option("--hub", is_flag=True, help="Let --from name a model on the hub; nothing else uses the network."),
     click.option("--out", metavar="DIR", help="Folder of the run, new or empty; default: the next free runs/NAME-N."),
     click.option("--config", metavar="FILE", help="A YAML file of settings, or the name of a recipe."),
     click.option("--seed", type=int, metavar="N", help="Seed of everything random."),
-    click.option("--resume", metavar="RUN", help="Go on with an interrupted run; nothing else is given with it."),
+    click.option("--resume", metavar="RUN", help="Go on with an interrupted run."),
+    click.option("--plan", is_flag=True, help="Only say what it would take: try a few steps, train nothing."),
     click.option("--resume-anyway", is_flag=True, help="Go on although data or settings have changed."),
 ]
 
@@ -55,6 +60,7 @@ class Training:
         seed: None: not given.
         resume: run to go on with.
         resume_anyway: even if the data or the settings have changed.
+        plan: only say what it would take.
     """
 
     source: str
@@ -64,11 +70,16 @@ class Training:
     seed: int | None
     resume: str | None
     resume_anyway: bool
+    plan: bool
 
     def arguments(self) -> dict[str, Any]:
         """What `nlpkit.run.pretrain` and `nlpkit.run.fit` take of it."""
-        flags = {"seed": self.seed}
-        return {"source": self.source, "hub": self.hub, "out": self.out, "config": self.config, "flags": flags}
+        return {"source": self.source, "hub": self.hub, **self.arguments_further()}
+
+    def arguments_further(self) -> dict[str, Any]:
+        """What `nlpkit.run.further` takes of it."""
+        out = {} if self.plan else {"out": self.out}
+        return {"config": self.config, "flags": {"seed": self.seed}, **out}
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,10 +104,10 @@ def train(
     stage: Stage,
     files: Sequence[str],
     settings: Sequence[str],
-    start: Callable[..., Run],
+    start: Callable[..., Run | Plan],
     beside: Sequence[str] = (),
 ) -> None:
-    """Start a run, or go on with one, and print what came out.
+    """Start a run, or go on with one, and print what came out, or only what it would take.
 
     Args:
         common: shared options.
@@ -105,7 +116,7 @@ def train(
         stage: of it.
         files: as typed.
         settings: as typed.
-        start: makes the run; takes ``progress`` and what `Training.arguments` gives.
+        start: makes the run or its plan; takes what `Training.arguments` gives, and ``progress`` unless it plans.
         beside: files that options name.
 
     Raises:
@@ -116,13 +127,30 @@ def train(
         common.quiet = True
         set_up_log(silent=True)
     with interruptible("interrupted before training began; nothing is left of it"):
-        run = (
-            _resumed(common, training, stage, [*files, *settings])
-            if training.resume
-            else _started(common, training, name, stage, files, settings, start, beside)
-        )
-        if started().first:
-            print_run(common, run)
+        ended = _ended(common, training, name, stage, files, settings, start, beside)
+        if not started().first:
+            return
+        if training.plan:
+            print_plan(common, ended)
+        else:
+            print_run(common, ended)
+
+
+def _ended(
+    common: Common,
+    training: Training,
+    name: str,
+    stage: Stage,
+    files: Sequence[str],
+    settings: Sequence[str],
+    start: Callable[..., Run | Plan],
+    beside: Sequence[str],
+) -> Any:
+    if training.resume and files and stage == "pretrain":
+        return _further(common, training, files, settings)
+    if training.resume:
+        return _resumed(common, training, stage, [*files, *settings])
+    return _started(common, training, name, stage, files, settings, start, beside)
 
 
 def _started(
@@ -132,9 +160,9 @@ def _started(
     stage: Stage,
     files: Sequence[str],
     settings: Sequence[str],
-    start: Callable[..., Run],
+    start: Callable[..., Run | Plan],
     beside: Sequence[str],
-) -> Run:
+) -> Run | Plan:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
     task: type[Task[Any]] = common.registry.task(name, stage=stage)
@@ -145,12 +173,14 @@ def _started(
     composed = config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
     if files or beside:
         readers.expand([*files, *beside])
-    _launch_if_several(composed.config.trainer)
-    return start(progress=progress_for(common.quiet, task.score), **training.arguments())
+    if not training.plan:
+        _launch_if_several(composed.config.trainer)
+    progress = {} if training.plan else {"progress": progress_for(common.quiet, task.score)}
+    return start(**progress, **training.arguments())
 
 
 def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[str]) -> Run:
-    refuse_with_resume([*given, *given_options(*_ALWAYS)])
+    refuse_with_resume([*given, *given_options(*_AS_BEFORE)])
     from nlpkit import run
 
     folder = training.resume or ""
@@ -164,6 +194,23 @@ def _launch_if_several(asked: TrainerConfig) -> None:
     """Leave the work to processes of their own, where more than one was asked for and nobody has started them."""
     if asked.devices > 1 and asked.nodes == 1 and started().world == 1:
         raise click.exceptions.Exit(launch(click.get_current_context().meta[TYPED], asked.devices))
+
+
+def _further(common: Common, training: Training, files: Sequence[str], settings: Sequence[str]) -> Run | Plan:
+    refuse_with_resume(given_options(*_FURTHER))
+    from nlpkit import config, readers
+
+    readers.expand(files)
+    folder = training.resume or ""
+    with contextlib.suppress(*_FOUND_LATER):
+        _launch_if_several(config.compose(_task_of(Path(folder), common), overrides=settings).config.trainer)
+    from nlpkit import run
+
+    given = {"overrides": settings, "plugins": common.plugins, **training.arguments_further()}
+    if training.plan:
+        return run.plan_further(folder, files, **given)
+    score, _ = _before(Path(folder), common)
+    return run.further(folder, files, progress=progress_for(common.quiet, score), **given)
 
 
 def _before(folder: Path, common: Common) -> tuple[str, float | None]:

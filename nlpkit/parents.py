@@ -1,0 +1,70 @@
+"""The finished run that a new one goes on from: its objective, its settings, its plugins."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlpkit import config as config_module
+from nlpkit import stages
+from nlpkit.errors import ModelError, UsageError
+from nlpkit.folder import RunFolder, read_json
+from nlpkit.plugins import Registry
+from nlpkit.resuming import Began
+
+log = logging.getLogger("nlpkit")
+_OF_MACHINES = ("devices", "nodes", "accelerator", "precision", "threads", "workers")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a run takes over from an earlier one, weights aside.
+
+    Args:
+        objective: its name.
+        settings: by dotted key, but for those of a new model, which the parent brings, and those of its machine.
+        plugins: files of plugins of both.
+        beside: files of test sets whose texts stay out, and the general text that is watched.
+    """
+
+    objective: str
+    settings: dict[str, Any]
+    plugins: tuple[str, ...]
+    beside: tuple[tuple[str, ...], str]
+
+
+def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
+    """Read a run that further text is to go on from, and say so.
+
+    Raises:
+        ModelError: no run folder of nlpkit, or one that is not finished.
+        UsageError: a run of the other stage.
+    """
+    folder = RunFolder(run)
+    if not folder.facts.is_file():
+        raise ModelError(f"{run}: no run.json, so it is no run folder", "give the folder that --out named")
+    began = Began.read(folder, anyway=False)
+    if began.stage != "pretrain":
+        raise UsageError(f"{run}: a run of the other stage", "further text is for a run of nlpkit pretrain")
+    if not folder.results.is_file():
+        raise ModelError(
+            f"{run}: the run is unfinished, so further text cannot follow yet",
+            f"end it first: {stages.resume_command('pretrain', folder)}",
+        )
+    objective = began.request.task
+    every = tuple(dict.fromkeys((*began.request.plugins, *plugins)))
+    task_class = Registry(files=every).task(objective, stage="pretrain")
+    config = config_module.load(task_class, str(folder.config))
+    settings = dict(config_module.flat(config_module.to_plain(config)))
+    settings = {key: value for key, value in settings.items() if not _is_left_behind(key)}
+    step = read_json(folder.results).get("best_step")
+    log.info("%s: going on from its weights of step %s, %s as before, rates warmed up again", run, step, objective)
+    return Parent(objective, settings, every, (began.request.exclude, began.request.watch))
+
+
+def _is_left_behind(key: str) -> bool:
+    """Whether a setting is of the model, which is there, or of the machine, which may be another."""
+    section, _, name = key.partition(".")
+    return name in {"model": stages.OF_NEW_MODELS, "trainer": _OF_MACHINES}.get(section, ())

@@ -1,0 +1,135 @@
+"""A few real steps of a run that is only planned: what they take in time and memory. The model is thrown away."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from nlpkit import trainer
+from nlpkit.callbacks import CounterSeeds
+from nlpkit.config import RunConfig
+from nlpkit.data import TaskDataModule
+from nlpkit.module import TaskModule
+
+_STEPS = 12  # at most; the first is not counted: memory is claimed in it
+_SECONDS = 10.0  # after which no further step is begun
+_DEV_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured.
+
+    Args:
+        steps: optimiser steps that were done.
+        step_seconds: of a step, as a median.
+        score_seconds: of a batch of the dev part.
+        memory: bytes of the process at its peak.
+        gpu_memory: bytes of the GPU at their peak; 0 on a CPU.
+        state: bytes of weights and optimiser in a checkpoint.
+    """
+
+    steps: int
+    step_seconds: float
+    score_seconds: float
+    memory: int
+    gpu_memory: int
+    state: int
+
+
+def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: trainer.Length) -> Probe:
+    """Train a few steps and score a few batches, with the very trainer of a run, and save nothing.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM.
+        ResourceError: memory ran out.
+    """
+    clock = _Clock(config.trainer.accumulate)
+    short = trainer.Length(min(_STEPS, length.steps), length.validate_every)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with trainer.quiet(), trainer.memory_errors():
+        runner = trainer.build(config, short, [CounterSeeds(config.seed), clock])
+        runner.limit_val_batches = 0
+        try:
+            runner.fit(module, datamodule=data)
+            state = _size({"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()})
+            batches = runner.limit_val_batches = min(_DEV_BATCHES, len(data.val_dataloader()))
+            began = time.perf_counter()
+            runner.validate(module, datamodule=data, verbose=False)
+            scored = time.perf_counter() - began
+        except SystemExit as ended:  # what Lightning makes of a signal
+            number = signal.SIGTERM if isinstance(ended, SIGTERMException) else signal.SIGINT
+            raise KeyboardInterrupt(number) from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return Probe(len(clock.seconds), clock.typical(), scored / max(1, batches), _peak_memory(), gpu, state)
+
+
+class _Clock(pl.Callback):
+    """The seconds of each optimiser step."""
+
+    def __init__(self, accumulate: int) -> None:
+        self.accumulate = accumulate
+        self.seconds: list[float] = []
+        self._began = self._first = time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The first step begins."""
+        self._began = self._first = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        """A step is over, and perhaps the probe."""
+        if (index + 1) % self.accumulate:
+            return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self._began)
+        self._began = now
+        if len(self.seconds) > 1 and now - self._first > _SECONDS:
+            trainer.should_stop = True
+
+    def typical(self) -> float:
+        """Of a step but the first."""
+        return statistics.median(self.seconds[1:] or self.seconds)
+
+
+def _peak_memory() -> int:
+    """Bytes of this process so far, at most."""
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024
+
+
+def _size(state: Any) -> int:
+    """Bytes of a file that torch writes."""
+    file = _Counted()
+    torch.save(state, file)  # type: ignore[arg-type]
+    return file.bytes
+
+
+class _Counted:
+    """A file that forgets what is written and knows how much it was."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, content: Any) -> int:
+        """Count."""
+        self.bytes += len(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
