@@ -131,6 +131,28 @@ def save_body(body: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder, state_dict=kept)
 
 
+def whole(folder: Path) -> PreTrainedModel:
+    """A model with its head, in the class of transformers that wrote the folder, with the weights as they are stored.
+
+    Raises:
+        ModelError: as `load`; or a class that transformers does not have.
+    """
+    config = read_architecture(str(folder))
+    check_weights(folder)
+    name = (config.architectures or [""])[0]
+    made_by: Any = getattr(transformers, name, None)
+    if not (isinstance(made_by, type) and issubclass(made_by, PreTrainedModel)):
+        raise ModelError(f"{folder}: transformers has no class '{name}', which config.json names", "use another model")
+    with _explain(str(folder)):
+        loaded: Any = made_by.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    model: PreTrainedModel = loaded[0]
+    if lost := sorted(loaded[1]["missing_keys"]):
+        raise ModelError(f"{folder}: the weights lack {_short(lost)}, which config.json asks for")
+    return model
+
+
 def _own_head(folder: Path) -> list[str]:
     """Names of the tensors of a head that is a module of its own; no other run takes them over."""
     path = folder / HEAD_FILE

@@ -1,7 +1,8 @@
-"""``nlpkit tokenizer``: train one, and see what it makes of texts."""
+"""``nlpkit tokenizer``: train one, see what it makes of texts, give it more words."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group(name="tokenizer")
 def command() -> None:
-    """Train a tokenizer, or see what one makes of texts."""
+    """Train a tokenizer, see what one makes of texts, or give it more words."""
 
 
 @command.command()
@@ -53,8 +54,7 @@ def train(
     \b
     nlpkit tokenizer train corpus/*.txt --vocab 16000 --out tok
     """
-    if Path(out).exists():
-        raise RunFolderError(f"{out}: exists, and nothing is overwritten", "choose another --out")
+    _refuse_existing(out)
     with interruptible():
         texts = _texts(arguments, "nlpkit tokenizer train FILES... --out DIR")
         from nlpkit import tokenizer
@@ -107,6 +107,46 @@ def report(common: Common, folder: str, arguments: tuple[str, ...], max_length: 
             (f"texts above {counted.longest} tokens", f"{100 * scores['cut_share']:.1f}%"),
         ],
     )
+
+
+@command.command()
+@click.argument("model")
+@click.argument("arguments", nargs=-1, metavar="FILES... [data.KEY=VALUE]...")
+@click.option("--add", type=click.IntRange(1), default=500, show_default=True, help="Words, at most.")
+@click.option("--out", required=True, metavar="DIR", help="Model folder to write; must not exist.")
+@shared
+def extend(common: Common, model: str, arguments: tuple[str, ...], add: int, out: str) -> None:
+    """Give a model the words of a corpus that save the most tokens.
+
+    MODEL is a run, a bundle or a model folder. DIR opens in plain transformers, and new rows of the embedding start
+    from the pieces that the words were made of; pretrain goes on from there.
+
+    \b
+    nlpkit tokenizer extend runs/base corpus.csv --add 500 --out runs/extended
+    nlpkit pretrain corpus.csv --from runs/extended
+    """
+    _refuse_existing(out)
+    with interruptible():
+        texts = _texts(arguments, f"nlpkit tokenizer extend {model} FILES... --out DIR")
+        from nlpkit.extending import extend as write
+
+        done = write(model, texts, add, Path(out))
+    before, after = done.before.scores()["tokens_per_word"], done.after.scores()["tokens_per_word"]
+    if common.as_json:
+        tokens = {"before": done.before.tokens, "after": done.after.tokens}
+        per_word = {"before": before, "after": after}
+        print_json({"folder": out, "words": done.words, "tokens": tokens, "tokens_per_word": per_word})
+        return
+    saved = done.before.tokens - done.after.tokens
+    click.echo(f"{len(done.words):,} words more, such as {', '.join(done.words[:5])}")
+    click.echo(f"{saved:,} of {done.before.tokens:,} tokens saved: {before:.3f} tokens per word, now {after:.3f}")
+    files = shlex.join(files_and_settings(arguments)[0])
+    click.echo(f"model: {out}\nnext:\n  nlpkit pretrain {files} --from {shlex.quote(out)}")
+
+
+def _refuse_existing(out: str) -> None:
+    if Path(out).exists():
+        raise RunFolderError(f"{out}: exists, and nothing is overwritten", "choose another --out")
 
 
 def _texts(arguments: tuple[str, ...], usage: str) -> Iterator[str]:

@@ -1,0 +1,144 @@
+"""A model folder with more words: the tokenizer's new tokens, and rows for them that start from their old pieces."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nlpkit import bundle, handover, tokenizer, vocabulary
+from nlpkit.errors import DataError, ModelError
+from nlpkit.files import new_folder, write_json
+from nlpkit.folder import versions
+from nlpkit.tokenizer_report import Report, report
+from nlpkit.vocabulary import Word
+
+log = logging.getLogger("nlpkit")
+_SAMPLE_BYTES = 50_000_000
+_COMPARED = 1000  # texts whose ids must be the same when the folder is opened
+
+
+@dataclass(frozen=True)
+class Extended:
+    """What came of it.
+
+    Args:
+        words: that are tokens now, the most useful first.
+        before: what the old tokenizer made of the corpus.
+        after: what the new one makes of it.
+    """
+
+    words: list[str]
+    before: Report
+    after: Report
+
+
+def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
+    """Write a model folder with up to ``most`` words more, which plain transformers opens.
+
+    Args:
+        source: run, bundle or model folder; stays as it is.
+        texts: the corpus that words are chosen on; a sample of a large one is looked at.
+        most: words to add, at most.
+        out: becomes the folder.
+
+    Raises:
+        ModelError: no model, or a tokenizer that cannot be extended.
+        DataError: no text, or no word that would save a token.
+    """
+    folder = Path(bundle.find(source))
+    model, record = handover.whole(folder), bundle.read_record(str(folder))
+    words = tokenizer.load(folder)
+    tokenizer.check_matches(words, model.config.vocab_size)
+    sample = tokenizer.sample_texts(texts, _SAMPLE_BYTES)
+    if not sample:
+        raise DataError("the corpus has no text to choose words on", "name files with text, one text a row")
+    chosen = vocabulary.choose(words, sample, most)
+    if not chosen:
+        raise DataError(
+            "no word that stands in the text twice takes more than one token: the vocabulary fits it as it is",
+            "give text of the domain that the words are to come from",
+        )
+    if len(chosen) < most:
+        log.info("the text has %d words that save tokens, not %d", len(chosen), most)
+    more = vocabulary.extend(words, chosen)
+    make_room(model, chosen, vocabulary.next_id(words))
+    longest = min(words.model_max_length, 512)
+    _write(out, model, more, folder, _with_history(record, source, chosen))
+    _check(out, more, sample)
+    return Extended([word.text for word in chosen], report(words, sample, longest), report(more, sample, longest))
+
+
+@torch.no_grad()
+def make_room(model: PreTrainedModel, words: Sequence[Word], first: int) -> None:
+    """Give a model rows for new tokens, each the mean of those of its old pieces.
+
+    Args:
+        model: changed in place: input embedding, output projection and bias, as many of them as it has.
+        words: the new tokens.
+        first: id of the first of them.
+    """
+    size = max(model.config.vocab_size, first + len(words))
+    every = dict(model.named_parameters(remove_duplicate=False))
+    wider = {id(every[name]): _wider(every[name], words, first, size) for name in _shaped_by_vocabulary(model)}
+    for name, old in every.items():
+        if id(old) in wider:
+            owner = model.get_submodule(name.rpartition(".")[0])
+            setattr(owner, name.rpartition(".")[2], wider[id(old)])  # what was shared stays shared
+            for count in {"num_embeddings", "out_features"} & set(vars(owner)):
+                setattr(owner, count, size)
+    model.config.vocab_size = size
+
+
+def _shaped_by_vocabulary(model: PreTrainedModel) -> set[str]:
+    """Names of the parameters that would have another shape with one token more."""
+    config = copy.deepcopy(model.config)
+    config.vocab_size += 1
+    with torch.device("meta"):
+        other = dict(type(model)(config).named_parameters(remove_duplicate=False))
+    return {n for n, p in model.named_parameters(remove_duplicate=False) if p.shape != other[n].shape}
+
+
+def _wider(old: Tensor, words: Sequence[Word], first: int, size: int) -> nn.Parameter:
+    """Rows (V, ...) as they were, and behind them those of new words."""
+    rows = old.new_zeros(size, *old.shape[1:])
+    rows[: len(old)] = old
+    for number, word in enumerate(words, first):
+        rows[number] = old[list(word.pieces)].mean(0)
+    return nn.Parameter(rows, requires_grad=old.requires_grad)
+
+
+def _with_history(record: dict[str, Any] | None, source: str, words: Sequence[Word]) -> dict[str, Any] | None:
+    """What nlpkit.json says, and that words were added; a plain transformers folder stays one."""
+    if record is None:
+        return None
+    step = {"stage": "tokenizer", "words": len(words), "source": source}
+    return {**record, "history": [*record.get("history", []), step], "source": source, "versions": versions()}
+
+
+def _write(
+    out: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase, source: Path, record: dict[str, Any] | None
+) -> None:
+    with new_folder(out) as folder, handover.no_bars():
+        model.save_pretrained(folder)
+        words.save_pretrained(folder)
+        if (source / handover.HEAD_FILE).is_file():
+            shutil.copy(source / handover.HEAD_FILE, folder)
+        if record is not None:
+            write_json(folder / bundle.RECORD, record)
+
+
+def _check(out: Path, words: PreTrainedTokenizerBase, sample: Sequence[str]) -> None:
+    """Make sure that the written folder gives the tokens that the report counts."""
+    texts = list(sample[:_COMPARED])
+    if tokenizer.load(out)(texts)["input_ids"] != words(texts)["input_ids"]:
+        shutil.rmtree(out)
+        raise ModelError(f"{out}: transformers reads the extended tokenizer differently", "please report this")
