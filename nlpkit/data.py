@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from nlpkit.ahead import made_ahead
 from nlpkit.batching import BatchPlan, share, sorted_batches
 from nlpkit.processes import place
 from nlpkit.randomness import seed_of
@@ -55,6 +56,20 @@ class EncodedExamples:
         return self._where[index] or f"example {index + 1}"
 
 
+class Turn(NamedTuple):
+    """A batch in the order of a run.
+
+    Args:
+        epoch: it is of.
+        rows: its samples.
+        following: epoch and number of the batch after it.
+    """
+
+    epoch: int
+    rows: NDArray[np.int64]
+    following: tuple[int, int]
+
+
 class CountedLoader:
     """Batches whose order is a function of (seed, epoch) and whose state is two integers: epoch and next batch.
 
@@ -70,10 +85,11 @@ class CountedLoader:
         samples: what to batch.
         plan: which samples stand together.
         epochs: epochs in one pass of ``iter``.
+        workers: processes that make batches ahead; 0: each is made when it is asked for.
     """
 
-    def __init__(self, task: Task[Any], samples: Samples, plan: BatchPlan, epochs: int = 1) -> None:
-        self.task, self.samples, self.plan, self.epochs = task, samples, plan, epochs
+    def __init__(self, task: Task[Any], samples: Samples, plan: BatchPlan, epochs: int = 1, workers: int = 0) -> None:
+        self.task, self.samples, self.plan, self.epochs, self.workers = task, samples, plan, epochs, workers
         self.epoch, self.batch = 0, 0
         self._sizes: dict[int, int] = {}
 
@@ -82,12 +98,30 @@ class CountedLoader:
         return sum(self._size(e) for e in range(self.epochs))
 
     def __iter__(self) -> Iterator[Batch]:
+        for turn, batch in self._made(self._turns()):
+            self.epoch, self.batch = turn.following
+            yield batch
+
+    def _turns(self) -> Iterator[Turn]:
+        """The batches of a pass, from the present position on; asks for an epoch only once it is reached."""
+        epoch, batch = self.epoch, self.batch
         for _ in range(len(self)):
-            epoch, rows = self.epoch, self.plan.epoch(self.epoch)[self.batch]
-            self.batch += 1
-            if self.batch == self._size(epoch):
-                self.epoch, self.batch = epoch + 1, 0
-            yield self._own(rows, epoch)
+            rows = self.plan.epoch(epoch)[batch]
+            following = (epoch, batch + 1) if batch + 1 < self._size(epoch) else (epoch + 1, 0)
+            yield Turn(epoch, rows, following)
+            epoch, batch = following
+
+    def _made(self, turns: Iterator[Turn]) -> Iterator[tuple[Turn, Batch]]:
+        if self.workers:
+            return made_ahead(self._make, turns, self.workers, lambda turn: whence(self.samples, turn.rows))
+        return ((turn, self._make(turn)) for turn in turns)
+
+    def _make(self, turn: Turn) -> Batch:
+        try:
+            return self._own(turn.rows, turn.epoch)
+        except Exception as error:
+            error.add_note(f"in the batch of {whence(self.samples, turn.rows)}")
+            raise
 
     def state_dict(self) -> dict[str, int]:
         """The position of the next batch."""
@@ -175,6 +209,7 @@ class TaskDataModule(pl.LightningDataModule):
         batch_size: typical number of examples in a training batch.
         seed: of the order.
         epochs: epochs in one pass of the loader; our own runs put the whole run in one.
+        workers: processes that make training batches ahead.
     """
 
     def __init__(
@@ -188,9 +223,10 @@ class TaskDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         epochs: int = 1,
+        workers: int = 0,
     ) -> None:
         super().__init__()
-        self.task, self.seed, self.epochs = task, seed, epochs
+        self.task, self.seed, self.epochs, self.workers = task, seed, epochs, workers
         self.train, self.dev, self.test = (_encoded(task, part) for part in (train, dev, test))
         mean = float(self.train.lengths.mean()) if len(self.train.lengths) else 1.0
         self.batch_tokens = batch_tokens or max(1, round(batch_size * mean))
@@ -201,7 +237,7 @@ class TaskDataModule(pl.LightningDataModule):
         """Shuffled, length-bucketed batches under the token budget."""
         if self._train_loader is None:
             plan = BatchPlan(self.train.lengths, self.batch_tokens, self.batch_rows, self.seed)
-            self._train_loader = CountedLoader(self.task, self.train, plan, self.epochs)
+            self._train_loader = CountedLoader(self.task, self.train, plan, self.epochs, self.workers)
         return self._train_loader
 
     def state_dict(self) -> dict[str, int]:

@@ -21,6 +21,18 @@ _WRITTEN = {"lock", "model", "checkpoints", "setup", "config", "metrics", "resul
 _VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers")
 
 
+_held: set[IO[str]] = set()
+
+
+def _let_go() -> None:
+    """In a forked process: the lock is that of its parent alone, and ends with it."""
+    for lock in _held:
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class RunFolder:
     """Paths of a run, and its lock.
 
@@ -89,10 +101,12 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: another process is writing this run", "wait for it, or choose another --out"
             ) from None
+        _held.add(self._lock)
 
     def unlock(self) -> None:
         """Let others write."""
         if self._lock:
+            _held.discard(self._lock)
             self._lock.close()
             self._lock = None
 

@@ -121,6 +121,7 @@ def learner(prepared: Prepared, registry: Registry) -> Learner:
         batch_size=config.trainer.batch_size or 32,
         seed=config.seed,
         epochs=config.trainer.max_epochs or 1,
+        workers=config.trainer.workers,
     )
     length = trainer.plan_length(config, data)
     layerwise = config.strategy == "layerwise"

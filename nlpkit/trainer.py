@@ -18,6 +18,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy
 
 from nlpkit import checkpoints
+from nlpkit.ahead import explain_death
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.config import RunConfig
 from nlpkit.data import FIXED_ROWS, FixedLoader, Samples, TaskDataModule
@@ -122,7 +123,7 @@ def train(
     if watch is not None:
         ours.insert(2, Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder))
     meeting = meeting or Meeting(config.trainer)
-    with quiet(), memory_errors(), _idle_weights(), meeting.training(accelerator_of(config)):
+    with quiet(), memory_errors(), explain_death(), _idle_weights(), meeting.training(accelerator_of(config)):
         trainer = build(config, length, ours)
         signals.listen()
         try:

@@ -129,6 +129,8 @@ class TrainerConfig:
     """Machines; more than one, or a script of your own with several devices, is started by torchrun or srun."""
     threads: int = number(0, at_least=0)
     """CPU threads; 0: what torch chooses."""
+    workers: int = number(0, at_least=0, at_most=64)
+    """Processes that make batches ahead; 0: the training process makes each. The run is the same, bit for bit."""
     minutes: float = number(0.0, at_least=0)
     """Minutes after which the run is saved and ends as if its last step were done; 0: no limit."""
 

@@ -95,6 +95,7 @@ def run(
     optim: OptimConfig | None = None,
     max_steps: int | None = None,
     minutes: float = 0.0,
+    workers: int = 0,
     resume_from: Path | None = None,
     callbacks: Sequence[Any] = (),
     train: Sequence[Example] | None = None,
@@ -120,7 +121,7 @@ def run(
     )
     every_one = examples()
     parts = (every_one[:32] if train is None else train, every_one[32:] if dev is None else dev)
-    data = TaskDataModule(task, *parts, batch_tokens=160, seed=3, epochs=epochs)
+    data = TaskDataModule(task, *parts, batch_tokens=160, seed=3, epochs=epochs, workers=workers)
     length = trainer.plan_length(config, data)
     module = make_module(task, optim, steps=length.steps)
     path.mkdir(parents=True, exist_ok=True)

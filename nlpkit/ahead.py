@@ -1,0 +1,101 @@
+"""Batches made ahead of their use by other processes: the same ones in the same order, and a death is named."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from itertools import tee
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nlpkit.errors import ResourceError
+
+_PATIENCE = 300.0  # seconds for a batch
+_HINT = "trainer.workers=0, in config.yaml if the run has one, makes batches in the training process"
+TurnT = TypeVar("TurnT")
+
+
+def made_ahead(
+    make: Callable[[TurnT], Any], turns: Iterable[TurnT], workers: int, name: Callable[[TurnT], str]
+) -> Iterator[tuple[TurnT, Any]]:
+    """Make things in processes, a few ahead; what fails there is made here, so that its error is the same.
+
+    Args:
+        make: gives the same for the same turn, whoever runs it.
+        turns: what to make, in order.
+        workers: processes; they are forked, so nothing is copied that they only read.
+        name: of a turn, for messages.
+
+    Raises:
+        ResourceError: a process took too long. Where one died, torch interrupts the main thread, wherever it is: see
+            `explain_death`.
+    """
+    shown, sent = tee(turns)
+    loader: DataLoader[Any] = DataLoader(
+        _Maker(make),
+        sampler=sent,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        timeout=_PATIENCE,
+        worker_init_fn=_alone,
+        multiprocessing_context="fork",
+        generator=torch.Generator(),
+    )
+    made: Any = iter(loader)
+    try:
+        for turn in shown:
+            try:
+                batch = next(made)
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise
+                raise ResourceError(f"no batch in {_PATIENCE:g} seconds, of {name(turn)}", _HINT) from None
+            yield turn, make(turn) if batch is None else batch
+    finally:
+        made._shutdown_workers()
+
+
+@contextlib.contextmanager
+def explain_death() -> Iterator[None]:
+    """Turn what torch raises when a process of `made_ahead` dies into an error of ours.
+
+    Raises:
+        ResourceError: naming the signal.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).partition(".")[0]
+        if not text.startswith("DataLoader worker"):
+            raise
+        text = text.replace("DataLoader worker", "a process that makes batches")
+        raise ResourceError(f"{text}; perhaps memory ran out", _HINT) from error
+
+
+class _Maker(Dataset[Any], Generic[TurnT]):
+    """What torch's loader asks, in a worker."""
+
+    def __init__(self, make: Callable[[TurnT], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, turn: TurnT) -> Any:
+        try:
+            return self.make(turn)
+        except Exception:  # the training process tries again, and has the error
+            return None
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _alone(worker: int) -> None:
+    """Signals to the training process and its group are for that process to handle."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
