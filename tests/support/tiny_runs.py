@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from nlpkit_sentiment import Sentiment, SentimentConfig
-from transformers import AutoModel, BertConfig, PreTrainedTokenizerBase
+from transformers import AutoModel, BertConfig, GPT2Config, PreTrainedTokenizerBase
 
 from nlpkit import tokenizer, trainer
 from nlpkit.config import CheckpointConfig, OptimConfig, RunConfig, TrainerConfig
@@ -19,6 +19,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.heads import detach_pooler
 from nlpkit.module import TaskModule
 from nlpkit.objectives.mlm import Mlm, MlmConfig
+from nlpkit.strategy import apply_strategy
 from nlpkit.task import Example, Task
 
 _GOOD = ("soft", "warm", "lovely", "fine", "well made", "a joy")
@@ -57,6 +58,12 @@ def small_bert(dropout: float = 0.1) -> BertConfig:
     )
 
 
+def small_gpt2() -> GPT2Config:
+    """The same as a decoder."""
+    size = len(small_tokenizer())
+    return GPT2Config(vocab_size=size, n_embd=64, n_layer=2, n_head=2, n_positions=64, bos_token_id=3, eos_token_id=3)
+
+
 def sentiment() -> Sentiment:
     """The task, its labels known."""
     return Sentiment(SentimentConfig(labels=["bad", "good"], max_length=64), small_tokenizer())
@@ -67,13 +74,19 @@ def mlm(**settings: Any) -> Mlm:
     return Mlm(MlmConfig(max_length=64, **settings), small_tokenizer())
 
 
-def make_module(task: Task[Any], optim: OptimConfig | None = None, *, steps: int | None = None) -> TaskModule:
+def make_module(
+    task: Task[Any], optim: OptimConfig | None = None, *, steps: int | None = None, strategy: Any = "full"
+) -> TaskModule:
     """A module with the same random weights each time."""
     torch.manual_seed(7)
-    body = AutoModel.from_config(small_bert(), dtype=torch.float32)
-    detach_pooler(body)
+    config = small_gpt2() if task.name == "clm" else small_bert()
+    body = AutoModel.from_config(config, dtype=torch.float32)
+    head = task.build_head(config)
+    if task.name != "mlm+nsp":  # which reads what the pooler gives
+        detach_pooler(body)
+    apply_strategy(strategy, body)
     optim = optim or OptimConfig(learning_rate=2e-3)
-    return TaskModule(task, body, task.build_head(body.config), optim, total_steps=steps)
+    return TaskModule(task, body, head, optim, layerwise=strategy == "layerwise", total_steps=steps)
 
 
 @dataclass
@@ -96,10 +109,11 @@ def run(
     max_steps: int | None = None,
     minutes: float = 0.0,
     workers: int = 0,
+    strategy: Any = "full",
     resume_from: Path | None = None,
     callbacks: Sequence[Any] = (),
-    train: Sequence[Example] | None = None,
-    dev: Sequence[Example] | None = None,
+    train: Sequence[Example] | Samples | None = None,
+    dev: Sequence[Example] | Samples | None = None,
     watch: Samples | None = None,
 ) -> Ended:
     """Train in a run folder, with objects that are all new."""
@@ -123,7 +137,7 @@ def run(
     parts = (every_one[:32] if train is None else train, every_one[32:] if dev is None else dev)
     data = TaskDataModule(task, *parts, batch_tokens=160, seed=3, epochs=epochs, workers=workers)
     length = trainer.plan_length(config, data)
-    module = make_module(task, optim, steps=length.steps)
+    module = make_module(task, optim, steps=length.steps, strategy=strategy)
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
     outcome = trainer.train(
