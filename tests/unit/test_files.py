@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,6 +91,29 @@ def test_new_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["a.txt", "manifest.json"]
     assert (tmp_path / "model" / "a.txt").read_text() == "new"
+
+
+def test_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12: first every file, then the manifest, then the name, each on the disk before the next."""
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def plain(path: Any) -> str:
+        return re.sub(r"\.[0-9a-f]{8}\.tmp", "", Path(path).name).removeprefix(".")
+
+    def sync(descriptor: int) -> None:
+        events.append(f"sync {plain(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    def rename(source: Any, target: Any) -> None:
+        events.append(f"rename {plain(target)}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    fill(tmp_path / "model", a="one")
+    manifest = ["sync manifest.json", "rename manifest.json", "sync model"]
+    assert events == ["sync a.txt", *manifest, "sync model", "rename model", f"sync {tmp_path.name}"]
 
 
 def test_folder_that_is_not_finished_leaves_the_old_one(tmp_path: Path, snapshot: Snapshot) -> None:
