@@ -35,7 +35,6 @@ SETTINGS = (
 CASES: dict[str, tuple[str, ...]] = {
     "mlm, accumulation, 2 workers": ("pretrain", "TEXTS", "trainer.accumulate=2", "trainer.workers=2"),
     "mlm+nsp": ("pretrain", "TEXTS", "--objective", "mlm+nsp"),
-    "clm": ("pretrain", "TEXTS", "--objective", "clm"),
     "fine-tuning": ("fit", "LABELLED", "trainer.max_epochs=30"),
 }
 # What takes seconds is imported once; each command is then a fork of this process, and dies like any other.

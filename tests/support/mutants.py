@@ -1,7 +1,8 @@
 """Switches off, one at a time, what keeps a run safe, and looks whether a test notices: python tests/support/mutants.py
 
-A test of reliability that never failed proves nothing. Each mutant is one change of the source text; a change whose text
-is no longer there is an error, so this list cannot rot. Third-party modules are imported once, each mutant is a fork.
+A test of reliability that never failed proves nothing. Each mutant is one change of the source text; a change whose
+text is no longer there is an error, so this list cannot rot. Third-party modules are imported once, each mutant is a
+fork.
 """
 
 from __future__ import annotations
