@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
+from nlpkit import activation
 from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
 from nlpkit.errors import DivergedError
@@ -57,6 +58,7 @@ class TaskModule(pl.LightningModule):
         )
         self._apart: Apart | None = None
         head.tie(backbone)
+        activation.fuse(backbone)
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
 
     def hidden(self, batch: Batch) -> Tensor:

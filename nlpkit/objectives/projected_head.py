@@ -85,12 +85,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             some = hidden[start : start + _ROWS].to(weight_as.dtype)
             targets = labels[start : start + _ROWS].unsqueeze(1)
             logits = (some @ weight_as.T).float()
-            norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - logits.gather(1, targets)).sum()
+            right = logits.gather(1, targets)
+            top = logits.amax(1, keepdim=True)
+            norm = logits.sub_(top).exp_().sum(1, keepdim=True)  # of what were the logits, to save memory and time
+            total += (norm.log() + top - right).sum()
             if of_hidden is None or of_weight is None:
                 continue
-            logits.sub_(norm).exp_().scatter_add_(1, targets, logits.new_full(targets.shape, -1.0))
-            slope = logits.to(weight_as.dtype)
+            slope = logits.div_(norm).scatter_add_(1, targets, -torch.ones_like(right)).to(weight_as.dtype)
             of_hidden[start : start + _ROWS] = slope @ weight_as
             of_weight += slope.T @ some
         ctx.save_for_backward(of_hidden, of_weight)

@@ -26,11 +26,11 @@ class Clock:
     wall_s = 0.0
 
     def __enter__(self) -> Clock:
-        self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
+        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.wall_s, self.cpu_s = time.perf_counter() - self._wall, _cpu_seconds() - self._cpu
+        self.wall_s, self.cpu_s = time.perf_counter() - self._wall, cpu_seconds() - self._cpu
 
     def result(self, count: int, **quality: float) -> Values:
         """What a side returns: how much was done in what time, and how well."""
@@ -38,7 +38,8 @@ class Clock:
         return {"count": count, "cpu_s": self.cpu_s, "wall_s": self.wall_s, "peak_mb": peak, **quality}
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
@@ -96,10 +97,21 @@ def _report(found: dict[str, list[Values]], threads: int) -> None:
         keys = [key for key, value in rows[0].items() if isinstance(value, int | float)]
         medians[name] = {key: statistics.median(row[key] for row in rows) for key in keys}
         per_second = {f"per_{clock}": _median_rate(rows, f"{clock}_s") for clock in ("cpu", "wall")}
+        words = {key: value for key, value in rows[0].items() if isinstance(value, str)}
         means = {f"mean_{k}": statistics.mean(row[k] for row in rows) for k in keys if k not in _TIMES}
         print(
             json.dumps(
-                _rounded({"side": name, "threads": threads, "runs": len(rows), **per_second, **medians[name], **means})
+                _rounded(
+                    {
+                        "side": name,
+                        "threads": threads,
+                        "runs": len(rows),
+                        **words,
+                        **per_second,
+                        **medians[name],
+                        **means,
+                    }
+                )
             )
         )
     ratios: Values = {"peer": peer}
