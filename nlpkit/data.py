@@ -227,7 +227,7 @@ class TaskDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.task, self.seed, self.epochs, self.workers = task, seed, epochs, workers
-        self.train, self.dev, self.test = (_encoded(task, part) for part in (train, dev, test))
+        self.train, self.dev, self.test = (encoded(task, part) for part in (train, dev, test))
         mean = float(self.train.lengths.mean()) if len(self.train.lengths) else 1.0
         self.batch_tokens = batch_tokens or max(1, round(batch_size * mean))
         self.batch_rows = max(1, 2 * batch_size) if batch_tokens is None else max(1, batch_tokens)
@@ -269,5 +269,6 @@ class TaskDataModule(pl.LightningDataModule):
         return FixedLoader(self.task, samples, self.fixed_tokens, FIXED_ROWS, self.seed)
 
 
-def _encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:
+def encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:
+    """Samples as they are, and those of examples."""
     return part if hasattr(part, "lengths") else EncodedExamples(task, part)  # type: ignore[return-value]

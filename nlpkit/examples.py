@@ -267,20 +267,26 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
 
 
 def read_beside(
-    task_class: type[Task[Any]], path: str, config: RunConfig, registry: Registry, documents: readers.Documents
+    task_class: type[Task[Any]],
+    paths: Sequence[str],
+    config: RunConfig,
+    registry: Registry,
+    documents: readers.Documents,
+    columns: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Texts of a file that is no part of the corpus: read as that is, but its column may have another name.
+    """Texts of files that are no part of the corpus: read as that is, but their column may have another name.
 
     Args:
         task_class: an objective, whose text is looked for.
-        path: file, folder or glob.
+        paths: files, folders or globs.
         config: its ``data`` says how to read; a column that it names is taken where there is one.
         registry: of readers.
         documents: what of a txt is a text.
+        columns: taken likewise, where ``config`` names none.
     """
     guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
-    preferred = config.data.columns
-    found = read_examples(task_class, [path], guessing, registry, preferred=preferred, documents=documents)
+    preferred = config.data.columns or columns
+    found = read_examples(task_class, paths, guessing, registry, preferred=preferred, documents=documents)
     return texts_of(found, task_class)
 
 

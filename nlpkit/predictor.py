@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from nlpkit.batching import sorted_batches
 from nlpkit.bundle import Loaded
-from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.data import Samples, encoded, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
@@ -65,8 +65,8 @@ class Predictor:
         while window := list(islice(iterator, _WINDOW)):
             yield from self._predict_window(window)
 
-    def score(self, examples: Sequence[Example], metrics: MetricCollection | None = None) -> dict[str, float]:
-        """The mean loss and the metrics, the task's own where none are given, on labelled examples."""
+    def score(self, examples: Sequence[Example] | Samples, metrics: MetricCollection | None = None) -> dict[str, float]:
+        """The mean loss and the metrics, the task's own where none are given, on labelled examples or samples."""
         return self.module.score((batch for _, batch in self._batches(examples)), metrics or self.task.build_metrics())
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
@@ -76,9 +76,9 @@ class Predictor:
                 answers[row] = answer
         return answers
 
-    def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[list[int], Any]]:
+    def _batches(self, examples: Sequence[Example] | Samples) -> Iterator[tuple[list[int], Any]]:
         with torch.inference_mode(), _unicode_errors():
-            samples = EncodedExamples(self.task, examples)
+            samples = encoded(self.task, examples)
             for rows in sorted_batches(samples.lengths, _BATCH_TOKENS, _BATCH_ROWS):
                 batch = make_batch(self.task, samples, np.asarray(rows), 0, -1)
                 yield rows.tolist(), {k: v.to(self.device) for k, v in batch.items()}

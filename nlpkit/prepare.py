@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -265,9 +265,9 @@ def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
 
 def _guard(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> LeakGuard | None:
     documents = readers.Documents(config.data.documents)
-    texts = chain.from_iterable(read_beside(task_class, file, config, registry, documents) for file in request.exclude)
     if not request.exclude:
         return None
+    texts = read_beside(task_class, request.exclude, config, registry, documents)
     return LeakGuard(texts, ", ".join(request.exclude), control.bare(config.data.control))
 
 
@@ -311,21 +311,47 @@ def _excluded(store: corpus.TokenStore, request: Request) -> dict[str, Any]:
 
 def _watched(task: Objective[Any], request: Request, config: RunConfig, registry: Registry) -> Samples | None:
     """Samples of the text that is watched, from a token store of its own."""
-    file, words = request.watch, task.tokenizer
+    file = request.watch
     if not file:
         return None
-    paths = readers.expand([file])
-    texts = read_beside(type(task), file, config, registry, _documents(config.data, paths))
-    store = _store(texts, paths, words, config.data)
-    _check_known(store.read(0, _LOOKED_AT), words, [file], "watch a text in the language of the model")
-    samples = Spread(task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length))
-    if not len(samples.lengths):
-        raise DataError(f"{file}: {len(store)} tokens make no sample of {task.name}", "watch a longer text")
+    store, whole = text_beside(task, [file], config, registry, "watch another text")
+    samples = Spread(whole)
     scored = min(len(store), int(samples.lengths.sum()))
     log.info("watch: %s of the %s tokens of %s are scored", f"{scored:,}", f"{len(store):,}", file)
     if len(store) < _FEW_TOKENS:
         log.warning("%s: %s tokens are too few for a sure score of what is forgotten", file, f"{len(store):,}")
     return samples
+
+
+def text_beside(
+    task: Objective[Any],
+    files: Sequence[str],
+    config: RunConfig,
+    registry: Registry,
+    hint: str,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[corpus.TokenStore, Samples]:
+    """A text that is scored and not learnt from: its token store, and the samples that an objective makes of it.
+
+    Args:
+        task: the objective.
+        files: files, folders or globs.
+        config: its ``data`` says how to read.
+        registry: of readers.
+        hint: what to do where the text will not do.
+        columns: column of each field that is taken where a file has it.
+
+    Raises:
+        DataError: too short for one sample, or in another language.
+    """
+    paths, words = readers.expand(list(files)), task.tokenizer
+    texts = read_beside(type(task), paths, config, registry, _documents(config.data, paths), columns)
+    store = _store(texts, paths, words, config.data)
+    _check_known(store.read(0, _LOOKED_AT), words, files, hint)
+    samples = task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length)
+    if not len(samples.lengths):
+        raise DataError(f"{', '.join(files)}: {len(store)} tokens make no sample of {task.name}", hint)
+    return store, samples
 
 
 def _seen_before(source: str) -> Seen:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, checkpoints, corpus, parents, planning, recipes, seen, stages
+from nlpkit import bundle, checkpoints, corpus, parents, planning, recipes, stages
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
-from nlpkit.examples import read_examples, read_labelled, texts_of
+from nlpkit.examples import read_examples
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.generation import Generator
@@ -29,6 +29,7 @@ from nlpkit.prepare import Prepared, Request
 from nlpkit.processes import started
 from nlpkit.resuming import Began, beginning
 from nlpkit.scores import metrics_of
+from nlpkit.scoring import to_score
 from nlpkit.task import Example
 from nlpkit.vetting import check_folder
 
@@ -265,7 +266,7 @@ def resume(
 def evaluate(
     run: Name, data: Paths, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None
 ) -> dict[str, Any]:
-    """Scores of a finished run on labelled files.
+    """Scores of a finished run on labelled files; of a pre-trained one on any text, in blocks as it was trained.
 
     Args:
         run: run folder or bundle.
@@ -275,30 +276,18 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, ``task`` and ``stage``, the number of ``examples``, the ``labels``, and how many of the texts the
-        model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
+        ``scores``, ``task`` and ``stage``, the number of ``examples`` (of a pre-trained model ``documents`` and
+        ``tokens``), the ``labels``, and how many of the texts the model has ``seen`` in each stage that it remembers,
+        ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=_paths(plugins))
     loaded = bundle.load(os.fspath(run), registry)
     predictor = Predictor(loaded, device)
-    task_class = type(predictor.task)
+    bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
     config, columns = _how_to_read(predictor, data, overrides)
-    examples = read_labelled(task_class, _paths(data), config, registry, preferred=columns)
-    for example in examples:
-        if predictor.task.config.labels and example.get("label") not in predictor.task.config.labels:
-            raise DataError(
-                f"{example.where}: label '{example.get('label')}' is none of the model's "
-                f"({', '.join(predictor.task.config.labels)})",
-                "name the column of the labels with data.label=COLUMN, if this file has labels",
-            )
-    task = predictor.task
-    bundle.check_metrics(os.fspath(run), predictor.record, task, registry)
-    texts = list(texts_of(examples, task_class))
-    counts = seen.count(loaded.seen, texts)
-    seen.warn(counts, len(texts), _paths(data))
-    scores = predictor.score(examples, metrics_of(task, registry))
-    facts = {"task": task.name, "stage": task.stage, "examples": len(examples), "labels": task.config.labels}
-    return {"scores": scores, **facts, "seen": counts}
+    samples, facts = to_score(predictor.task, _paths(data), config, columns, registry, loaded.seen)
+    scores = predictor.score(samples, metrics_of(predictor.task, registry))
+    return {"scores": scores, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
 def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predictor:

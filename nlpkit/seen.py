@@ -79,7 +79,11 @@ def of_texts(stage: str, texts: Sequence[str]) -> Seen:
 
 def count(seen: Mapping[str, Sketch], texts: Sequence[str]) -> dict[str, int]:
     """How many of the texts each stage has seen; texts too short to be telling count as new (see `ngrams.LENGTH`)."""
-    values = fingerprints([text for text in texts if is_telling(text)])
+    return count_all(seen, fingerprints([text for text in texts if is_telling(text)]))
+
+
+def count_all(seen: Mapping[str, Sketch], values: NDArray[np.uint64]) -> dict[str, int]:
+    """The same for fingerprints of texts, all of which count."""
     return {stage: seen[stage].count(values) for stage in STAGES if stage in seen}
 
 

@@ -41,8 +41,10 @@ def print_scores(common: Common, evaluated: dict[str, Any]) -> None:
         print_json(evaluated)
         return
     show_table(*score_table(evaluated["scores"], {}))
-    click.echo(f"{evaluated['examples']:,} examples")
-    if evaluated["stage"] == "pretrain":
+    if "examples" in evaluated:
+        click.echo(f"{evaluated['examples']:,} examples")
+    else:
+        click.echo(f"{evaluated['documents']:,} documents, {evaluated['tokens']:,} tokens")
         click.echo(f"a model of {evaluated['task']} has learnt no task: these scores say how well it knows such texts")
 
 

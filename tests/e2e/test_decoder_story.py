@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,32 @@ def test_decoder_serves_a_task(decoder: Path, shop: Path, command: Any, tmp_path
     theirs = pipeline("text-classification", str(out / "model"))(texts, truncation=True)
     assert [row["label"] for row in ours] == [row["label"] for row in theirs]
     assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-5)
+
+
+def test_perplexity_of_a_text_is_that_of_the_recipe_of_transformers(
+    decoder: Path, shop: Path, command: Any, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    text = " ".join((shop / "new.csv").read_text("utf-8").split())
+    (tmp_path / "long.txt").write_text(text)
+    ended = command("evaluate", decoder, tmp_path / "long.txt", "--json")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    words = AutoTokenizer.from_pretrained(decoder / "model")
+    model = AutoModelForCausalLM.from_pretrained(decoder / "model", dtype=torch.float32).eval()
+    ids = torch.tensor([*words(text, add_special_tokens=False)["input_ids"], words.sep_token_id])  # (L)
+    assert (found["documents"], found["tokens"]) == (1, len(ids))
+    blocks = ids[: len(ids) // 64 * 64].view(-1, 1, 64)
+    with torch.no_grad():
+        losses = [float(model(block, labels=block).loss) for block in blocks]
+    mean = sum(losses) / len(losses)
+    assert found["scores"]["loss"] == pytest.approx(mean, rel=1e-4)
+    assert found["scores"]["perplexity"] == pytest.approx(math.exp(mean), rel=1e-4)
+    asked = "".join(words.decode(block[0, 1:]) for block in blocks)
+    bits = mean / math.log(2) * 63 * len(blocks) / len(asked.encode())
+    assert found["scores"]["bits_per_byte"] == pytest.approx(bits, rel=2e-3)  # a character may be cut by a block's edge
 
 
 def test_decoder_is_gone_on_with(decoder: Path, shop: Path, command: Any, tmp_path: Path) -> None:
