@@ -73,7 +73,8 @@ class TransformersHead(Head):
         settings: what the class needs besides, such as ``id2label``; written to the saved config.json.
 
     Raises:
-        ModelError: transformers has no such class for the backbone's family.
+        ModelError: transformers has no such class for the backbone's family, or the configuration of an
+            encoder-decoder does not say what the decoder begins with.
     """
 
     def __init__(self, auto_class: str, backbone: PretrainedConfig, **settings: Any) -> None:
@@ -82,6 +83,11 @@ class TransformersHead(Head):
             raise ModelError(
                 f"{backbone.model_type}: transformers has no {auto_class.removeprefix('Auto')} of this family",
                 "choose another model, or model.family for a new one",
+            )
+        if is_encoder_decoder(backbone) and getattr(backbone, "decoder_start_token_id", None) is None:
+            raise ModelError(
+                "config.json has no decoder_start_token_id, the token that the decoder begins with",
+                "set it in config.json: to pad_token_id for a T5, to eos_token_id for an M2M100",
             )
         self.auto_class = auto_class
         self.config = type(backbone)(**{**backbone.to_dict(), **settings})

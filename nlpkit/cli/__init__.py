@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import click
 
 import nlpkit
-from nlpkit.cli.arguments import TYPED
 
 VERBS = {
     "pretrain": "Train a backbone on plain text.",
@@ -25,6 +24,9 @@ VERBS = {
     "config": "Show the settings of a run, and explain them.",
 }
 """Verb -> its line in ``nlpkit --help``. Its module is ``nlpkit.cli.<verb>``, its command there is ``command``."""
+
+TYPED = "nlpkit.cli.typed"
+"""Key of a context's ``meta``: all arguments of the command line."""
 
 
 class LazyGroup(click.Group):

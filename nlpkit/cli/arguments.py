@@ -11,8 +11,6 @@ import click
 
 from nlpkit.errors import UsageError
 
-TYPED = "nlpkit.cli.typed"
-"""Key of a context's ``meta``: all arguments of the command line."""
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[^./\\=]+)*")
 
 

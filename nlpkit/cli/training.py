@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.arguments import TYPED, given_options, refuse_with_resume
+from nlpkit.cli import TYPED
+from nlpkit.cli.arguments import given_options, refuse_with_resume
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.launch import end_with_launcher, launch
 from nlpkit.cli.log import set_up_log

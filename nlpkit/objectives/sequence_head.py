@@ -22,17 +22,11 @@ class SequenceHead(ProjectedHead):
         backbone: configuration of an encoder-decoder.
 
     Raises:
-        ModelError: the configuration does not say what the decoder begins with, or its class does something else with
-            the decoder's states than to project them.
+        ModelError: its class does something else with the decoder's states than to project them.
     """
 
     def __init__(self, backbone: PretrainedConfig) -> None:
         super().__init__("AutoModelForSeq2SeqLM", backbone)
-        if getattr(self.config, "decoder_start_token_id", None) is None:
-            raise ModelError(
-                "config.json has no decoder_start_token_id, the token that the decoder begins with",
-                "set it in config.json: to pad_token_id for a T5, to eos_token_id for an M2M100",
-            )
         self._scale = self._find_scale()
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:

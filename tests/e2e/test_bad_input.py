@@ -270,7 +270,7 @@ def test_line_of_ten_megabytes_is_read(verb: str, fitted: Any, command: Any, tmp
         (
             ("pretrain", "--objective", "mlmm"),
             "unknown objective 'mlmm'",
-            "did you mean 'mlm'? known objectives: clm, mlm, mlm+nsp, nsp; see nlpkit tasks",
+            "did you mean 'mlm'? known objectives: clm, denoise, mlm, mlm+nsp, nsp; see nlpkit tasks",
         ),
         (("fit", "task.metrics=[bleu]"), "unknown metric 'bleu'", "known metrics: none"),
         (("fit", "task.head=none"), "unknown head 'none'", "known heads: none"),

@@ -301,8 +301,8 @@ def test_model_of_another_kind_is_refused_before_anything_is_written(shop: Path,
         words.save_pretrained(folder)
     for verb, folder, message in (
         ("pretrain", gpt2, "gpt2: transformers has no ModelForMaskedLM of this family"),
-        ("fit", t5, f"{t5}: t5 is neither an encoder nor a decoder of text"),
-        ("pretrain", t5, f"{t5}: t5 is neither an encoder nor a decoder of text"),
+        ("fit", t5, "config.json has no decoder_start_token_id, the token that the decoder begins with"),
+        ("pretrain", t5, "t5 has an encoder and a decoder, of which mlm trains only one"),
     ):
         ended = command(verb, shop / "labelled.csv", "--from", folder, "--out", tmp_path / "run")
         assert ended.code == 4, ended.err
