@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,6 +138,9 @@ class Recorder(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write what is left: a resumed run goes on behind these rows; and no checkpoint follows a loss of NaN."""
         self.flush()
+        if self.path.exists():  # a checkpoint must not outlive, in a power cut, the scores that its results are made of
+            with open(self.path, "rb+") as file:
+                os.fsync(file.fileno())
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write what is left."""
@@ -302,8 +307,7 @@ def validation_scores(trainer: pl.Trainer, part: str) -> dict[str, float]:
 def scores_at(path: Path, step: int, part: str) -> dict[str, float]:
     """The scores of a part that were logged at a step."""
     found: dict[str, float] = {}
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        row = json.loads(line)
+    for row, _ in _rows(path):
         if row["step"] == step and f"{part}/loss" in row:
             found = {k.removeprefix(f"{part}/"): v for k, v in row.items() if k.startswith(f"{part}/")}
     return found
@@ -311,13 +315,14 @@ def scores_at(path: Path, step: int, part: str) -> dict[str, float]:
 
 def cut_back(path: Path, step: int) -> None:
     """Drop the lines of a log after a step, and a half-written last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_bytes(path, "".join(kept).encode())
+    if path.exists():
+        write_bytes(path, "".join(f"{line}\n" for row, line in _rows(path) if row["step"] <= step).encode())
+
+
+def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """The rows of a log with their lines, but for what a kill or a power cut has left of one."""
+    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            row["step"] <= 0  # noqa: B015 - a row has a number of its step
+            yield row, line

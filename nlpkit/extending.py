@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from nlpkit import bundle, handover, tokenizer, vocabulary
-from nlpkit.errors import DataError, ModelError
+from nlpkit import bundle, handover, seen, tokenizer, vocabulary
+from nlpkit.errors import DataError, ModelError, RunFolderError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import versions
 from nlpkit.tokenizer_report import Report, report
@@ -48,12 +48,15 @@ def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
         source: run, bundle or model folder; stays as it is.
         texts: the corpus that words are chosen on; a sample of a large one is looked at.
         most: words to add, at most.
-        out: becomes the folder.
+        out: becomes the folder; must not exist.
 
     Raises:
+        RunFolderError: there is something at ``out``.
         ModelError: no model, or a tokenizer that cannot be extended.
         DataError: no text, or no word that would save a token.
     """
+    if out.exists():
+        raise RunFolderError(f"{out}: exists, and nothing is overwritten", "choose another --out")
     folder = Path(bundle.find(source))
     model, record = handover.whole(folder), bundle.read_record(str(folder))
     words = tokenizer.load(folder)
@@ -72,8 +75,9 @@ def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
     more = vocabulary.extend(words, chosen)
     make_room(model, chosen, vocabulary.next_id(words))
     longest = min(words.model_max_length, 512)
-    _write(out, model, more, folder, _with_history(record, source, chosen))
-    _check(out, more, sample)
+    with new_folder(out) as made:
+        _write(made, model, more, folder, _with_history(record, source, chosen))
+        _check(made, more, sample)
     return Extended([word.text for word in chosen], report(words, sample, longest), report(more, sample, longest))
 
 
@@ -121,24 +125,25 @@ def _with_history(record: dict[str, Any] | None, source: str, words: Sequence[Wo
     if record is None:
         return None
     step = {"stage": "tokenizer", "words": len(words), "source": source}
+    record = {key: value for key, value in record.items() if key != "store"}  # whose tokens are of the old vocabulary
     return {**record, "history": [*record.get("history", []), step], "source": source, "versions": versions()}
 
 
 def _write(
-    out: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase, source: Path, record: dict[str, Any] | None
+    folder: Path, model: PreTrainedModel, words: PreTrainedTokenizerBase, source: Path, record: dict[str, Any] | None
 ) -> None:
-    with new_folder(out) as folder, handover.no_bars():
+    with handover.no_bars():
         model.save_pretrained(folder)
         words.save_pretrained(folder)
-        if (source / handover.HEAD_FILE).is_file():
-            shutil.copy(source / handover.HEAD_FILE, folder)
-        if record is not None:
-            write_json(folder / bundle.RECORD, record)
+    if (source / handover.HEAD_FILE).is_file():
+        shutil.copy(source / handover.HEAD_FILE, folder)
+    seen.write(folder, seen.read(source))
+    if record is not None:
+        write_json(folder / bundle.RECORD, record)
 
 
-def _check(out: Path, words: PreTrainedTokenizerBase, sample: Sequence[str]) -> None:
+def _check(folder: Path, words: PreTrainedTokenizerBase, sample: Sequence[str]) -> None:
     """Make sure that the written folder gives the tokens that the report counts."""
     texts = list(sample[:_COMPARED])
-    if tokenizer.load(out)(texts)["input_ids"] != words(texts)["input_ids"]:
-        shutil.rmtree(out)
-        raise ModelError(f"{out}: transformers reads the extended tokenizer differently", "please report this")
+    if tokenizer.load(folder)(texts)["input_ids"] != words(texts)["input_ids"]:
+        raise ModelError("transformers reads the extended tokenizer differently", "please report this")

@@ -137,7 +137,7 @@ class RunFolder:
 
     def has_checkpoint(self) -> bool:
         """Whether any state of the run was saved."""
-        return any(self.checkpoints.glob("step-*"))
+        return any(self.checkpoints.glob("step-*")) or any(self.checkpoints.glob(".step-*.old"))
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.

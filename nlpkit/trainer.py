@@ -22,7 +22,7 @@ from nlpkit.ahead import explain_death
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.config import RunConfig
 from nlpkit.data import FIXED_ROWS, FixedLoader, Samples, TaskDataModule
-from nlpkit.errors import PluginError, ResourceError, UsageError
+from nlpkit.errors import ModelError, PluginError, ResourceError, UsageError
 from nlpkit.folder import RunFolder
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
@@ -132,10 +132,23 @@ def train(
             signals.restore()
             if progress:
                 progress.end()
-    if saver.best_step >= 0 and saver.best_step != trainer.global_step:
-        state = checkpoints.load(checkpoints.path_of(folder.checkpoints, saver.best_step))
-        module.load_state_dict(state["state_dict"])
-    return Outcome(trainer.global_step, recorder.tokens, saver.best_step, saver.best)
+    best = _to_best(module, folder, saver.best_step, trainer.global_step)
+    return Outcome(trainer.global_step, recorder.tokens, best, saver.best)
+
+
+def _to_best(module: TaskModule, folder: RunFolder, best: int, last: int) -> int:
+    """Give the module the best weights, and return their step; where they are damaged, the last ones are kept."""
+    if best in (-1, last):
+        return best
+    try:
+        state = checkpoints.load(checkpoints.path_of(folder.checkpoints, best))
+    except ModelError as error:
+        log.warning(
+            "%s; the weights of the last step (%d) are kept in place of the best (%d)", error.message, last, best
+        )
+        return last
+    module.load_state_dict(state["state_dict"])
+    return best
 
 
 def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer:

@@ -124,6 +124,48 @@ def test_run_without_any_checkpoint_says_that_it_starts_again(story: Story, comm
     assert_same_end(story.killed, story.straight)
 
 
+def test_only_checkpoint_that_a_kill_left_aside_is_taken(story: Story, command: Any) -> None:
+    """D14: between the two renames of a swap; never from scratch."""
+    newest = checkpoints.newest(story.killed / "checkpoints")
+    for other in set((story.killed / "checkpoints").iterdir()) - {newest}:
+        shutil.rmtree(other)
+    newest.rename(newest.with_name(f".{newest.name}.old"))
+    ended = command("pretrain", "--resume", story.killed)
+    assert (ended.code, "no checkpoint was saved" in ended.err) == (0, False), ended.err
+    assert_same_end(story.killed, story.straight)
+
+
+def test_finished_training_ends_though_its_log_was_cut(story: Story, command: Any, tmp_path: Path) -> None:
+    """A kill in the last export, and a power cut in a row of the log that no checkpoint waited for."""
+    shutil.copytree(story.straight, tmp_path / "ended")
+    for name in ("model", "results.json"):
+        path = tmp_path / "ended" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with open(tmp_path / "ended" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 8, "trai')
+    ended = command("pretrain", "--resume", tmp_path / "ended")
+    assert ended.code == 0, ended.err
+    one, two = (json.loads((run / "results.json").read_text()) for run in (tmp_path / "ended", story.straight))
+    assert one == two
+
+
+def test_damaged_best_checkpoint_leaves_the_last_weights(
+    shop: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Damage(pl.Callback):
+        """Damage every checkpoint before the last step, in a run whose best step is its first."""
+
+        def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            for state in sorted((tmp_path / "run" / "checkpoints").glob("step-*/state.ckpt"))[:-1]:
+                os.truncate(state, 10)
+
+    settings = [*SETTINGS, "trainer.max_steps=6", "trainer.validations_per_epoch=6", "optim.learning_rate=10.0"]
+    run = nlpkit.pretrain(shop / "new.csv", out=tmp_path / "run", overrides=settings, callbacks=[Damage()])
+    results = json.loads((run.folder / "results.json").read_text())
+    assert results["best_step"] == results["steps"]
+    assert "are kept in place of the best" in caplog.text
+
+
 ANYWAY = "hint: put it back, or start a new run; to go on all the same: --resume-anyway"
 
 

@@ -12,8 +12,9 @@ import torch
 import transformers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from nlpkit import bundle, extending, tokenizer
-from nlpkit.errors import DataError, ModelError
+from nlpkit import bundle, extending, seen, tokenizer
+from nlpkit.errors import DataError, ModelError, RunFolderError
+from nlpkit.files import write_manifest
 from nlpkit.tokenizer_report import report
 
 CORPUS = ["this unflattering sweater is itchy and soft", "unflattering, itchy, and far too sheer"] * 3
@@ -99,7 +100,13 @@ def test_bundle_keeps_its_record_and_adds_to_its_history(
     make_bundle: Callable[..., bundle.Loaded], registry: Any, tmp_path: Path
 ) -> None:
     made = make_bundle()
+    seen.write(tmp_path / "model", seen.of_texts("pretrain", CORPUS))
+    record = tmp_path / "model" / "nlpkit.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "store": "of the old tokens"}))
+    write_manifest(tmp_path / "model")
     extending.extend(str(tmp_path / "model"), CORPUS, 3, tmp_path / "out")
+    assert seen.count(seen.read(tmp_path / "out"), CORPUS) == seen.count(seen.read(tmp_path / "model"), CORPUS)
+    assert "store" not in json.loads((tmp_path / "out" / "nlpkit.json").read_text())
     before, after = (json.loads((tmp_path / name / "nlpkit.json").read_text()) for name in ("model", "out"))
     step = {"stage": "tokenizer", "words": 3, "source": str(tmp_path / "model")}
     assert after["history"] == [*before.get("history", []), step]
@@ -110,6 +117,14 @@ def test_bundle_keeps_its_record_and_adds_to_its_history(
         m.head(m.backbone(**{k: batch[k] for k in ("input_ids", "attention_mask")})[0], batch) for m in (made, loaded)
     )
     torch.testing.assert_close(one, two)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("precious")
+    with pytest.raises(RunFolderError, match="exists, and nothing is overwritten"):
+        extending.extend(str(tmp_path / "model"), CORPUS, 3, tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
 def test_fewer_words_than_asked_for_are_said(plain: Save, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
