@@ -337,6 +337,8 @@ def _remake(run: str) -> str:
         facts = folder.read_facts()
         files = [os.path.join(facts["folder"], name) for name in facts["request"]["data"]]
         settings = ["--objective", facts["request"]["task"], "--config", str(folder.config)]
+        for file in facts["request"].get("exclude", ()):
+            settings += ["--exclude", os.path.join(facts["folder"], file)]
     words = ["nlpkit", "pretrain", *files, "--from", run, *settings, "--out", "NEW", "trainer.max_steps=1"]
     return f"this makes it again: {shlex.join(words)}"
 

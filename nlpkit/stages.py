@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
         )
     if request.source and not request.hub:
         check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
-    new, usual = config.model, ModelConfig()
-    idle = [f"model.{name}" for name in OF_NEW_MODELS if getattr(new, name) != getattr(usual, name)]
+    usual = {**asdict(ModelConfig()), **_own_defaults(registry.task(request.task))}
+    idle = [f"model.{name}" for name in OF_NEW_MODELS if getattr(config.model, name) != usual[name]]
     if request.source and idle:
         log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
     if not request.source and config.strategy in {"freeze", "lora"}:
@@ -70,6 +70,11 @@ def _check_control(task_class: type[Task[Any]], columns: Sequence[str]) -> None:
             "--objective clm, or leave it out",
         )
     check_columns(columns)
+
+
+def _own_defaults(task: type[Task[Any]]) -> dict[str, Any]:
+    """What a task sets of the model where its user says nothing."""
+    return {key.removeprefix("model."): value for key, value in task.defaults.items() if key.startswith("model.")}
 
 
 def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:

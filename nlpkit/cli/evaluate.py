@@ -13,6 +13,8 @@ from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
 from nlpkit.errors import GateError, UsageError, nearest
 
+_LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
+
 
 @click.command(name="evaluate")
 @click.argument("run")
@@ -61,8 +63,10 @@ def _gates(gates: Sequence[str]) -> dict[str, float]:
             value = math.nan
         if not name or not math.isfinite(value):
             raise UsageError(f"--fail-under is '{gate}', expected METRIC=NUMBER", "--fail-under f1_macro=0.8")
-        if name == "loss":
-            raise UsageError("--fail-under loss: a lower loss is better, so this gate says nothing", "name a score")
+        if name in _LOWER_IS_BETTER or name.endswith("_loss"):
+            raise UsageError(
+                f"--fail-under {name}: a lower {name} is better, so this gate says nothing", "name a score"
+            )
         wanted[name] = max(value, wanted.get(name, -math.inf))
     return wanted
 

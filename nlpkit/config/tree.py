@@ -48,12 +48,14 @@ class Tree:
         sections: path -> dataclass, the root included.
         settings: path -> setting.
         fields: names of the task's fields, which data.columns may name.
+        stage: of the task.
     """
 
     task: str
     sections: Mapping[Path, type]
     settings: Mapping[Path, Setting]
     fields: tuple[str, ...]
+    stage: str = "finetune"
 
     def normalise(self, path: Path) -> Path:
         """Write out the short form: data.text is data.columns.text where text is a field of the task."""
@@ -87,7 +89,7 @@ class Tree:
     @property
     def listing(self) -> str:
         """The command that lists every setting, as a hint."""
-        task = f" --task {self.task}" if self.task else ""
+        task = f" --{'objective' if self.stage == 'pretrain' else 'task'} {self.task}" if self.task else ""
         return f"nlpkit config docs{task} lists every setting"
 
     def _nearest(self, key: str) -> str:
@@ -116,7 +118,7 @@ def tree_of(task_class: type[Task[Any]]) -> Tree:
     sections: dict[Path, type] = {}
     settings: dict[Path, Setting] = {}
     _grow((), RunConfig, task_class.config_class, sections, settings)
-    return Tree(getattr(task_class, "name", ""), sections, settings, tuple(task_class.fields))
+    return Tree(getattr(task_class, "name", ""), sections, settings, tuple(task_class.fields), task_class.stage)
 
 
 def _grow(

@@ -95,6 +95,7 @@ def test_evaluate_gate_that_holds_is_exit_0(fitted: Any, shop: Path, command: An
         ("accuracy", "--fail-under is 'accuracy', expected METRIC=NUMBER"),
         ("accuracy=nan", "--fail-under is 'accuracy=nan', expected METRIC=NUMBER"),
         ("loss=1", "--fail-under loss: a lower loss is better, so this gate says nothing"),
+        ("bits_per_byte=1", "--fail-under bits_per_byte: a lower bits_per_byte is better, so this gate says nothing"),
         ("acuracy=0.5", "--fail-under names 'acuracy', which is none of the scores"),
     ],
 )
