@@ -65,7 +65,7 @@ def explain_death() -> Iterator[None]:
     """Turn what torch raises when a process of `made_ahead` dies into an error of ours.
 
     Raises:
-        ResourceError: naming the signal.
+        ResourceError: naming the process, and the signal where torch learnt of it in time.
     """
     try:
         yield
@@ -73,7 +73,7 @@ def explain_death() -> Iterator[None]:
         text = str(error).partition(".")[0]
         if not text.startswith("DataLoader worker"):
             raise
-        text = text.replace("DataLoader worker", "a process that makes batches")
+        text = text.replace("DataLoader worker", "a process that makes batches").replace("pid(s)", "pid")
         raise ResourceError(f"{text}; perhaps memory ran out", _HINT) from error
 
 

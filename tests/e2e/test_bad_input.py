@@ -317,7 +317,7 @@ def test_value_that_does_not_fit_is_refused(
 ) -> None:
     out = tmp_path / "run"
     ended = command(*arguments(verb, fitted, shop / "labelled.csv", out), f"{key}={value}")
-    hint = SETTINGS.replace("sentiment", "mlm") if verb == "pretrain" else SETTINGS
+    hint = SETTINGS.replace("--task sentiment", "--objective mlm") if verb == "pretrain" else SETTINGS
     assert_refused(ended, 2, f"command line: {key} is '{value}', expected {expected}", hint, out)
 
 
