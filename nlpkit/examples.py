@@ -29,6 +29,7 @@ def read_examples(
     *,
     need: tuple[str, ...] = (),
     extra: Mapping[str, str] | None = None,
+    wanted: Sequence[str] = (),
     preferred: Mapping[str, str] | None = None,
     report: bool = True,
     documents: readers.Documents = readers.LINES,
@@ -42,6 +43,7 @@ def read_examples(
         registry: of readers.
         need: optional fields that must be there.
         extra: further columns to carry along -> the setting that names them.
+        wanted: further columns to carry along where a file has them.
         preferred: field -> column, taken before any guess where a file has it.
         report: log what was detected of each file.
         documents: what of a txt is an example.
@@ -70,6 +72,7 @@ def read_examples(
         errors=data.errors,
         on_source=_Sources(need, {**(preferred or {}), **data.columns}, report),
         extra=extra,
+        wanted=wanted,
         preferred=preferred,
         documents=documents,
     )
@@ -273,8 +276,9 @@ def read_beside(
     registry: Registry,
     documents: readers.Documents,
     columns: Mapping[str, str] | None = None,
-) -> Iterator[str]:
-    """Texts of files that are no part of the corpus: read as that is, but their column may have another name.
+    wanted: Sequence[str] = (),
+) -> Iterator[Example]:
+    """Rows of files that are no part of the corpus: read as that is, but their column may have another name.
 
     Args:
         task_class: an objective, whose text is looked for.
@@ -283,11 +287,11 @@ def read_beside(
         registry: of readers.
         documents: what of a txt is a text.
         columns: taken likewise, where ``config`` names none.
+        wanted: further columns to carry along where a file has them.
     """
     guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
     preferred = config.data.columns or columns
-    found = read_examples(task_class, paths, guessing, registry, preferred=preferred, documents=documents)
-    return texts_of(found, task_class)
+    return read_examples(task_class, paths, guessing, registry, wanted=wanted, preferred=preferred, documents=documents)
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

@@ -268,7 +268,7 @@ def _guard(task_class: type[Task[Any]], request: Request, config: RunConfig, reg
     documents = readers.Documents(config.data.documents)
     if not request.exclude:
         return None
-    texts = read_beside(task_class, request.exclude, config, registry, documents)
+    texts = texts_of(read_beside(task_class, request.exclude, config, registry, documents), task_class)
     return LeakGuard(texts, ", ".join(request.exclude), control.bare(config.data.control))
 
 
@@ -337,7 +337,7 @@ def text_beside(
     Args:
         task: the objective.
         files: files, folders or globs.
-        config: its ``data`` says how to read.
+        config: its ``data`` says how to read, and which columns stand before the texts where a file has them.
         registry: of readers.
         hint: what to do where the text will not do.
         columns: column of each field that is taken where a file has it.
@@ -346,13 +346,26 @@ def text_beside(
         DataError: too short for one sample, or in another language.
     """
     paths, words = readers.expand(list(files)), task.tokenizer
-    texts = read_beside(type(task), paths, config, registry, _documents(config.data, paths), columns)
+    _warn_of_bare(paths, config.data)
+    documents, control_columns = _documents(config.data, paths), config.data.control
+    rows = read_beside(type(task), paths, config, registry, documents, columns, control_columns)
+    texts = texts_of(control.written(rows, control_columns), type(task))
     store = _store(texts, paths, words, config.data)
     _check_known(store.read(0, _LOOKED_AT), words, files, hint)
     samples = task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length)
     if not len(samples.lengths):
         raise DataError(f"{', '.join(files)}: {len(store)} tokens make no sample of {task.name}", hint)
     return store, samples
+
+
+def _warn_of_bare(paths: Sequence[str], data: DataConfig) -> None:
+    """Say which files lack a column that stands before the texts a model has read; a reader's rows say so nowhere."""
+    for path in paths if data.control and not data.reader else ():
+        there = readers.inspect(path, encoding=data.encoding or None, delimiter=data.delimiter or None).columns
+        if lacking := [name for name in data.control if not readers.find_columns([name], there)]:
+            names, stand = ", ".join(f"'{name}'" for name in lacking), "stand" if len(lacking) > 1 else "stands"
+            what = "before the texts that this model learns from; its texts are scored without"
+            log.warning("%s: no column %s, which %s %s", path, names, stand, what)
 
 
 def _seen_before(source: str) -> Seen:

@@ -16,6 +16,7 @@ from nlpkit import bundle, checkpoints, corpus, parents, planning, recipes, stag
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
+from nlpkit.control import Control
 from nlpkit.errors import DataError, DivergedError, Interrupted, ModelError, ResourceError, UsageError
 from nlpkit.examples import read_examples
 from nlpkit.files import verify_manifest
@@ -360,11 +361,14 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
 def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, dict[str, str]]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 
-    The reader of its training data serves files, too, unless the user says anything of how to read them.
+    The reader of its training data serves files, too, unless the user says anything of how to read them; and so do the
+    columns that stood before its texts.
     """
     known, settings = predictor.record.get("data", {}), _settings(overrides)
     as_before = known.get("reader") and not settings and "-" not in _paths(data)
-    defaults = {"data.reader": known["reader"]} if as_before else {}
+    defaults: dict[str, Any] = {"data.reader": known["reader"]} if as_before else {}
+    if attributes := Control.of(predictor.record):
+        defaults["data.control"] = list(attributes.columns)
     composed = config_module.compose(type(predictor.task), defaults=defaults, overrides=settings)
     return composed.config, known.get("columns", {})
 

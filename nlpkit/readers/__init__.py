@@ -5,7 +5,7 @@ Encoding, delimiter and columns are detected and can be shown (`Source`, `descri
 
 from __future__ import annotations
 
-from nlpkit.readers.columns import choose_columns, plain_name
+from nlpkit.readers.columns import choose_columns, find_columns, plain_name
 from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.examples import describe, inspect, read_examples, read_rows
 from nlpkit.readers.paths import expand
@@ -18,6 +18,7 @@ __all__ = [
     "choose_columns",
     "describe",
     "expand",
+    "find_columns",
     "inspect",
     "plain_name",
     "read_examples",

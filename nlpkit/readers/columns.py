@@ -74,6 +74,11 @@ def pick_column(column: str, columns: Sequence[str], path: str, setting: str) ->
     return match
 
 
+def find_columns(wanted: Collection[str], columns: Sequence[str]) -> dict[str, str]:
+    """Those of some names that are columns, as `pick_column` finds them: name -> column."""
+    return {name: column for name in wanted if (column := _lookup(name, columns))}
+
+
 def listed(columns: Sequence[str]) -> str:
     """Column names for a message, cut where there are many or long ones."""
     names = [f"'{c if len(c) <= 40 else c[:39] + '…'}'" for c in columns[:_LISTED]]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from nlpkit.errors import DataError
-from nlpkit.readers.columns import choose_columns, listed, pick_column
+from nlpkit.readers.columns import choose_columns, find_columns, listed, pick_column
 from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.objects import objects
@@ -76,6 +76,7 @@ def read_examples(
     errors: Errors = "strict",
     on_source: Callable[[Source, dict[str, str]], None] | None = None,
     extra: Mapping[str, str] | None = None,
+    wanted: Collection[str] = (),
     preferred: Mapping[str, str] | None = None,
     documents: Documents = LINES,
 ) -> Iterator[Example]:
@@ -91,6 +92,7 @@ def read_examples(
         errors: ``replace`` puts U+FFFD where a byte cannot be decoded, and logs how often.
         on_source: called for each file, before its rows, with what was detected and the column of each field.
         extra: further columns to carry along under their own names -> the setting that names them, for messages.
+        wanted: the same, but only where a file has them.
         preferred: field -> column, taken where a file has it, before any guess.
         documents: what of a txt is a row.
 
@@ -104,7 +106,8 @@ def read_examples(
             if on_source:
                 on_source(source, mapping)
             text = Text(stream, source.encoding, errors)
-            keys = mapping | {name: _extra(name, setting, source, mapping) for name, setting in (extra or {}).items()}
+            keys = find_columns(wanted, source.columns) | mapping
+            keys |= {name: _extra(name, setting, source, mapping) for name, setting in (extra or {}).items()}
             must = {f for f in mapping if f in need or fields[f].required}
             yield from _examples(_rows(source, text), keys, must, source)
             if text.replaced:
