@@ -19,6 +19,7 @@ from nlpkit.heads import TransformersHead, is_encoder_decoder
 from nlpkit.randomness import seed_of
 
 log = logging.getLogger("nlpkit")
+_TOGETHER = 64  # texts of one prompt that are written side by side: memory is that of so many
 
 
 @dataclass(frozen=True)
@@ -151,18 +152,21 @@ class Generator:
         """Texts that follow a beginning; bare ones stand alone, and begin with their first letter."""
         ids = self._ids(start)
         inputs = torch.tensor([ids], device=self.device)
-        streamer = _Streamer(self.tokenizer, write, bare) if write else None
+        streamer = _Streamer(self.tokenizer, write, sampling.stop, bare=bare) if write else None
+        rows: list[list[int]] = []
         with torch.inference_mode(), quiet(), self.head.assemble(self.backbone) as model:
             search: Any = model.generate  # typed as a tensor by nn.Module
-            found = search(
-                input_ids=inputs,
-                attention_mask=torch.ones_like(inputs),
-                max_new_tokens=min(sampling.tokens, self.task.config.max_length - len(ids)),
-                num_return_sequences=count,
-                streamer=streamer,
-                **sampling.settings(self.tokenizer),
-            )
-        texts = [self._text(ids, row, sampling.stop) for row in found.tolist()]
+            while len(rows) < count:
+                found = search(
+                    input_ids=inputs,
+                    attention_mask=torch.ones_like(inputs),
+                    max_new_tokens=min(sampling.tokens, self.task.config.max_length - len(ids)),
+                    num_return_sequences=min(_TOGETHER, count - len(rows)),
+                    streamer=streamer,
+                    **sampling.settings(self.tokenizer),
+                )
+                rows += found.tolist()
+        texts = [self._text(ids, row, sampling.stop) for row in rows]
         return [text.lstrip() for text in texts] if bare else texts
 
     def _ids(self, beginning: str) -> list[int]:
@@ -175,19 +179,32 @@ class Generator:
         whole = self.tokenizer.decode(ids, skip_special_tokens=True)
         begin = self.tokenizer.decode(beginning, skip_special_tokens=True)
         text = str(whole)[len(begin) :]
-        ends = [place for word in stop if (place := text.find(word)) >= 0]
-        return text[: min(ends)] if ends else text
+        return text[: _end(text, stop)]
+
+
+def _end(text: str, stop: Sequence[str]) -> int:
+    """Where the first stop begins; the end of the text if there is none."""
+    return min((place for word in stop if (place := text.find(word)) >= 0), default=len(text))
 
 
 class _Streamer(TextStreamer):
-    """Hands on whole words as they come."""
+    """Hands on whole words as they come, but what may be the beginning of a stop only when it is none."""
 
-    def __init__(self, tokenizer: Any, write: Callable[[str], None], bare: bool) -> None:
+    def __init__(self, tokenizer: Any, write: Callable[[str], None], stop: Sequence[str], *, bare: bool) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.write, self.bare = write, bare
+        self.write, self.stop, self.bare = write, stop, bare
+        self.held, self.ended = "", False
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Write a piece."""
+        if self.ended:
+            return
+        text = self.held + text
+        end = _end(text, self.stop)
+        self.ended = end < len(text)
+        if not self.ended and not stream_end:
+            end = next((i for i in range(len(text)) if any(word.startswith(text[i:]) for word in self.stop)), end)
+        text, self.held = text[:end], text[end:]
         if self.bare:
             text = text.lstrip()
             self.bare = not text

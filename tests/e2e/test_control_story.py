@@ -38,7 +38,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def asked(table: Path, command: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "asked"
-    options = ("--objective", "clm", "--control", "Kind of thing,Stars", "--out", out, *TINY, "trainer.max_steps=150")
+    options = ("--objective", "clm", "--control", "Kind of thing,Stars", "--out", out, *TINY, "trainer.max_steps=300")
     ended = command("pretrain", table, *options)
     assert ended.code == 0, ended.err
     return out

@@ -86,6 +86,29 @@ def test_pieces_are_the_text(generator: Generator) -> None:
     assert "".join(pieces) == found[0].text
 
 
+@pytest.mark.parametrize(("begin", "end"), [(4, 7), (0, 2), (8, 40)])
+def test_pieces_end_before_a_stop(generator: Generator, begin: int, end: int) -> None:
+    def written(*stop: str) -> tuple[str, str]:
+        pieces: list[str] = []
+        found = next(generator.generate(["the coat"], 1, Sampling(30, stop=stop), seed=2, write=pieces.append))
+        return "".join(pieces), found[0].text
+
+    whole, _ = written()
+    stop = whole[begin:end]
+    assert written(stop) == (whole[: whole.index(stop)],) * 2
+    assert written(f"{stop}, and what never comes") == (whole, whole)
+
+
+def test_many_texts_are_written_in_groups(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    hook = generator.backbone.register_forward_hook(lambda _, __, output: sizes.append(len(output[0])))
+    monkeypatch.setattr("nlpkit.generation._TOGETHER", 3)
+    found = texts(generator, count=8, tokens=4)
+    hook.remove()
+    assert len(set(found)) > 3
+    assert sizes == [3] * 4 + [3] * 4 + [2] * 4
+
+
 def test_text_ends_where_the_model_does_and_a_prompt_must_leave_room(generator: Generator) -> None:
     long = " ".join(["soft"] * 200)
     with pytest.raises(UsageError) as caught:
