@@ -21,7 +21,7 @@ from nlpkit.encoder import LONG_CHARACTERS
 from nlpkit.encoder_team import Team
 from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
-from nlpkit.token_store import DOCUMENT, HEADER, Header, TokenStore, View
+from nlpkit.token_store import DOCUMENT, FORMAT_VERSION, HEADER, Header, TokenStore, View
 from nlpkit.token_writer import ELSEWHERE, Chunk, Output, Seen, State, after, forget, locked, recover
 from nlpkit.tokenizer import check_unicode, plain_backend, tokenizer_hash
 
@@ -48,7 +48,7 @@ def content_key(paths: Sequence[str | Path], *parts: str) -> str:
         UsageError: standard input, which cannot be read twice.
         DataError: a file that cannot be read.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"format {FORMAT_VERSION}".encode())
     for path in paths:
         if str(path) == "-":
             raise UsageError("standard input cannot be kept as a corpus", "save it to a file and name the file")

@@ -25,7 +25,7 @@ FIXED_ROWS = 128
 class Samples(Protocol):
     """What batches are made of: encoded examples, or blocks of a token store."""
 
-    lengths: NDArray[np.int64]
+    lengths: NDArray[np.int64]  # about those of the rows, where what is drawn decides
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one sample; ``seed`` is for what is drawn at random, another in each epoch."""

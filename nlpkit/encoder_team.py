@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from nlpkit.encoder import Encoder
 from nlpkit.token_writer import Chunk
+from nlpkit.tokenizer import backend_from
 
 _BYTES_EACH = 2_000_000  # of text, that are worth the start of a process
 _MOST = 8
@@ -120,7 +121,7 @@ class Team:
 def serve(line: Connection) -> None:
     """Encode what comes, until nobody is at the other end; None is the answer to what cannot be encoded."""
     content, *rest = line.recv()
-    encode = Encoder(Tokenizer.from_str(content), *rest)
+    encode = Encoder(backend_from(content), *rest)
     line.send(True)
     while True:
         texts = line.recv()

@@ -17,6 +17,7 @@ from nlpkit.errors import ModelError, UsageError
 from nlpkit.handover import quiet
 from nlpkit.heads import TransformersHead, is_encoder_decoder
 from nlpkit.randomness import seed_of
+from nlpkit.tokenizer import token_ids
 
 log = logging.getLogger("nlpkit")
 _TOGETHER = 64  # texts of one prompt that are written side by side: memory is that of so many
@@ -171,7 +172,7 @@ class Generator:
 
     def _ids(self, beginning: str) -> list[int]:
         """A document begins where the one before ends."""
-        ids: list[int] = self.tokenizer.backend_tokenizer.encode(beginning, add_special_tokens=False).ids
+        ids = token_ids(self.tokenizer, beginning)
         begin = self.tokenizer.bos_token_id
         return ids if begin is None else [begin, *ids]
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.token_store import TokenStore
+from nlpkit.tokenizer import token_ids
 
 NGRAMS = (4, 8)
 STRETCH = 1 << 20  # places of the corpus that are walked at a time
@@ -67,8 +68,7 @@ def compare(texts: Sequence[str], store: TokenStore, tokenizer: Any) -> list[Nov
         store: the tokens of the corpus.
         tokenizer: that made them.
     """
-    backend = tokenizer.backend_tokenizer
-    rows = [np.array(backend.encode(text, add_special_tokens=False).ids, np.int64) for text in texts]
+    rows = [np.array(token_ids(tokenizer, text), np.int64) for text in texts]
     spans = _Spans(rows, store.header.vocabulary)
     spans.look_up(store)
     return [_report(spans, number, store, tokenizer) for number in range(len(rows))]

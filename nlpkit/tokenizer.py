@@ -291,10 +291,25 @@ def load(folder: str | Path, hub: bool = False) -> PreTrainedTokenizerBase:
 
 
 def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """Copy the backend of a tokenizer, without the truncation and padding that earlier calls have left in it."""
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    """Copy the backend of a tokenizer as `backend_from` makes it."""
+    return backend_from(tokenizer.backend_tokenizer.to_str())
+
+
+def backend_from(content: str) -> Tokenizer:
+    """Make a backend from its JSON that neither cuts nor pads, and takes ``[SEP]`` in a text for text."""
+    return _plain(Tokenizer.from_str(content))
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text alone, as a token store has them."""
+    ids: list[int] = _plain(tokenizer.backend_tokenizer).encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def _plain(backend: Tokenizer) -> Tokenizer:
     backend.no_truncation()
     backend.no_padding()
+    backend.encode_special_tokens = True
     return backend
 
 

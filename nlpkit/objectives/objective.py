@@ -125,9 +125,10 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
 
     def encode(self, example: Example) -> Features:
         """Features of a text, cut at ``max_length``."""
-        tokens = self.tokenizer.backend_tokenizer.encode(example["text"], add_special_tokens=False).ids
+        from nlpkit.tokenizer import token_ids
+
         most = (self.config.max_length or 512) - self.overhead
-        return self.encode_tokens(tokens[:most])
+        return self.encode_tokens(token_ids(self.tokenizer, example["text"])[:most])
 
     def decode(self, predictions: Any, batch: Any) -> list[dict[str, Any]]:
         """The text of each row, with what the model would put in the hidden places."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import DataError
-from nlpkit.randomness import uniform
+from nlpkit.randomness import mix, uniform
 from nlpkit.task import Features
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("nlpkit")
 _ENDS = (".", "!", "?", "…", "。", "！", "？", "।", "؟")
 _SCANNED = 1 << 20  # tokens at a time
+_NEAR = 64  # windows of about one length, at least
+_TRIES = 8  # windows, of which the one of the best length is taken
 
 
 class Pairs:
@@ -27,8 +30,9 @@ class Pairs:
 
     Each sample is a window of whole sentences of one document, two or more, as many as there is room for. Where A ends
     and what B is are drawn anew in each epoch, from the sample's seed: B is the rest of the window (label 0), or as
-    often (label 1) the rest of a window of another document, cut at a sentence in the same way, or with ``swap`` the
-    two parts in the wrong order (sentence order of ALBERT, Lan et al. 2020).
+    often (label 1) the rest of a window of another document, or with ``swap`` the two parts in the wrong order
+    (sentence order of ALBERT, Lan et al. 2020). So that form does not tell the two apart, the other window is one of
+    about this one's length, the best of several, cut where its rest comes nearest to the length of the true one.
 
     Args:
         view: documents.
@@ -50,6 +54,9 @@ class Pairs:
         starts = np.where(self._first > 0, self._ends[np.maximum(self._first, 1) - 1], 0)
         whole = self._last == np.searchsorted(document, self._document, side="right")  # ends with the separator
         self.lengths: NDArray[np.int64] = self._ends[self._last - 1] - starts - whole + 3
+        by_chance = mix(np.arange(len(self.lengths), dtype=np.uint64))  # windows of one length: neighbours at random
+        self._by_length = np.lexsort((by_chance, self.lengths))
+        self._rank = np.argsort(self._by_length)
 
     def _check(self, documents: int) -> None:
         used = len(np.unique(self._document))
@@ -66,13 +73,13 @@ class Pairs:
 
     def features(self, index: int, seed: int = 0) -> Features:
         """A pair; ``labels`` is 0 where B goes on from A, else 1."""
-        draws: list[float] = uniform(np.array([seed], np.uint64), 4, 7)[0].tolist()
+        draws: list[float] = uniform(np.array([seed], np.uint64), 2 + _TRIES, 7)[0].tolist()
         first, second = self._cut(index, draws[0])
         label = int(draws[1] < 0.5)
         if label and self.swap:
             first, second = second, first
         elif label:
-            second = self._cut(self._other(index, draws[2]), draws[3])[1][: int(self.lengths[index]) - 3 - len(first)]
+            second = self._elsewhere(index, len(second), self.room - len(first), draws[2:])
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         return {
             "input_ids": [start, *first, end, *second, end],
@@ -82,10 +89,28 @@ class Pairs:
 
     def where(self, index: int) -> str:
         """The document that a pair begins in."""
-        first = int(self._first[index])
-        return self.view.where(int(self._ends[first - 1]) if first else 0, 1)
+        return self.view.where(self._start(index), 1)
 
-    def _other(self, index: int, draw: float) -> int:
+    def _elsewhere(self, index: int, wanted: int, room: int, draws: Sequence[float]) -> list[int]:
+        """The last sentences of a window of another document; of some tried, as near to a length as they come."""
+        near = min(max(_NEAR, len(self._rank) // 32), len(self._rank))
+        low = min(max(int(self._rank[index]) - near // 2, 0), len(self._rank) - near)
+        tried = [int(self._by_length[low + int(draw * near)]) for draw in draws]
+        tried = [other for other in tried if self._document[other] != self._document[index]]
+        tried = tried or [self._of_another_document(index, draws[0])]
+        rests = [self._rests(other) for other in tried]
+        sizes, owners = np.concatenate(rests), np.repeat(tried, [len(rest) for rest in rests])
+        # where none has room, the shortest is cut
+        best = int(np.where(sizes <= room, np.abs(sizes - wanted), sizes + self.room).argmin())
+        return self._tokens(int(owners[best]))[1][-int(sizes[best]) :][:room]
+
+    def _rests(self, index: int) -> NDArray[np.int64]:
+        """Tokens behind each sentence of a window but the last."""
+        first, last = int(self._first[index]), int(self._last[index])
+        start = self._start(index)
+        return self.lengths[index] - 3 - (self._ends[first : last - 1] - start)
+
+    def _of_another_document(self, index: int, draw: float) -> int:
         """A window of another document, each as likely."""
         own = np.searchsorted(self._document, self._document[index], side="left")
         after = np.searchsorted(self._document, self._document[index], side="right")
@@ -95,11 +120,18 @@ class Pairs:
     def _cut(self, index: int, draw: float) -> tuple[list[int], list[int]]:
         """The two parts of a window, cut behind one of its sentences but the last."""
         first, last = int(self._first[index]), int(self._last[index])
-        start = int(self._ends[first - 1]) if first else 0
+        start, tokens = self._tokens(index)
         place = int(self._ends[first + int(draw * (last - first - 1))]) - start
-        tokens = self.view.read(start, int(self._ends[last - 1]) - start).tolist()
-        separator = self.tokenizer.sep_token_id
-        return tokens[:place], [token for token in tokens[place:] if token != separator]
+        return tokens[:place], tokens[place:]
+
+    def _tokens(self, index: int) -> tuple[int, list[int]]:
+        """Where a window starts in the stream, and its tokens without the document's separator."""
+        start = self._start(index)
+        return start, self.view.read(start, int(self.lengths[index]) - 3).tolist()
+
+    def _start(self, index: int) -> int:
+        first = int(self._first[index])
+        return int(self._ends[first - 1]) if first else 0
 
 
 def _sentences(view: View, tokenizer: PreTrainedTokenizerBase) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

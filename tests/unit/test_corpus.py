@@ -89,7 +89,7 @@ def store(bpe: PreTrainedTokenizerBase, tmp_path: Path) -> TokenStore:
 
 
 def expected_documents(words: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    found = [words(text, add_special_tokens=False).input_ids for text in texts]
+    found = [words(text, add_special_tokens=False, split_special_tokens=True).input_ids for text in texts]
     return [[*ids, words.sep_token_id] for ids in found if ids]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier
 from transformers import AutoModelForNextSentencePrediction, PreTrainedTokenizerBase
 
 from nlpkit import backbone, bundle, corpus, tokenizer
@@ -73,7 +75,7 @@ def test_pairs_go_on_in_one_document_or_come_from_two(
                 together if features["labels"] == 0 else {n for n, t in enumerate(texts) if second in plain(t)} - {home}
             )
             by_chance += features["labels"] and together
-            assert len(features["input_ids"]) <= min(LENGTH, pairs.lengths[index])
+            assert len(features["input_ids"]) <= LENGTH
             labels.append(features["labels"])
     assert 0.45 < sum(labels) / len(labels) < 0.55
     assert by_chance < 0.05 * len(labels)
@@ -83,6 +85,27 @@ def test_true_pairs_have_the_length_that_is_foretold(pairs: Pairs) -> None:
     for index in range(len(pairs.lengths)):
         found = [pairs.features(index, seed) for seed in range(8)]
         assert {len(f["input_ids"]) for f in found if not f["labels"]} <= {int(pairs.lengths[index])}
+
+
+@pytest.mark.parametrize("sentences", [(2, 9), (60, 90)], ids=["reviews", "books"])
+def test_form_does_not_tell_the_two_kinds_apart(
+    sentences: tuple[int, int], bert_words: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(5)
+    texts = [
+        " ".join(" ".join(draw.choice(WORDS, draw.integers(2, 9))) + "." for _ in range(draw.integers(*sentences)))
+        for _ in range(12_000 // sentences[1])
+    ]
+    pairs = Pairs(store_of(texts, bert_words, tmp_path), bert_words, 64)
+    rows, labels = [], []
+    for number in range(6000):  # the second half comes from other windows than the first
+        features = pairs.features(number * len(pairs.lengths) // 6000, number)
+        ids = features["input_ids"]
+        middle = ids.index(bert_words.sep_token_id)
+        rows.append((middle, len(ids) - middle, len(ids), ids[-2], ids[middle + 1], ids[1]))
+        labels.append(features["labels"])
+    model = HistGradientBoostingClassifier(random_state=0).fit(rows[:3000], labels[:3000])
+    assert model.score(rows[3000:], labels[3000:]) < 0.55
 
 
 def test_every_document_of_two_sentences_that_fit_is_in_a_pair(
@@ -161,7 +184,6 @@ def test_documents_of_one_sentence_or_one_document_are_refused(
 def test_bundle_opens_in_plain_transformers_with_equal_logits(
     pairs: Pairs, bert_words: PreTrainedTokenizerBase, small_config: Any, registry: Registry, tmp_path: Path
 ) -> None:
-    import numpy as np
     import torch
 
     task = Nsp(NspConfig(max_length=LENGTH), bert_words)

@@ -222,3 +222,14 @@ def test_a_tokenizer_larger_than_the_model_is_refused() -> None:
     assert caught.value.message == (
         f"tokenizer and model do not match: '{last}' has id {size}, the model has {size} embeddings"
     )
+
+
+@pytest.mark.parametrize("kind", list(tokenizer.SMALLEST_VOCABULARY))
+def test_special_tokens_spelled_in_a_text_are_text(kind: str) -> None:
+    words = train(kind)
+    text = "soft [SEP] warm[MASK] coat"
+    words(text, padding="max_length", truncation=True, max_length=4)  # leaves its settings in the backend
+    ids = tokenizer.token_ids(words, text)
+    assert not set(ids) & {words.sep_token_id, words.mask_token_id, words.pad_token_id}
+    assert ids == words(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert ids == tokenizer.plain_backend(words).encode(text, add_special_tokens=False).ids
