@@ -317,7 +317,7 @@ def _watched(task: Objective[Any], request: Request, config: RunConfig, registry
         return None
     store, whole = text_beside(task, [file], config, registry, "watch another text")
     samples = Spread(whole)
-    scored = min(len(store), int(samples.lengths.sum()))
+    scored = count_scored(task, store, samples)
     log.info("watch: %s of the %s tokens of %s are scored", f"{scored:,}", f"{len(store):,}", file)
     if len(store) < _FEW_TOKENS:
         log.warning("%s: %s tokens are too few for a sure score of what is forgotten", file, f"{len(store):,}")
@@ -356,6 +356,11 @@ def text_beside(
     if not len(samples.lengths):
         raise DataError(f"{', '.join(files)}: {len(store)} tokens make no sample of {task.name}", hint)
     return store, samples
+
+
+def count_scored(task: Objective[Any], store: corpus.TokenStore, samples: Samples) -> int:
+    """Tokens of a store that stand in some samples: what fills no block stands in none."""
+    return min(len(store), int(samples.lengths.sum()) - len(samples.lengths) * task.overhead)
 
 
 def _warn_of_bare(paths: Sequence[str], data: DataConfig) -> None:

@@ -37,7 +37,7 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
     tokens = int(lengths.sum())
     if stage == "pretrain":
         epochs = max(1, min(10, math.ceil(_ENOUGH_TOKENS / max(1, tokens))))
-        batch_tokens = min(training.batch_tokens or _BATCH_TOKENS, max(256, tokens // 20))
+        batch_tokens = training.batch_tokens or min(_BATCH_TOKENS, max(256, tokens // 20))
     else:
         epochs = _small_data_epochs(len(lengths))
         batch_tokens = training.batch_tokens or max(

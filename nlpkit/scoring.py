@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from nlpkit.errors import DataError
 from nlpkit.examples import read_labelled, texts_of
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.prepare import text_beside
+from nlpkit.prepare import count_scored, text_beside
 from nlpkit.task import Example, Task
+
+log = logging.getLogger("nlpkit")
 
 
 def to_score(
@@ -52,9 +55,12 @@ def _texts(
 ) -> tuple[Samples, dict[str, Any]]:
     """Text as pre-training reads it, and how much of it there is."""
     store, samples = text_beside(task, files, config, registry, "give more text, in the language of the model", columns)
+    scored = count_scored(task, store, samples)
+    if scored < len(store):
+        log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
     counts = seen.count_all(known, store.fingerprints())
     seen.warn(counts, store.documents, files)
-    return samples, {"documents": store.documents, "tokens": len(store), "labels": [], "seen": counts}
+    return samples, {"documents": store.documents, "tokens": scored, "labels": [], "seen": counts}
 
 
 def _examples(

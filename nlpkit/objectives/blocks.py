@@ -26,7 +26,8 @@ class Blocks:
     def __init__(self, view: View, objective: Objective[Any], length: int) -> None:
         self.view, self.objective = view, objective
         self.stretch = min(length - objective.overhead, len(view))
-        self.lengths: NDArray[np.int64] = np.full(view.blocks(self.stretch) if self.stretch else 0, length)
+        size = min(length, self.stretch + max(0, objective.overhead))  # less where the whole view is short
+        self.lengths: NDArray[np.int64] = np.full(view.blocks(self.stretch) if self.stretch else 0, size)
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one block."""

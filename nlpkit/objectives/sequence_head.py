@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
-from nlpkit.objectives.projected_head import ProjectedHead
+from nlpkit.objectives.projected_head import ProjectedHead, alike
 from nlpkit.task import Batch
 
 
@@ -73,7 +73,7 @@ class SequenceHead(ProjectedHead):
         expected = self(hidden, batch)
         for scale in (1.0, self.config.hidden_size**-0.5):
             self._scale = scale
-            if torch.allclose(self.project(self.states(hidden, batch)), expected, atol=1e-5, rtol=1e-3):
+            if alike(self.project(self.states(hidden, batch)), expected):
                 self.train()
                 return scale
         raise ModelError(

@@ -295,7 +295,8 @@ def test_text_is_scored_behind_its_attributes_as_it_was_learnt(
     ended = command("evaluate", asked, table, "--json")
     assert ended.code == 0, ended.err
     scores = json.loads(ended.out)
-    assert scores["tokens"] == json.loads((asked / "results.json").read_text())["corpus"]["tokens"]
+    corpus = json.loads((asked / "results.json").read_text())["corpus"]
+    assert scores["tokens"] == corpus["tokens"] // 64 * 64
     assert scores["seen"]["pretrain"] == 240
     assert "no column" not in ended.err
 

@@ -56,7 +56,6 @@ def test_further_text_keeps_tokenizer_architecture_and_settings(further: Any, ba
     assert {**first, **second, "architectures": None} == {**second, **first, "architectures": None}
     before, after = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (base.folder, out))
     before["trainer"]["max_steps"] = 4  # as typed
-    before["trainer"]["batch_tokens"] = after["trainer"]["batch_tokens"]  # the second text is smaller
     assert {key: before[key] for key in ("task", "optim", "trainer")} == {
         key: after[key] for key in ("task", "optim", "trainer")
     }

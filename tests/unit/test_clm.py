@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    GraniteConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from nlpkit import backbone, bundle, tokenizer
 from nlpkit.errors import ModelError
@@ -98,6 +105,36 @@ def test_bundle_opens_in_plain_transformers_with_equal_logits(
     with torch.no_grad():
         ours, theirs = head(hidden_of(body, batch), batch), plain.eval()(**batch).logits
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        (Gemma2Config, {"final_logit_softcapping": 30.0}),
+        (CohereConfig, {"logit_scale": 0.25}),
+        (GraniteConfig, {"logits_scaling": 4.0}),
+        (Gemma2Config, {"final_logit_softcapping": None}),
+    ],
+)
+def test_loss_is_that_of_the_class_where_it_does_more_than_project(
+    family: Any, settings: dict[str, Any], clm: Clm
+) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 16}
+    head = CausalHead(family(vocab_size=300, num_attention_heads=2, num_key_value_heads=2, **sizes, **settings))
+    hidden, batch = 100 * torch.randn(2, 9, 32), {"input_ids": torch.randint(300, (2, 9))}
+    with torch.no_grad():
+        expected = float(head.loss(head(hidden, batch), batch))
+        assert float(head.loss_from(hidden, batch)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_row_of_one_token_has_nothing_to_guess(clm: Clm, small_config: Callable[..., PretrainedConfig]) -> None:
+    body, head = make(clm, small_config, "gpt2")
+    batch = {"input_ids": torch.tensor([[5], [6]])}
+    hidden = body(**batch).last_hidden_state
+    guesses, nats = head.predict(hidden, batch)
+    assert guesses.shape == nats.shape == (2, 0)
+    assert head.loss_from(hidden, batch).item() == 0
+    assert clm.decode((guesses, nats), batch) == [{"text": ""}] * 2
 
 
 def test_bits_per_byte_are_those_of_the_text(clm: Clm, small_config: Callable[..., PretrainedConfig]) -> None:
