@@ -13,6 +13,7 @@ from nlpkit.ngrams import count, ngrams, words_of
 from nlpkit.splits import fingerprints
 
 _SHARED = 0.5  # in two sets of reviews, no pair above was there by chance, and hardly any stood between 0.3 and 0.5
+_LONG, _FEWEST = 1000, 8  # n-grams of a document that has some by chance; so many are none (15 words in a row)
 _COMMON = 20  # test texts that have an n-gram in common: more is a form that they were written by
 _BATCH = 1 << 20  # characters that are compared at a time
 
@@ -22,7 +23,8 @@ class LeakGuard:
 
     A document is an *exact* repeat where its fingerprint is that of a text (see `splits.fingerprint`). It is a *near*
     one where it has half of the word 8-grams of a text, or the text half of the document's: containment in the
-    shorter one (Broder 1997, On the resemblance and containment of documents).
+    shorter one (Broder 1997, On the resemblance and containment of documents). Of a long document that is 8 n-grams at
+    least, for in a book some phrase of 8 words stands by chance.
 
     Args:
         texts: of the test set.
@@ -48,8 +50,9 @@ class LeakGuard:
 
     @property
     def key(self) -> str:
-        """Names the texts, whatever their order."""
-        return hashlib.sha256(self.fingerprints.tobytes()).hexdigest()
+        """Names the texts, whatever their order, and what is held to be near."""
+        limits = repr((_SHARED, _LONG, _FEWEST, _COMMON)).encode()
+        return hashlib.sha256(self.fingerprints.tobytes() + limits).hexdigest()
 
     def keep(self, texts: Iterable[str]) -> Kept:
         """The texts of a corpus, as a stream, without those that repeat one of the test set."""
@@ -60,11 +63,12 @@ class LeakGuard:
         return np.isin(fingerprints(texts), self.fingerprints)
 
     def near(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Which of the texts share half of their n-grams with one of the test set, (T,)."""
+        """Which of the texts share half of their n-grams, or half of its, with one of the test set, (T,)."""
         words = [words_of(text) for text in texts]
         document, text, shared = self._shared(*ngrams(words, self._numbers))
         sizes = np.array([count(of) for of in words])
-        leaks = shared >= _SHARED * np.minimum(sizes[document], self._sizes[text])
+        needed = _SHARED * np.minimum(sizes[document], self._sizes[text])
+        leaks = shared >= np.where(sizes[document] > _LONG, np.maximum(needed, _FEWEST), needed)
         return np.isin(np.arange(len(texts)), document[leaks])
 
     def _index(self, hashes: NDArray[np.uint64], text: NDArray[np.int64], texts: int) -> None:

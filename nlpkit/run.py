@@ -278,8 +278,8 @@ def evaluate(
 
     Returns:
         ``scores``, ``task`` and ``stage``, the number of ``examples`` (of a pre-trained model ``documents``, and the
-        ``tokens`` that were scored), the ``labels``, and how many of the texts the model has ``seen`` in each stage that
-        it remembers, ``pretrain`` and ``finetune``.
+        ``tokens`` that were scored), the ``labels``, and how many of the texts the model has ``seen`` in each stage
+        that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=_paths(plugins))
     loaded = bundle.load(os.fspath(run), registry)

@@ -72,6 +72,15 @@ def test_short_texts_are_no_near_repeats_of_longer_ones() -> None:
     assert not near("A great product, I would buy it again. " + OTHER, "great product")
 
 
+def test_a_book_is_near_where_half_of_a_text_stands_in_it_and_not_for_a_phrase() -> None:
+    book = " ".join(f"w{i * i % 1009}" for i in range(3000))
+    phrase = "at the end of the day it was"
+    assert near(f"w1 {phrase} w2", phrase)
+    assert not near(f"{book} {phrase} {book}", phrase, f"{phrase} all")
+    assert not near(f"{book} {REVIEW[:60]} {book}", REVIEW)
+    assert near(f"{book} {REVIEW[: len(REVIEW) * 2 // 3]} {book}", OTHER, REVIEW)
+
+
 def test_phrases_of_many_test_texts_make_no_near_repeat() -> None:
     form = "Thank you for taking part in this survey of our customers. Your answer was: "
     test = [form + f"number {i} " + " ".join(f"w{i}x{j}" for j in range(12)) for i in range(30)]
