@@ -45,10 +45,11 @@ def _blocks(words: Any, texts: Iterable[str], length: int, end: int | None = Non
 def _mean_loss(model: Any, inputs: Any, labels: Any) -> float:
     import torch
 
-    total = 0.0
+    total, count = 0.0, int((labels != -100).sum())
     model.eval()
+    inputs, labels = inputs.to(model.device), labels.to(model.device)
     with torch.inference_mode():
         for part, answers in zip(inputs.split(32), labels.split(32), strict=True):
             logits = model(input_ids=part).logits.flatten(0, 1)
             total += float(torch.nn.functional.cross_entropy(logits, answers.flatten(), reduction="sum"))
-    return total / int((labels != -100).sum())
+    return total / count

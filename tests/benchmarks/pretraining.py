@@ -88,7 +88,8 @@ class Comparison:
     def loss(self, model: Any, words: Any) -> float:
         """Mean loss in nats on the held-out text."""
         score = held_out.causal if self.objective == "clm" else held_out.masked
-        return score(model, words, self.texts(held_out=True), self.length)
+        device = "cuda" if self.accelerator == "gpu" else "cpu"
+        return score(model.to(device), words, self.texts(held_out=True), self.length)
 
 
 @dataclass
@@ -220,7 +221,7 @@ def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Train
             trainer.train()
             _wait(made)
     real = sum(sum(row["attention_mask"]) for row in dataset)
-    return Trained(clock, model.cpu(), real, arguments.steps)
+    return Trained(clock, model, real, arguments.steps)
 
 
 def group_texts(made: Comparison, words: Any, most: int) -> list[dict[str, list[int]]]:
