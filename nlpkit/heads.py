@@ -53,6 +53,10 @@ class Head(nn.Module, ABC):
         """Class probabilities (..., C)."""
         return self(hidden, batch).float().softmax(-1)
 
+    def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], Any]:
+        """`terms` and `predict`; for heads in which these share their work."""
+        return self.terms(hidden, batch), self.predict(hidden, batch)
+
     def places(self, batch: Batch) -> Tensor | None:
         """Where the head reads, true in (B, L); hidden states may be 0 elsewhere. None: everywhere."""
         return None

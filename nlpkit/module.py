@@ -21,8 +21,8 @@ from nlpkit.errors import DivergedError
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
-from nlpkit.processes import mean_of, place, total
-from nlpkit.scores import values_of
+from nlpkit.processes import mean_of, place
+from nlpkit.scores import MeanLoss, values_of
 from nlpkit.task import SPARE, Batch, Task
 
 
@@ -52,7 +52,7 @@ class TaskModule(pl.LightningModule):
         self.task, self.backbone, self.head = task, backbone, head
         self.optim = optim or OptimConfig(learning_rate=5e-5)
         self.layerwise, self.total_steps = layerwise, total_steps
-        self.metrics = task.build_metrics()
+        self.mean_loss, self.metrics = MeanLoss(), task.build_metrics()
         self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & set(
             inspect.signature(backbone.forward).parameters
         )
@@ -87,7 +87,7 @@ class TaskModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``."""
-        self._score(batch, "dev")
+        self._score(batch, self.mean_loss, self.metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole dev part."""
@@ -95,7 +95,7 @@ class TaskModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``test/...``."""
-        self._score(batch, "test")
+        self._score(batch, self.mean_loss, self.metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the whole test part."""
@@ -103,27 +103,20 @@ class TaskModule(pl.LightningModule):
 
     def score(self, batches: Iterable[Batch], metrics: MetricCollection) -> dict[str, float]:
         """The mean loss and the metrics, at zero before, of all batches; mode and gradients are the caller's to set."""
-        metrics.to(self.device)
-        nats = count = 0.0
+        loss, metrics = MeanLoss().to(self.device), metrics.to(self.device)
         for batch in batches:
-            batch = {k: v.to(self.device) for k, v in batch.items()}
-            hidden = self.hidden(batch)
-            labels = self.head.count(batch)
-            nats += float(self.head.loss_from(hidden, batch)) * labels
-            count += labels
-            metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
-        return {"loss": total(nats) / max(1.0, total(count)), **{k: float(v) for k, v in values_of(metrics).items()}}
+            self._score({k: v.to(self.device) for k, v in batch.items()}, loss, metrics)
+        return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(metrics).items()}}
 
-    def _score(self, batch: Batch, part: str) -> None:
-        hidden = self.hidden(batch)
-        loss = self.head.loss_from(hidden, batch)
-        self.metrics.update(*self.task.compare(self.head.predict(hidden, batch), batch))
-        count = max(1, self.head.count(batch))
-        self.log(f"{part}/loss", loss, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)
+    def _score(self, batch: Batch, loss: MeanLoss, metrics: MetricCollection) -> None:
+        terms, predictions = self.head.scored(self.hidden(batch), batch)
+        loss.update(terms)
+        metrics.update(*self.task.compare(predictions, batch))
 
     def _log_scores(self, part: str) -> None:
-        scores = values_of(self.metrics)
+        scores = {"loss": self.mean_loss.compute().float(), **values_of(self.metrics)}
         self.log_dict({f"{part}/{name}": value for name, value in scores.items()}, sync_dist=False)
+        self.mean_loss.reset()
         self.metrics.reset()
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:

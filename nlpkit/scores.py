@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
+_MOST_TERMS = 8  # of a loss
 
 
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
@@ -40,6 +42,29 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
             )
         metrics.add_metrics({name: made})
     return metrics
+
+
+class MeanLoss(Metric):
+    """The loss over any number of batches: each of its terms (`Head.terms`) is a mean over all that it counts."""
+
+    full_state_update = False
+    sums: torch.Tensor
+    counts: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("sums", "counts"):
+            self.add_state(name, torch.zeros(_MOST_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, terms: Sequence[tuple[torch.Tensor, int]]) -> None:
+        """Add the terms of a batch."""
+        for place, (mean, count) in enumerate(terms):
+            self.sums[place] += mean.detach().double() * count
+            self.counts[place] += count
+
+    def compute(self) -> torch.Tensor:
+        """The sum of the means."""
+        return (self.sums / self.counts.clamp(min=1)).sum()
 
 
 def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:

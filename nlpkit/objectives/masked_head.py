@@ -34,8 +34,17 @@ class MaskedHead(TransformersHead):
 
     def predict(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Token ids (B, L): the input with the best guess at each hidden place."""
-        places = batch["labels"] != -100
-        return batch["input_ids"].masked_scatter(places, self(hidden, batch).argmax(-1).to(torch.int64))
+        return with_guesses(self(hidden, batch), batch)
+
+    def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], Tensor]:
+        """Loss and guesses from the same logits."""
+        logits = self(hidden, batch)
+        return [(self.loss(logits, batch), self.count(batch))], with_guesses(logits, batch)
+
+
+def with_guesses(logits: Tensor, batch: Batch) -> Tensor:
+    """The input (B, L) with the likeliest token at each hidden place, from their logits (N, V)."""
+    return batch["input_ids"].masked_scatter(batch["labels"] != -100, logits.argmax(-1).to(torch.int64))
 
 
 def in_whole_rows(project: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:

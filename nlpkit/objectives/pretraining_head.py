@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
 from nlpkit.heads import TransformersHead
-from nlpkit.objectives.masked_head import in_whole_rows
+from nlpkit.objectives.masked_head import in_whole_rows, with_guesses
 from nlpkit.task import Batch
 
 
@@ -47,9 +46,7 @@ class PretrainingHead(TransformersHead):
 
     def losses(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the hidden tokens and of the pairs, in nats."""
-        labels = batch["labels"][batch["labels"] != -100]
-        words = nn.functional.cross_entropy(self(hidden, batch).float(), labels, reduction="sum") / max(1, len(labels))
-        return words, nn.functional.cross_entropy(self.pairs(hidden).float(), batch["next_sentence_label"])
+        return _losses(self(hidden, batch), self.pairs(hidden), batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The two losses by their weights."""
@@ -58,7 +55,9 @@ class PretrainingHead(TransformersHead):
 
     def terms(self, hidden: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
         """The two weighted losses: of the hidden tokens, and of the pairs."""
-        words, pairs = self.losses(hidden, batch)
+        return self._weighted(*self.losses(hidden, batch), batch)
+
+    def _weighted(self, words: Tensor, pairs: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
         return [
             (self.weights[0] * words, self.count(batch)),
             (self.weights[1] * pairs, len(batch["next_sentence_label"])),
@@ -72,12 +71,23 @@ class PretrainingHead(TransformersHead):
 
     def predict(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The input with the best guess at each hidden place (B, L), classes of the pairs (B,), and both losses."""
-        places = batch["labels"] != -100
-        guesses = self(hidden, batch).argmax(-1).to(torch.int64)
-        words, pairs = self.losses(hidden, batch)
+        words, pairs = self(hidden, batch), self.pairs(hidden)
+        word_loss, pair_loss = _losses(words, pairs, batch)
         return {
-            "words": batch["input_ids"].masked_scatter(places, guesses),
-            "pairs": self.pairs(hidden).argmax(-1),
-            "word_loss": words,
-            "pair_loss": pairs,
+            "words": with_guesses(words, batch),
+            "pairs": pairs.argmax(-1),
+            "word_loss": word_loss,
+            "pair_loss": pair_loss,
         }
+
+    def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], dict[str, Tensor]]:
+        """The losses are among what is predicted."""
+        found = self.predict(hidden, batch)
+        return self._weighted(found["word_loss"], found["pair_loss"], batch), found
+
+
+def _losses(words: Tensor, pairs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean cross entropy of logits (N, V) of the hidden tokens and (B, 2) of the pairs."""
+    labels = batch["labels"][batch["labels"] != -100]
+    mean = nn.functional.cross_entropy(words.float(), labels, reduction="sum") / max(1, len(labels))
+    return mean, nn.functional.cross_entropy(pairs.float(), batch["next_sentence_label"])

@@ -58,6 +58,12 @@ class ProjectedHead(TransformersHead):
             guesses.append(logits.argmax(-1))
         return torch.cat(guesses, 1), torch.cat(nats, 1)
 
+    def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], tuple[Tensor, Tensor]]:
+        """The mean of the nats that `predict` gives, and all of it."""
+        guesses, nats = self.predict(hidden, batch)
+        real = self.answers(batch) != -100
+        return [(nats[real].sum() / real.sum().clamp(min=1), int(real.sum()))], (guesses, nats)
+
     def _is_plain(self, hidden: Tensor) -> bool:
         """Whether the class does nothing but multiply by its output weights, which is tried out once."""
         if self._plain is None:

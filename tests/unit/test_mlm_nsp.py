@@ -72,6 +72,20 @@ def test_loss_is_the_weighted_sum_and_each_is_scored_apart(made: Any) -> None:
     assert scores["nsp_accuracy"] == pytest.approx(float(right.float().mean()))
 
 
+def test_each_loss_is_a_mean_over_what_it_counts_however_batches_are_cut(made: Any) -> None:
+    """Rows of few hidden words are pairs as others are."""
+    module, batch = made
+    hidden = batch["labels"] != -100
+    batch["labels"][:4][hidden[:4].cumsum(1) > 1] = -100  # but the first of each row
+    parts = [{name: values[rows] for name, values in batch.items()} for rows in (slice(0, 4), slice(4, 5), slice(5, 8))]
+    with torch.inference_mode():
+        whole, cut = (module.score(batches, module.task.build_metrics()) for batches in ([batch], parts))
+        loss = float(module.head.loss_from(module.hidden(batch), batch))
+    assert cut == pytest.approx(whole, abs=1e-5)
+    assert cut["loss"] == pytest.approx(loss, abs=1e-5)
+    assert cut["loss"] == pytest.approx(0.75 * cut["mlm_loss"] + 0.25 * cut["nsp_loss"], abs=1e-5)
+
+
 def test_both_heads_learn(made: Any) -> None:
     module, batch = made
     module.head.loss_from(module.hidden(batch), batch).backward()
