@@ -277,6 +277,8 @@ def read_beside(
     documents: readers.Documents,
     columns: Mapping[str, str] | None = None,
     wanted: Sequence[str] = (),
+    *,
+    report: bool = True,
 ) -> Iterator[Example]:
     """Rows of files that are no part of the corpus: read as that is, but their column may have another name.
 
@@ -288,10 +290,19 @@ def read_beside(
         documents: what of a txt is a text.
         columns: taken likewise, where ``config`` names none.
         wanted: further columns to carry along where a file has them.
+        report: log what was detected of each file.
     """
     guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
-    preferred = config.data.columns or columns
-    return read_examples(task_class, paths, guessing, registry, wanted=wanted, preferred=preferred, documents=documents)
+    return read_examples(
+        task_class,
+        paths,
+        guessing,
+        registry,
+        wanted=wanted,
+        preferred=config.data.columns or columns,
+        report=report,
+        documents=documents,
+    )
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

@@ -358,6 +358,20 @@ def text_beside(
     return store, samples
 
 
+def texts_beside(
+    task: Objective[Any],
+    files: Sequence[str],
+    config: RunConfig,
+    registry: Registry,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """The texts themselves, without what stands before them; arguments as for `text_beside`."""
+    paths = readers.expand(list(files))
+    documents = _documents(config.data, paths)
+    rows = read_beside(type(task), paths, config, registry, documents, columns, report=False)
+    return texts_of(rows, type(task))
+
+
 def count_scored(task: Objective[Any], store: corpus.TokenStore, samples: Samples) -> int:
     """Tokens of a store that stand in some samples: what fills no block stands in none."""
     return min(len(store), int(samples.lengths.sum()) - len(samples.lengths) * task.overhead)

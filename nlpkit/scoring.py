@@ -13,7 +13,7 @@ from nlpkit.errors import DataError
 from nlpkit.examples import read_labelled, texts_of
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.prepare import count_scored, text_beside
+from nlpkit.prepare import count_scored, text_beside, texts_beside
 from nlpkit.task import Example, Task
 
 log = logging.getLogger("nlpkit")
@@ -58,7 +58,7 @@ def _texts(
     scored = count_scored(task, store, samples)
     if scored < len(store):
         log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
-    counts = seen.count_all(known, store.fingerprints())
+    counts = seen.count(known, texts_beside(task, files, config, registry, columns))
     seen.warn(counts, store.documents, files)
     return samples, {"documents": store.documents, "tokens": scored, "labels": [], "seen": counts}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ FILE = "seen.safetensors"
 log = logging.getLogger("nlpkit")
 STAGES = ("pretrain", "finetune")
 _ALL = 2**64 - 1
+_BATCH = 1000  # texts in memory
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,12 @@ def of_texts(stage: str, texts: Sequence[str]) -> Seen:
     return {stage: Sketch.of(fingerprints(texts))}
 
 
-def count(seen: Mapping[str, Sketch], texts: Sequence[str]) -> dict[str, int]:
+def count(seen: Mapping[str, Sketch], texts: Iterable[str]) -> dict[str, int]:
     """How many of the texts each stage has seen; texts too short to be telling count as new (see `ngrams.LENGTH`)."""
-    return count_all(seen, fingerprints([text for text in texts if is_telling(text)]))
-
-
-def count_all(seen: Mapping[str, Sketch], values: NDArray[np.uint64]) -> dict[str, int]:
-    """The same for fingerprints of texts, all of which count."""
+    telling, found = filter(is_telling, texts), [np.empty(0, np.uint64)]
+    while seen and (batch := list(islice(telling, _BATCH))):
+        found.append(fingerprints(batch))
+    values = np.concatenate(found)
     return {stage: seen[stage].count(values) for stage in STAGES if stage in seen}
 
 

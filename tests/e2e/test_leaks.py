@@ -140,6 +140,16 @@ def test_pretraining_that_goes_on_remembers_both_corpora(
     assert json.loads(ended.out)["seen"] == {"pretrain": 20}
 
 
+def test_short_texts_count_as_new_whatever_is_evaluated(files: dict[str, Path], command: Any, tmp_path: Path) -> None:
+    texts = [[text_of(i)] for i in range(30)] + [["Great product, as ever"]] * 30
+    corpus = write_rows(tmp_path / "corpus.csv", ["text"], texts)
+    assert command("pretrain", corpus, "--out", tmp_path / "run", *TINY).code == 0
+    test = write_rows(tmp_path / "test.csv", ["text"], texts[20:40])
+    ended = command("evaluate", tmp_path / "run", test, "--json")
+    assert json.loads(ended.out)["seen"] == {"pretrain": 10}
+    assert sum(line.startswith(f"{test}: csv") for line in ended.err.splitlines()) == 1
+
+
 def test_bundle_without_fingerprints_works_and_tells_nothing(
     runs: dict[str, Any], files: dict[str, Path], command: Any, tmp_path: Path
 ) -> None:
