@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _MEAN_SPAN, _LONGEST_SPAN = 3.8, 10  # tokens; as in SpanBERT (Joshi et al. 2020)
+_LONGEST_WORD = 16  # tokens; what is longer is a row of words of a script without spaces
 
 
 @dataclass
@@ -23,7 +24,7 @@ class MaskingConfig(TaskConfig):
     rate: float = field(default=0.2, metadata={"above": 0, "below": 1})
     """Share of the tokens that are to be guessed. BERT's 0.15 is low for small models (Wettig et al. 2023)."""
     unit: Literal["token", "word", "span"] = "token"
-    """What is hidden as a whole: tokens one by one, whole words, or spans of 1 to 10 tokens."""
+    """What is hidden as a whole: tokens one by one, whole words of up to 16 tokens, or spans of 1 to 10 tokens."""
     mask_share: float = field(default=0.8, metadata={"at_least": 0, "at_most": 1})
     """Share of these that the model sees as [MASK]."""
     random_share: float = field(default=0.1, metadata={"at_least": 0, "at_most": 1})
@@ -69,13 +70,16 @@ class Masker:
     def _by_word(
         self, draw: NDArray[np.float64], plain: NDArray[np.int64], words: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Give every token of a word (B, L) the number of its first."""
+        """Give every token of a word (B, L) the number of its first; a very long one is hidden token by token."""
         import numpy as np
 
         begins = ~self._goes_on[plain] | ~words
         begins[:, 1:] |= ~words[:, :-1]
-        first = np.maximum.accumulate(np.where(begins, np.arange(plain.shape[1]), 0), axis=1)
-        return np.take_along_axis(draw, first, axis=1)
+        places = np.arange(plain.shape[1])
+        first = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+        sizes = np.stack([np.bincount(row, minlength=len(places)) for row in first])
+        long = np.take_along_axis(sizes, first, axis=1) > _LONGEST_WORD
+        return np.take_along_axis(draw, np.where(long, places, first), axis=1)
 
     def _by_span(self, draw: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the tokens of spans 0, so that they are hidden, and the others more than any rate."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tiny_runs import examples, make_module, mlm, small_bert, small_tokenizer
 from transformers import AutoModelForMaskedLM, BertForMaskedLM
 
+from nlpkit import tokenizer
 from nlpkit.data import TaskDataModule, make_batch
+from nlpkit.objectives.mlm import Mlm, MlmConfig
 from nlpkit.task import Batch, Example, Features
 
 WORDS = st.lists(st.integers(5, len(small_tokenizer()) - 1), min_size=1, max_size=30)
@@ -71,6 +73,16 @@ def test_words_are_hidden_as_a_whole() -> None:
     inside = torch.tensor([token.startswith("##") for token in tokens])
     assert torch.equal(hidden[:, 1:][:, inside[1:]], hidden[:, :-1][:, inside[1:]])
     assert 0 < hidden.sum() < hidden[:, 1:].numel()
+
+
+def test_text_without_spaces_is_hidden_token_by_token() -> None:
+    text = "我昨天在商店买了这件外套因为天气很冷所以我需要它"
+    words = tokenizer.train([text, "a b"] * 9, kind="unigram", vocabulary=200, lowercase=False, max_length=64)
+    masked = Mlm(MlmConfig(max_length=64, unit="word", rate=0.2), words)
+    batch = masked.collate([{**masked.encode(Example({"text": text})), "seed": i} for i in range(400)])
+    shares = chosen(batch).float().mean(1)
+    assert float(shares.mean()) == pytest.approx(0.2, abs=0.03)
+    assert float(shares.max()) < 0.7
 
 
 def test_spans_are_long_and_bounded() -> None:
