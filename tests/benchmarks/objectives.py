@@ -75,8 +75,8 @@ def pretrain(objective: str, work: Path, name: str, overrides: list[str]) -> Non
 def perplexity(work: Path) -> None:
     """nlpkit's scores on wikitext2 and those of transformers' recipe for texts longer than a model, on one bundle.
 
-    The recipe (huggingface.co/docs/transformers/perplexity) goes over the text in windows; its stride is the window's
-    length here, as every token is then foretold once from what stands before it in its window.
+    The recipe (huggingface.co/docs/transformers/perplexity) goes over the text in windows. Here each begins with the last
+    token of the one before, so that every token but the first is foretold once.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -89,10 +89,8 @@ def perplexity(work: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.tensor([[*words(text, add_special_tokens=False)["input_ids"], words.sep_token_id]])  # (1, L)
     length, nats, count = model.config.n_positions, 0.0, 0
-    for start in range(0, ids.shape[1], length):
+    for start in range(0, ids.shape[1] - 1, length - 1):
         window = ids[:, start : start + length]
-        if window.shape[1] < 2:
-            break
         with torch.no_grad():
             loss = model(window, labels=window.clone()).loss
         nats, count = nats + float(loss) * (window.shape[1] - 1), count + window.shape[1] - 1
