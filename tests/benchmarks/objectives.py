@@ -3,7 +3,7 @@
     python tests/benchmarks/objectives.py prepare WORK             # corpus of books and imdb, labelled and test reviews
     python tests/benchmarks/objectives.py pretrain clm WORK [key=value ...]       # 30 CPU minutes on one thread
     python tests/benchmarks/objectives.py fit clm WORK [--seeds 0 1 2] [key=value ...]
-    python tests/benchmarks/objectives.py perplexity WORK     # the clm bundle on wikitext2, beside transformers' recipe
+    python tests/benchmarks/objectives.py perplexity WORK     # of a clm run on wikitext2, beside transformers' recipe
     python tests/benchmarks/objectives.py curve WORK FILE.svg # bits per byte of the clm run against tokens, drawn
 
 Every model is made by the commands ``nlpkit pretrain``, ``fit`` and ``evaluate``. Data: NLPKIT_DATA, default
@@ -72,19 +72,19 @@ def pretrain(objective: str, work: Path, name: str, overrides: list[str]) -> Non
     print(json.dumps(facts | json.loads((work / name / "results.json").read_text("utf-8"))))
 
 
-def perplexity(work: Path) -> None:
+def perplexity(work: Path, name: str) -> None:
     """nlpkit's scores on wikitext2 and those of transformers' recipe for texts longer than a model, on one bundle.
 
-    The recipe (huggingface.co/docs/transformers/perplexity) goes over the text in windows. Here each begins with the last
-    token of the one before, so that every token but the first is foretold once.
+    The recipe (huggingface.co/docs/transformers/perplexity) goes over the text in windows. Here each begins with the
+    last token of the one before, so that every token but the first is foretold once.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     text = (DATA / "wikitext2" / "wiki.valid.tokens").read_text("utf-8")
     write(work / "wikitext2.csv", ["text"], [[text]])
-    ours = json.loads(command("evaluate", str(work / "clm"), str(work / "wikitext2.csv"), "--json"))["scores"]
-    folder = work / "clm" / "model"
+    ours = json.loads(command("evaluate", str(work / name), str(work / "wikitext2.csv"), "--json"))["scores"]
+    folder = work / name / "model"
     words = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.tensor([[*words(text, add_special_tokens=False)["input_ids"], words.sep_token_id]])  # (1, L)
@@ -161,7 +161,7 @@ def main() -> None:
         settings = ["trainer.threads=1", "trainer.precision=bf16-mixed", *overrides]
         fit("imdb", Path(work), objective, options.seeds, source, settings)
     elif options.what == "perplexity":
-        perplexity(Path(options.words[0]))
+        perplexity(Path(options.words[0]), options.name or "clm")
     else:
         curve(*map(Path, options.words))
 
