@@ -21,6 +21,7 @@ from transformers import (
 
 from nlpkit.config import ModelConfig
 from nlpkit.heads import body_of, detach_pooler
+from nlpkit.tokenizer import separator, vocabulary_size
 
 _DROPOUT = re.compile(r"dropout|pdrop")
 # layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
@@ -70,7 +71,7 @@ def _gpt2(
     model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
 ) -> PretrainedConfig:
     return GPT2Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary_size(tokenizer),
         n_embd=width,
         n_layer=layers,
         n_head=width // 64,
@@ -98,7 +99,7 @@ def _t5(
     model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
 ) -> PretrainedConfig:
     return T5Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary_size(tokenizer),
         d_model=width,
         d_kv=64,
         d_ff=_gated(width),
@@ -108,7 +109,7 @@ def _t5(
         dropout_rate=dropout,
         classifier_dropout=dropout,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.sep_token_id,
+        eos_token_id=tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
         **{"decoder_start_token_id": tokenizer.pad_token_id},
     )
 
@@ -117,7 +118,7 @@ def _m2m100(
     model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int, dropout: float
 ) -> PretrainedConfig:
     return M2M100Config(
-        vocab_size=len(tokenizer),
+        vocab_size=vocabulary_size(tokenizer),
         d_model=width,
         encoder_layers=layers,
         decoder_layers=layers,
@@ -131,13 +132,13 @@ def _m2m100(
         encoder_layerdrop=0.0,
         decoder_layerdrop=0.0,
         **_ends(tokenizer),
-        decoder_start_token_id=tokenizer.sep_token_id,
+        decoder_start_token_id=separator(tokenizer),
     )
 
 
 def _shared(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int, width: int) -> dict[str, Any]:
     return {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary_size(tokenizer),
         "hidden_size": width,
         "num_hidden_layers": layers,
         "num_attention_heads": width // 64,
@@ -148,11 +149,8 @@ def _shared(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int,
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """What stands between two documents begins one and ends one."""
-    return {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.sep_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-    }
+    end = separator(tokenizer)
+    return {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": end, "eos_token_id": end}
 
 
 def _gated(width: int) -> int:

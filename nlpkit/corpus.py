@@ -23,7 +23,7 @@ from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
 from nlpkit.token_store import DOCUMENT, FORMAT_VERSION, HEADER, Header, TokenStore, View
 from nlpkit.token_writer import ELSEWHERE, Chunk, Output, Seen, State, after, forget, locked, recover
-from nlpkit.tokenizer import check_unicode, plain_backend, tokenizer_hash
+from nlpkit.tokenizer import check_unicode, plain_backend, separator, tokenizer_hash, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -138,13 +138,12 @@ class _Builder:
         facts: Callable[[], dict[str, int]],
         columns: Sequence[str],
     ) -> None:
-        separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        if separator is None:
+        if (end := separator(tokenizer)) is None:
             raise ModelError("the tokenizer has no separator token", "use a tokenizer with sep_token or eos_token")
         self.folder = folder
-        self.vocabulary = max(tokenizer.get_vocab().values()) + 1
+        self.vocabulary = vocabulary_size(tokenizer)
         self.dtype = np.dtype("<u2" if self.vocabulary < 1 << 16 else "<u4")  # the highest value is no id
-        self.separator = int(separator)
+        self.separator = int(end)
         self.team = Team(plain_backend(tokenizer), self.separator, self.dtype, columns)
         self.names = {"key": key, "tokenizer": tokenizer_hash(tokenizer), "dtype": self.dtype.str}
         self.content, self.facts = _Content(), facts

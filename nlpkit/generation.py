@@ -17,7 +17,7 @@ from nlpkit.errors import ModelError, UsageError
 from nlpkit.handover import quiet
 from nlpkit.heads import TransformersHead, is_encoder_decoder
 from nlpkit.randomness import seed_of
-from nlpkit.tokenizer import token_ids
+from nlpkit.tokenizer import separator, token_ids
 
 log = logging.getLogger("nlpkit")
 _TOGETHER = 64  # texts of one prompt that are written side by side: memory is that of so many
@@ -171,9 +171,10 @@ class Generator:
         return [text.lstrip() for text in texts] if bare else texts
 
     def _ids(self, beginning: str) -> list[int]:
-        """A document begins where the one before ends."""
+        """A document begins where the one before ends, unless the model was made by others, who begin it otherwise."""
         ids = token_ids(self.tokenizer, beginning)
-        begin = self.tokenizer.bos_token_id
+        end = separator(self.tokenizer)
+        begin = end if self.head.config.bos_token_id == end else self.tokenizer.bos_token_id
         return ids if begin is None else [begin, *ids]
 
     def _text(self, beginning: list[int], ids: list[int], stop: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nlpkit import backbone, bundle, control, corpus, handover, readers, seen, tokenizer, word_vectors
+from nlpkit import adopting, backbone, bundle, control, corpus, handover, readers, seen, tokenizer, word_vectors
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError, ModelError, UsageError
@@ -42,6 +42,7 @@ _LOOKED_AT = 2_000_000  # tokens of a corpus that are enough to know it
 _MANY_UNKNOWN = 0.05
 _FEW_TOKENS = 2000  # of a text that is watched
 _OWN_LANGUAGE = "leave out --from, or start from a model of this language"
+_OWN_WORDS = "leave out --tokenizer, or give one that was trained on this language"
 _MANY_FILES = 20  # of which some can be held out whole
 _PARTS, _SHORTEST_PART = 50, 1 << 14  # of fewer files together; characters
 
@@ -59,6 +60,7 @@ class Request:
         hub: whether ``source`` may be a hub name.
         exclude: files whose texts are kept out of the corpus.
         watch: file, folder or glob of a text that is scored beside the dev part; empty: none.
+        tokenizer: folder of the tokenizer of a new model; empty: one is trained on the data.
     """
 
     task: str
@@ -69,6 +71,7 @@ class Request:
     hub: bool = False
     exclude: tuple[str, ...] = ()
     watch: str = ""
+    tokenizer: str = ""
 
     def seen_from(self, folder: str) -> Request:
         """The same with files that were named in another working folder, unless they are seen from here only."""
@@ -84,7 +87,10 @@ class Request:
         files: dict[str, Any] = {
             name: tuple(map(there, getattr(self, name))) for name in ("data", "dev", "plugins", "exclude")
         }
-        return replace(self, source=source, watch=self.watch and there(self.watch), **files)
+        beside: dict[str, Any] = {
+            name: there(value) for name in ("watch", "tokenizer") if (value := getattr(self, name))
+        }
+        return replace(self, source=source, **files, **beside)
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -141,10 +147,13 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         DataError: too little text.
     """
     task_class = registry.task(request.task, stage="pretrain")
+    assert issubclass(task_class, Objective)  # the registry refuses others
     paths = readers.expand(list(request.data))
-    columns = _count_control(task_class, paths, config, registry)
     source = str(setup) if setup else bundle.find(request.source) if request.source else ""
     given = _tokenizer_of(source, request.hub)
+    if not source and request.tokenizer:
+        given = adopting.adopt(request.tokenizer, task_class, config.model.sequence_length)
+    columns = _count_control(task_class, paths, config, registry)
     guard = _guard(task_class, request, config, registry)
     texts = _texts(task_class, paths, config, registry)
     words = given or _train_tokenizer(guard.keep(texts) if guard else texts, request, config)
@@ -154,7 +163,6 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     )
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
-    assert isinstance(task, Objective)  # the registry refuses others
     task.check_architecture(architecture)
     texts = _texts(task_class, paths, config, registry, report=given is not None)  # the tokenizer's pass has said it
     store = _store(texts, paths, words, config.data, guard)
@@ -168,7 +176,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
             "from",
             f"give more text, one document a row{', or leave out --exclude' if request.exclude else ''}",
         )
-    _check_known(store.read(0, _LOOKED_AT), words, request.data)
+    _check_known(store.read(0, _LOOKED_AT), words, request.data, _OWN_WORDS if request.tokenizer else _OWN_LANGUAGE)
     head = bundle.build_head(task, architecture, registry)
     body = _body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     task.check_backbone(body)
@@ -397,11 +405,7 @@ def _tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
         return None
     if Path(source).is_dir() or not hub:
         check_folder(Path(source), handover.ADD_HUB)
-    words = tokenizer.load(source, hub)
-    if words.pad_token is None:  # as in GPT-2; what stands there is masked
-        words.pad_token = words.eos_token
-    words.truncation_side = "right"  # which end is cut is for the new task to say, not for an earlier one
-    return words
+    return tokenizer.make_ready(tokenizer.load(source, hub))
 
 
 def _train_tokenizer(texts: Iterable[str], request: Request, config: RunConfig) -> PreTrainedTokenizerBase:

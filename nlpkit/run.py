@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def pretrain(
     exclude: Paths = (),
     watch: Name = "",
     source: Name = "",
+    tokenizer: Name = "",
     out: Name | None = None,
     config: str | None = None,
     overrides: Settings = (),
@@ -83,6 +84,7 @@ def pretrain(
         exclude: files of a test set; documents that repeat its texts, or nearly, are left out of the corpus.
         watch: a general text that is scored at the start and at each validation: it shows what is forgotten.
         source: model folder (or hub name with ``hub``) to continue from.
+        tokenizer: folder of a tokenizer, a model or a run, whose tokenizer a new model takes; none: it is trained.
         out: folder of the run, which must not exist; None: the next free ``runs/OBJECTIVE-N``.
         config: a YAML file of settings.
         overrides: settings as ``key=value``.
@@ -99,6 +101,7 @@ def pretrain(
         data,
         objective=objective,
         source=source,
+        tokenizer=tokenizer,
         config=config,
         overrides=overrides,
         plugins=plugins,
@@ -245,12 +248,15 @@ def resume(
         registry, config = _as_it_began(began)
         began.check_settings(config)
         meeting = Meeting(config.trainer)
-        checkpoint, setup = None, None
+        checkpoint, setup, kept = None, None, folder.path / "setup"
         if folder.has_checkpoint():
-            checkpoint, setup = checkpoints.newest(folder.checkpoints), folder.path / "setup"
+            checkpoint, setup = checkpoints.newest(folder.checkpoints), kept
             verify_manifest(setup)
         else:
             log.info("%s: no checkpoint was saved yet; the run starts again", run)
+        if request.tokenizer and not setup:
+            verify_manifest(kept)
+            request = replace(request, tokenizer=str(kept))
         prepared = stages.prepare(request, found, config, registry, setup)
         prepared.facts["parent"] = began.facts.get("parent")
         began.check_data(prepared.fingerprint)
@@ -395,6 +401,7 @@ def _pretraining(
     *,
     objective: str = "mlm",
     source: Name = "",
+    tokenizer: Name = "",
     config: str | None = None,
     overrides: Settings = (),
     plugins: Paths = (),
@@ -404,7 +411,7 @@ def _pretraining(
     flags: dict[str, Any] | None = None,
 ) -> _Asked:
     name, weights = weighted(objective)
-    beside = _paths(exclude), os.fspath(watch)
+    beside = _paths(exclude), os.fspath(watch), os.fspath(tokenizer)
     request = Request(name, _paths(data), (), os.fspath(source), _paths(plugins), hub, *beside)
     defaults = recipes.CONTINUED if source else {}
     return _look_at(request, "pretrain", defaults, config, (*weights, *_settings(overrides)), flags)

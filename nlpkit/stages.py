@@ -34,6 +34,7 @@ from nlpkit.vetting import check_folder
 log = logging.getLogger("nlpkit")
 
 OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
+OF_NEW_TOKENIZERS = ("model.tokenizer", "model.lowercase", "model.vocabulary")
 _PLATEAU = 0.5
 
 
@@ -45,10 +46,14 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
         )
     if request.source and not request.hub:
         check_folder(Path(bundle.find(request.source)), handover.ADD_HUB)
+    if request.source and request.tokenizer:
+        raise UsageError("--tokenizer is for a new model, and --from brings its own", "leave out one of the two")
     usual = {**asdict(ModelConfig()), **_own_defaults(registry.task(request.task))}
     idle = [f"model.{name}" for name in OF_NEW_MODELS if getattr(config.model, name) != usual[name]]
     if request.source and idle:
         log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
+    if request.tokenizer and (idle := [name for name in idle if name in OF_NEW_TOKENIZERS]):
+        log.warning("%s: only for a tokenizer that is trained; --tokenizer brings its own", ", ".join(idle))
     if not request.source and config.strategy in {"freeze", "lora"}:
         log.warning(
             "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy

@@ -61,7 +61,10 @@ def train(
     """
     extra = list(SENTINELS) if denoises else []
     if vocabulary < (smallest := SMALLEST_VOCABULARY[kind] + len(extra)):
-        raise UsageError(f"model.vocabulary is {vocabulary}, {kind} needs at least {smallest}", "model.vocabulary=8000")
+        raise UsageError(
+            f"a vocabulary of {vocabulary} is too small: {kind} needs at least {smallest}",
+            "model.vocabulary=8000, in nlpkit tokenizer train --vocab 8000",
+        )
     sample = sample_texts(texts, sample_bytes)
     if not sample:
         raise DataError("the corpus has no text to train a tokenizer on", "name files with text, one text a row")
@@ -70,7 +73,7 @@ def train(
     first = "" if denoises else "[SEP]:0 " if generates else "[CLS]:0 "
     backend.post_processor = _frame(backend, first, 1 if kind == "wordpiece" else 0)
     if (size := backend.get_vocab_size()) < vocabulary:
-        logger.info("the text supports a vocabulary of %d tokens, not the %d of model.vocabulary", size, vocabulary)
+        logger.info("the text supports a vocabulary of %d tokens, not of %d", size, vocabulary)
     return _wrap(backend, kind, max_length, _roles(generates, denoises), extra)
 
 
@@ -194,7 +197,7 @@ def _train_unigram(sample: list[str], vocabulary: int, lowercase: bool) -> Token
         characters = len({c for text in sample for c in backend.normalizer.normalize_str(text)})
         raise UsageError(
             f"unigram cannot be trained to {vocabulary} tokens on a text of {characters} different characters: {error}",
-            "a larger vocabulary, or another kind: model.tokenizer=bpe",
+            "a larger vocabulary, or another kind: model.tokenizer=bpe, in nlpkit tokenizer train --kind bpe",
         ) from None
     return backend
 
@@ -263,18 +266,39 @@ def sentinels(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return tuple(vocabulary[token] for token in takewhile(vocabulary.__contains__, SENTINELS))
 
 
-def load(folder: str | Path, hub: bool = False) -> PreTrainedTokenizerBase:
+def separator(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Id of the token that ends a document: what divides two texts, or ends one; None: there is neither."""
+    return tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows of an embedding that has one for each token; more than there are tokens where their numbers have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def make_ready(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Give a tokenizer that others made what training needs: a token to pad with, and an end that is cut."""
+    if tokenizer.pad_token is None:  # as in GPT-2; what stands there is masked
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.truncation_side = "right"  # which end is cut is for the new task to say, not for an earlier one
+    return tokenizer
+
+
+def load(
+    folder: str | Path, hub: bool = False, *, hint: str = "name a model folder with --from"
+) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a model folder, without network and without running its code.
 
     Args:
         folder: a local folder, or with ``hub`` the name of a hub model.
         hub: whether the network may be used.
+        hint: what to type where there is none.
 
     Raises:
         ModelError: there is no tokenizer, it is damaged, or it has no fast form.
     """
     if not hub and not any((Path(folder) / name).is_file() for name in FILES):
-        raise ModelError(f"{folder}: no tokenizer found, expected tokenizer.json", "name a model folder with --from")
+        raise ModelError(f"{folder}: no tokenizer found, expected tokenizer.json", hint)
     from transformers import AutoTokenizer
 
     try:

@@ -39,10 +39,19 @@ def check_folder(folder: Path, hint: str) -> None:
     Raises:
         ModelError: naming the folder, or the file and the key.
     """
+    check_is_folder(folder, hint)
+    check_config(folder)
+
+
+def check_is_folder(folder: Path, hint: str) -> None:
+    """Refuse what is no folder; arguments as for `check_folder`.
+
+    Raises:
+        ModelError: with the nearest name.
+    """
     if not folder.is_dir():
         problem = "is a file, not a model folder" if folder.exists() else "no such folder"
         raise ModelError(f"{folder}: {problem}", nearest_path(str(folder), _folders_beside(folder)) + hint)
-    check_config(folder)
 
 
 def _folders_beside(folder: Path) -> list[str]:

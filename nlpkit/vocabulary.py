@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer
 
 from nlpkit.errors import ModelError
-from nlpkit.tokenizer import plain_backend
+from nlpkit.tokenizer import plain_backend, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -79,7 +79,7 @@ def extend(tokenizer: PreTrainedTokenizerBase, words: list[Word]) -> PreTrainedT
 
 def next_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id behind the last token."""
-    return max(tokenizer.get_vocab().values()) + 1
+    return vocabulary_size(tokenizer)
 
 
 def _count(backend: Tokenizer, texts: Iterable[str], with_punctuation: bool) -> Counter[str]:

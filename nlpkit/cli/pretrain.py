@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     help="What to learn from the text; mlm:0.8+nsp:0.2 weighs.",
 )
 @click.option(
+    "--tokenizer",
+    default="",
+    metavar="DIR",
+    help="Tokenizer of a new model: a folder of `nlpkit tokenizer train`, of any model, or a run; default: train one.",
+)
+@click.option(
     "--exclude",
     multiple=True,
     metavar="FILE",
@@ -47,6 +53,7 @@ def command(
     common: Common,
     arguments: tuple[str, ...],
     objective: str,
+    tokenizer: str,
     exclude: tuple[str, ...],
     watch: str,
     control: str,
@@ -60,6 +67,7 @@ def command(
     \b
     nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base
     nlpkit pretrain reviews/ data.text="Review Text" model.preset=small
+    nlpkit pretrain shop/reviews.csv --tokenizer tok
     nlpkit pretrain shop/reviews.csv --exclude shop/more-labelled.csv
     nlpkit pretrain shop/reviews.csv --from MODEL --watch general.txt
     nlpkit pretrain reviews.csv --objective clm --control "Rating,Department Name" --out runs/lm
@@ -80,6 +88,7 @@ def command(
         return pretrain(
             files,
             objective=objective,
+            tokenizer=tokenizer,
             exclude=exclude,
             watch=watch,
             overrides=settings,

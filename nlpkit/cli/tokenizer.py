@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,10 @@ from nlpkit.cli.options import Common, print_json, print_table, shared
 from nlpkit.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
+    from nlpkit.objectives.objective import Objective
     from nlpkit.tokenizer import Kind
+
+_FEW = 3  # files that a command to paste still names
 
 
 @click.group(name="tokenizer")
@@ -30,12 +33,15 @@ def command() -> None:
 @click.option(
     "--kind",
     type=click.Choice(["wordpiece", "bpe", "unigram"]),
-    default="wordpiece",
-    show_default=True,
-    help="Algorithm.",
+    help="Algorithm; default: wordpiece, with --decoder or --sentinels bpe.",
 )
-@click.option("--lowercase/--cased", default=True, show_default=True, help="Whether upper and lower case are one.")
-@click.option("--decoder", is_flag=True, help="For a model that generates: texts begin and end as documents do.")
+@click.option(
+    "--lowercase/--cased",
+    default=None,
+    help="Whether upper and lower case are one; default: they are, with --decoder or --sentinels not.",
+)
+@click.option("--decoder", is_flag=True, help="For a model that generates (clm): texts begin and end as documents do.")
+@click.option("--sentinels", is_flag=True, help="For a T5 (denoise): with tokens for the gaps that it fills.")
 @click.option("--max-length", type=click.IntRange(8), default=512, show_default=True, help="Longest input, in tokens.")
 @click.option("--out", required=True, metavar="DIR", help="Folder to write; must not exist.")
 @shared
@@ -43,32 +49,45 @@ def train(
     common: Common,
     arguments: tuple[str, ...],
     vocab: int,
-    kind: Kind,
-    lowercase: bool,
+    kind: Kind | None,
+    lowercase: bool | None,
     decoder: bool,
+    sentinels: bool,
     max_length: int,
     out: str,
 ) -> None:
-    """Train a tokenizer on texts.
+    """Train a tokenizer on texts, for a new model: one that reads, unless an option says otherwise.
 
     \b
     nlpkit tokenizer train corpus/*.txt --vocab 16000 --out tok
+    nlpkit pretrain corpus/*.txt --tokenizer tok
     """
     _refuse_existing(out)
+    if decoder and sentinels:
+        raise UsageError("--decoder and --sentinels are for different models", "leave out one of the two")
     with interruptible():
         texts = _texts(arguments, "nlpkit tokenizer train FILES... --out DIR")
-        from nlpkit import tokenizer
+        from nlpkit import config, tokenizer
         from nlpkit.files import new_folder
 
+        objective = _objective(decoder, sentinels)
+        usual = config.compose(objective).config.model
         words = tokenizer.train(
-            texts, kind=kind, vocabulary=vocab, lowercase=lowercase, max_length=max_length, generates=decoder
+            texts,
+            kind=kind or usual.tokenizer,
+            vocabulary=vocab,
+            lowercase=usual.lowercase if lowercase is None else lowercase,
+            max_length=max_length,
+            generates=objective.generates,
+            denoises=objective.reads_and_writes,
         )
         with new_folder(Path(out)) as folder:
             words.save_pretrained(folder)
+    following = _pretrain(arguments, objective.name, f"--tokenizer {shlex.quote(out)}")
     if common.as_json:
-        print_json({"folder": out, "vocabulary": len(words)})
+        print_json({"folder": out, "vocabulary": len(words), "next": [following]})
     else:
-        click.echo(f"{out}: {len(words):,} tokens")
+        click.echo(f"{out}: {len(words):,} tokens\nnext:\n  {following}")
 
 
 @command.command()
@@ -86,10 +105,12 @@ def report(common: Common, folder: str, arguments: tuple[str, ...], max_length: 
     """
     with interruptible():
         texts = _texts(arguments, f"nlpkit tokenizer report {folder} FILES...")
-        from nlpkit import bundle, tokenizer
+        from nlpkit import adopting
         from nlpkit.tokenizer_report import report as count
 
-        words = tokenizer.load(bundle.find(folder))
+        words = adopting.read(
+            folder, "name the folder of a tokenizer, a model or a run: nlpkit tokenizer report DIR FILES"
+        )
         counted = count(words, texts, max_length or min(words.model_max_length, 512))
     if common.as_json:
         print_json({**asdict(counted), **counted.scores()})
@@ -142,6 +163,23 @@ def extend(common: Common, model: str, arguments: tuple[str, ...], add: int, out
     click.echo(f"{saved:,} of {done.before.tokens:,} tokens saved: {before:.3f} tokens per word, now {after:.3f}")
     files = shlex.join(files_and_settings(arguments)[0])
     click.echo(f"model: {out}\nnext:\n  nlpkit pretrain {files} --from {shlex.quote(out)}")
+
+
+def _objective(decoder: bool, sentinels: bool) -> type[Objective[Any]]:
+    """The objective whose models a new tokenizer is for: what it does by default, it does here."""
+    from nlpkit.objectives.clm import Clm
+    from nlpkit.objectives.denoise import Denoise
+    from nlpkit.objectives.mlm import Mlm
+
+    return Clm if decoder else Denoise if sentinels else Mlm
+
+
+def _pretrain(arguments: tuple[str, ...], objective: str, rest: str) -> str:
+    """The command that goes on from here with the same texts; of many files only that they are to be named."""
+    files, settings = files_and_settings(arguments)
+    named = shlex.join(files) if len(files) <= _FEW else "FILES"
+    more = "" if objective == "mlm" else f" --objective {objective}"
+    return " ".join(["nlpkit pretrain", named, *map(shlex.quote, settings)]) + f"{more} {rest}"
 
 
 def _refuse_existing(out: str) -> None:

@@ -30,6 +30,7 @@ class Clm(Objective[ClmConfig]):
     score = "loss"
     seeded = False
     generates = True
+    special_tokens: ClassVar[tuple[str, ...]] = ("eos_token",)
     defaults: ClassVar[dict[str, Any]] = {
         **Objective.defaults,
         "model.family": "gpt2",

@@ -15,7 +15,7 @@ from nlpkit.task import Batch, Features, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit.heads import Head
 
@@ -32,6 +32,7 @@ class Denoise(Objective[DenoiseConfig]):
     config_class = DenoiseConfig
     score = "loss"
     reads_and_writes = True
+    special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "eos_token")
     defaults: ClassVar[dict[str, Any]] = {
         **Objective.defaults,
         "optim.learning_rate": None,  # for T5 ten times that for M2M100
@@ -39,6 +40,13 @@ class Denoise(Objective[DenoiseConfig]):
         "model.tokenizer": "bpe",
         "model.lowercase": False,
     }
+
+    @classmethod
+    def lacking(cls, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Besides the ends of texts, sentinels."""
+        from nlpkit.tokenizer import SENTINELS, sentinels
+
+        return super().lacking(tokenizer) or ("" if sentinels(tokenizer) else f"has no {SENTINELS[0]}")
 
     @functools.cached_property
     def corruption(self) -> Corruption:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.hookspecs import hookimpl
 from nlpkit.objectives.masking import Masker, MaskingConfig
@@ -30,6 +30,7 @@ class Mlm(Objective[MlmConfig]):
     name = "mlm"
     config_class = MlmConfig
     score = "loss"
+    special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "cls_token", "sep_token", "mask_token")
 
     @functools.cached_property
     def masker(self) -> Masker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.hookspecs import hookimpl
 from nlpkit.objectives.masking import Masker, MaskingConfig
@@ -35,6 +35,7 @@ class MlmNsp(Nsp):
     name = "mlm+nsp"
     config_class = MlmNspConfig
     config: MlmNspConfig
+    special_tokens: ClassVar[tuple[str, ...]] = (*Nsp.special_tokens, "mask_token")
 
     @functools.cached_property
     def masker(self) -> Masker:

@@ -35,6 +35,7 @@ class Nsp(Objective[NspConfig]):
     name = "nsp"
     config_class = NspConfig
     score = "loss"
+    special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "cls_token", "sep_token")
     defaults: ClassVar[dict[str, Any]] = {**Objective.defaults, "model.family": "bert"}
 
     def loss_of_frequencies(self, entropy: float) -> float | None:

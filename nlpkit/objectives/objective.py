@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from nlpkit.data import Samples
     from nlpkit.token_store import View
@@ -51,6 +51,8 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     """Whether it is for models of an encoder and a decoder; one is refused where the other is needed."""
     generates: ClassVar[bool] = False
     """Whether its models write, so that texts may begin with what they can be asked for (``data.control``)."""
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    """Special tokens that it cannot do without, by transformers' names for them."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS)}
 
     def samples(self, view: View, length: int) -> Samples:
@@ -89,6 +91,16 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             entropy: of the words, in nats.
         """
         return entropy
+
+    @classmethod
+    def lacking(cls, tokenizer: PreTrainedTokenizerBase) -> str:
+        """What a tokenizer lacks of the special tokens that the objective needs, in words; empty: nothing."""
+        if missing := [role for role in cls.special_tokens if getattr(tokenizer, role) is None]:
+            return f"has no {' and no '.join(missing)}"
+        begins = tokenizer.backend_tokenizer.encode("").ids[:1]
+        if "cls_token" in cls.special_tokens and begins != [tokenizer.cls_token_id]:
+            return f"puts no {tokenizer.cls_token} before a text"
+        return ""
 
     def check_architecture(self, backbone: PretrainedConfig) -> None:
         """Refuse a family that the objective is not for; called before any work.
