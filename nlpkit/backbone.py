@@ -183,9 +183,9 @@ def build(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def set_dropout(config: PretrainedConfig, share: float) -> PretrainedConfig:
-    """Set every dropout of body and head, whatever the family calls it; one that is None follows another."""
+    """Set every dropout of body and head, whatever the family calls it; a switch stays, and None follows another."""
     for name, value in config.to_dict().items():
-        if _DROPOUT.search(name) and isinstance(value, int | float):
+        if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool):
             setattr(config, name, share)
     return config
 

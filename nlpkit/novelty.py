@@ -2,12 +2,12 @@
 
 The measures are those of RAVEN (McCoy et al. 2023), on tokens. The spans of the texts are numbered by length; then all
 places of a stretch of the corpus grow at once, token by token, as long as what stands there is a span of some text.
-Matches are exact, and memory is that of a stretch and of the texts.
+Matches are exact, and memory is that of a stretch and of a group of texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from nlpkit.tokenizer import token_ids
 
 NGRAMS = (4, 8)
 STRETCH = 1 << 20  # places of the corpus that are walked at a time
+_TOGETHER = 1 << 16  # tokens of the texts that one pass over the corpus looks for
 NOWHERE = np.iinfo(np.int64).max
 _AROUND = 12  # tokens on each side of a copied span that are shown
 _BITS = 18  # of the table that turns most places away before the search
@@ -60,18 +61,30 @@ class Novelty:
         return {"longest_copied": longest, **{f"new_{n}grams": share for n, share in self.new.items()}}
 
 
-def compare(texts: Sequence[str], store: TokenStore, tokenizer: Any) -> list[Novelty]:
-    """Look for the spans of texts in a corpus, its held-out documents included.
+def compare(texts: Iterable[str], store: TokenStore, tokenizer: Any) -> Iterator[Novelty]:
+    """Look for the spans of texts in a corpus, its held-out documents included; many take several passes over it.
 
     Args:
         texts: as the model wrote them.
         store: the tokens of the corpus.
         tokenizer: that made them.
     """
-    rows = [np.array(token_ids(tokenizer, text), np.int64) for text in texts]
-    spans = _Spans(rows, store.header.vocabulary)
-    spans.look_up(store)
-    return [_report(spans, number, store, tokenizer) for number in range(len(rows))]
+    for group in _groups(np.array(token_ids(tokenizer, text), np.int64) for text in texts):
+        spans = _Spans(group, store.header.vocabulary)
+        spans.look_up(store)
+        yield from (_report(spans, number, store, tokenizer) for number in range(len(group)))
+
+
+def _groups(rows: Iterable[NDArray[np.int64]]) -> Iterator[list[NDArray[np.int64]]]:
+    """Rows of tokens together, as long as one pass has room for them."""
+    group: list[NDArray[np.int64]] = []
+    for row in rows:
+        if group and sum(map(len, group)) + len(row) > _TOGETHER:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
 
 class _Spans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,15 +107,15 @@ def command(
 def _compared(
     texts: Iterator[tuple[str, Written]], store: TokenStore | None, tokenizer: Any
 ) -> Iterator[tuple[str, Written, Novelty | None]]:
-    """Texts one by one; with the corpus to compare them with all at once, for it is read from end to end."""
+    """Texts one by one; with the corpus to compare them with many at once, for it is read from end to end."""
     if store is None:
         yield from ((prompt, written, None) for prompt, written in texts)
         return
     from nlpkit.novelty import compare
 
-    kept = list(texts)
-    reports = compare([written.text for _, written in kept], store, tokenizer)
-    yield from ((prompt, written, report) for (prompt, written), report in zip(kept, reports, strict=True))
+    texts, same = itertools.tee(texts)
+    reports = compare((written.text for _, written in same), store, tokenizer)
+    yield from ((prompt, written, report) for (prompt, written), report in zip(texts, reports, strict=True))
 
 
 def _print_live(beginnings: Sequence[str], answers: Iterator[list[Written]]) -> None:

@@ -56,9 +56,9 @@ class Corruption:
         return length - noise + spans + 1, noise + spans + 1
 
     def longest(self, room: int) -> int:
-        """How many tokens make an input of at most ``room`` tokens."""
+        """How many tokens make an input and a target of at most ``room`` tokens each."""
         length = 0
-        while self.lengths(length + 1)[0] <= room:
+        while max(self.lengths(length + 1)) <= room:
             length += 1
         return length
 

@@ -23,16 +23,21 @@ class Documents:
     Args:
         unit: ``auto`` is the file where its paragraphs are wrapped at a margin (`is_wrapped`), else each line.
         longest: characters of a text, at most; what is longer is cut between paragraphs, or else between lines.
+        paragraphs: of the start of a file that ``auto`` has taken for one text, so that it can be said.
     """
 
     unit: Unit = "line"
     longest: int = LONGEST_DOCUMENT
+    paragraphs: int = 0
 
     def of(self, start: str) -> Documents:
         """The same for the file that begins so: ``auto`` is decided."""
         if self.unit != "auto":
             return self
-        return replace(self, unit="file" if is_wrapped(start) else "line")
+        if not is_wrapped(start):
+            return replace(self, unit="line")
+        lines = [line.strip() for line in start.split("\n")]
+        return replace(self, unit="file", paragraphs=sum(bool(a and not b) for a, b in pairwise([*lines, ""])))
 
     def gather(self, lines: Iterable[Row]) -> Iterator[Row]:
         """Lines to texts, each with the number of its first line.
@@ -50,10 +55,11 @@ class Documents:
 
     def __str__(self) -> str:
         cut = f", cut between paragraphs at {self.longest:,} characters" if self.longest < LONGEST_DOCUMENT else ""
+        together = f", of {self.paragraphs:,} paragraphs or more: data.documents=paragraph makes each a text"
         about = {
             "line": "each line a text",
             "paragraph": "each paragraph a text",
-            "file": f"the file a text{cut} (data.documents)",
+            "file": f"the file a text{cut}{together if self.paragraphs else ''}",
         }
         return about.get(self.unit, self.unit)
 

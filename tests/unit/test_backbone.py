@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedTokenizerBase
 
 from nlpkit import backbone
 from nlpkit.config import ModelConfig
@@ -89,6 +89,13 @@ def test_dropout_is_set_by_any_name(words: PreTrainedTokenizerBase) -> None:
             m.p for m in backbone.build(backbone.set_dropout(config, 0.25)).modules() if type(m).__name__ == "Dropout"
         }
         assert rates == {0.25}
+
+
+def test_a_switch_of_dropout_stays() -> None:
+    config = PretrainedConfig(use_dropout=True, classifier_dropout=None, hidden_dropout=0.5, attention_dropout=0)
+    backbone.set_dropout(config, 0.25)
+    assert (config.use_dropout, config.classifier_dropout) == (True, None)
+    assert (config.hidden_dropout, config.attention_dropout) == (0.25, 0.25)
 
 
 def test_shared_parameters_are_counted_once() -> None:

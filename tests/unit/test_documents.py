@@ -30,6 +30,7 @@ FIELDS = {"text": Field(TEXT_COLUMNS)}
 LINES = st.sampled_from(
     ["a", "bb ccc", "  indented", "trailing  ", "", "", " ", "\t", "\f", "\fpage", "x\rx", "é\u2028é"]
 )
+TOGETHER = "of {} paragraphs or more: data.documents=paragraph makes each a text"
 WORDS = "the coat is soft warm red and I wear it every day in winter because wind rain snow never come"
 
 
@@ -177,7 +178,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pretraining_takes_each_book_as_a_document(library: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "nlpkit")
     assert prepare(library) == 30
-    assert f"{library}/00.txt: txt, utf-8; the file a text (data.documents)" in caplog.messages
+    assert f"{library}/00.txt: txt, utf-8; the file a text, {TOGETHER.format(8)}" in caplog.messages
     assert prepare(library, "data.documents=paragraph") == 240
     lines = sum(bool(line) for path in library.iterdir() for line in path.read_text().split("\n"))
     assert prepare(library, "data.documents=line") == lines
@@ -192,8 +193,11 @@ def test_a_single_book_is_cut_so_that_a_part_can_be_held_out(
     book.write_text("\n\n".join(path.read_text() for path in sorted(library.iterdir())))
     parts = prepare(book)
     assert parts == len(book.read_text()) // (1 << 14) + 1 > 1
-    about = "the file a text, cut between paragraphs at 16,384 characters (data.documents)"
+    about = f"the file a text, cut between paragraphs at 16,384 characters, {TOGETHER.format(240)}"
     assert f"{book}: txt, utf-8; {about}" in caplog.messages
+    caplog.clear()
+    prepare(book, "data.documents=file")
+    assert f"{book}: txt, utf-8; the file a text, cut between paragraphs at 16,384 characters" in caplog.messages
 
 
 def test_other_stages_read_lines(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def store(words: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFacto
 def test_the_longest_copied_span_is_shown_in_its_document(
     store: corpus.TokenStore, words: PreTrainedTokenizerBase
 ) -> None:
-    found = novelty.compare(["sent warm but it tore on day soft"], store, words)[0]
+    found = next(novelty.compare(["sent warm but it tore on day soft"], store, words))
     assert found.longest.text == "warm but it tore on day"
     assert found.longest.document == 1
     assert found.longest.excerpt.startswith("the coat is soft and warm but it tore on day two so")
@@ -85,4 +85,22 @@ def test_a_copied_text_has_nothing_new_and_one_of_other_words_nothing_old(
 
 def test_a_span_of_two_documents_is_not_copied(store: corpus.TokenStore, words: PreTrainedTokenizerBase) -> None:
     text = f"{WORDS[-1]} {' '.join(WORDS[4:6])}"  # the end of the first document and the beginning of the second
-    assert novelty.compare([text], store, words)[0].longest.text == " ".join(WORDS[4:6])
+    assert next(novelty.compare([text], store, words)).longest.text == " ".join(WORDS[4:6])
+
+
+def test_many_texts_are_looked_for_in_groups(
+    store: corpus.TokenStore, words: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [" ".join(WORDS[i % 7 : i % 11]) for i in range(60)]
+    at_once, groups = list(novelty.compare(texts, store, words)), list[int]()
+    monkeypatch.setattr(novelty, "_TOGETHER", 40)
+
+    class Counted(_Spans):
+        def look_up(self, store: corpus.TokenStore) -> None:
+            groups.append(len(self.tokens))
+            super().look_up(store)
+
+    monkeypatch.setattr(novelty, "_Spans", Counted)
+    assert list(novelty.compare(iter(texts), store, words)) == at_once
+    assert len(groups) > 4
+    assert max(groups) <= 40
