@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nlpkit import seen
@@ -17,6 +17,7 @@ from nlpkit.prepare import count_scored, text_beside, texts_beside
 from nlpkit.task import Example, Task
 
 log = logging.getLogger("nlpkit")
+_LONGER = "give more text, in the language of the model"
 
 
 def to_score(
@@ -40,48 +41,28 @@ def to_score(
     Raises:
         DataError: text that does not suit the model, or labels that it does not know.
     """
+    samples: Sequence[Example] | Samples
+    texts: Iterable[str]
     if isinstance(task, Objective):
-        return _texts(task, files, config, columns, registry, known)
-    return _examples(task, files, config, columns, registry, known)
+        store, samples = text_beside(task, files, config, registry, _LONGER, columns)
+        if (scored := count_scored(task, store, samples)) < len(store):
+            log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
+        texts, total = texts_beside(task, files, config, registry, columns), store.documents
+        facts = {"documents": total, "tokens": scored, "labels": []}
+    else:
+        samples = read_labelled(type(task), files, config, registry, preferred=columns)
+        _check_labels(samples, task.config.labels)
+        texts = list(texts_of(samples, type(task)))
+        total, facts = len(texts), {"examples": len(samples), "labels": task.config.labels}
+    counts = seen.count(known, texts)
+    seen.warn(counts, total, files)
+    return samples, {**facts, "seen": counts}
 
 
-def _texts(
-    task: Objective[Any],
-    files: Sequence[str],
-    config: RunConfig,
-    columns: dict[str, str],
-    registry: Registry,
-    known: seen.Seen,
-) -> tuple[Samples, dict[str, Any]]:
-    """Text as pre-training reads it, and how much of it there is."""
-    store, samples = text_beside(task, files, config, registry, "give more text, in the language of the model", columns)
-    scored = count_scored(task, store, samples)
-    if scored < len(store):
-        log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
-    counts = seen.count(known, texts_beside(task, files, config, registry, columns))
-    seen.warn(counts, store.documents, files)
-    return samples, {"documents": store.documents, "tokens": scored, "labels": [], "seen": counts}
-
-
-def _examples(
-    task: Task[Any],
-    files: Sequence[str],
-    config: RunConfig,
-    columns: dict[str, str],
-    registry: Registry,
-    known: seen.Seen,
-) -> tuple[list[Example], dict[str, Any]]:
-    """Labelled examples, and what there is to say of them."""
-    task_class = type(task)
-    examples = read_labelled(task_class, files, config, registry, preferred=columns)
+def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
     for example in examples:
-        if task.config.labels and example.get("label") not in task.config.labels:
+        if labels and example.get("label") not in labels:
             raise DataError(
-                f"{example.where}: label '{example.get('label')}' is none of the model's "
-                f"({', '.join(task.config.labels)})",
+                f"{example.where}: label '{example.get('label')}' is none of the model's ({', '.join(labels)})",
                 "name the column of the labels with data.label=COLUMN, if this file has labels",
             )
-    texts = list(texts_of(examples, task_class))
-    counts = seen.count(known, texts)
-    seen.warn(counts, len(texts), files)
-    return examples, {"examples": len(examples), "labels": task.config.labels, "seen": counts}

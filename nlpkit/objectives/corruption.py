@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from nlpkit.task import TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-@dataclass
-class CorruptionConfig(TaskConfig):
-    """Settings of objectives that cut out spans."""
-
-    rate: float = field(default=0.15, metadata={"above": 0, "below": 1})
-    """Share of the tokens that are cut out."""
-    mean_span: float = field(default=3.0, metadata={"at_least": 1})
-    """Tokens of a span, on average."""
 
 
 @dataclass(frozen=True)

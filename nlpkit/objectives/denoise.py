@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.hookspecs import hookimpl
-from nlpkit.objectives.corruption import Corruption, CorruptionConfig
+from nlpkit.objectives.corruption import Corruption
 from nlpkit.objectives.objective import Objective
-from nlpkit.task import Batch, Features, Task
+from nlpkit.task import Batch, Features, Task, TaskConfig
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class DenoiseConfig(CorruptionConfig):
+class DenoiseConfig(TaskConfig):
     """Settings of denoise."""
+
+    rate: float = field(default=0.15, metadata={"above": 0, "below": 1})
+    """Share of the tokens that are cut out."""
+    mean_span: float = field(default=3.0, metadata={"at_least": 1})
+    """Tokens of a span, on average."""
 
 
 class Denoise(Objective[DenoiseConfig]):

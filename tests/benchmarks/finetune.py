@@ -66,7 +66,6 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def train_ours(arguments: argparse.Namespace, folder: Path) -> tuple[side.Clock, Any, Any]:
     """The clock, the trained module and its task."""
-    import torch
     from nlpkit_sentiment import Sentiment, SentimentConfig
 
     from nlpkit import handover, tokenizer, trainer
@@ -76,8 +75,7 @@ def train_ours(arguments: argparse.Namespace, folder: Path) -> tuple[side.Clock,
     from nlpkit.module import TaskModule
     from nlpkit.task import Example
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    side.begin(arguments)
     task = Sentiment(SentimentConfig(labels=["0", "1"], max_length=LENGTH), tokenizer.load(source()))
     architecture = handover.read_architecture(source())
     head = task.build_head(architecture)
@@ -108,8 +106,7 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
         TrainingArguments,
     )
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    side.begin(arguments)
     tokenizer = AutoTokenizer.from_pretrained(source())
     model = AutoModelForSequenceClassification.from_pretrained(source(), num_labels=2, dtype=torch.float32)
     examples = [

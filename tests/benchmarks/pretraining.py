@@ -141,7 +141,6 @@ def ours(
         analysis: whether the embeddings start from latent semantic analysis, which the clock then covers.
         callbacks: of Lightning.
     """
-    import torch
 
     from nlpkit import backbone, tokenizer, trainer, word_vectors
     from nlpkit.config import OptimConfig, RunConfig, TrainerConfig
@@ -151,8 +150,7 @@ def ours(
     from nlpkit.plugins import Registry
     from nlpkit.token_store import TokenStore
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    side.begin(arguments)
     words = tokenizer.load(folder() / "tokenizer")
     objective = Registry().task(made.objective, stage="pretrain")
     task = objective(objective.config_class(max_length=made.length, **made.task), words)
@@ -194,7 +192,6 @@ def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Train
         arguments: seed, threads, steps, tokens in a batch.
         rows: makes so many of the dataset's rows by the tokenizer: `group_texts` or `padded_lines`.
     """
-    import torch
     from transformers import (
         AutoTokenizer,
         BertForMaskedLM,
@@ -204,8 +201,7 @@ def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Train
         TrainingArguments,
     )
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    side.begin(arguments)
     words = AutoTokenizer.from_pretrained(folder() / "tokenizer")
     causal = made.objective == "clm"
     model = (GPT2LMHeadModel if causal else BertForMaskedLM)(made.architecture(words))

@@ -38,6 +38,14 @@ class Clock:
         return {"count": count, "cpu_s": self.cpu_s, "wall_s": self.wall_s, "peak_mb": peak, **quality}
 
 
+def begin(arguments: argparse.Namespace) -> None:
+    """Threads and seed of a side, before it makes anything."""
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+
+
 def cpu_seconds() -> float:
     """User and system time of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)

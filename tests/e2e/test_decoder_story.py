@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stories import check_task_from
 
 TINY = ("model.preset=tiny", "model.vocabulary=600", "model.sequence_length=64", "trainer.max_steps=6")
 
@@ -39,18 +40,7 @@ def test_prompts_come_from_a_file(decoder: Path, command: Any, tmp_path: Path) -
 
 
 def test_decoder_serves_a_task(decoder: Path, shop: Path, command: Any, tmp_path: Path) -> None:
-    out = tmp_path / "sentiment"
-    ended = command("fit", shop / "labelled.csv", "--from", decoder, "--out", out, "trainer.max_steps=4")
-    assert ended.code == 0, ended.err
-    assert "new: score.weight" in ended.err
-    assert command("evaluate", out, shop / "more-labelled.csv").code == 0
-    ours = [json.loads(line) for line in command("predict", out, shop / "new.csv").out.splitlines()]
-    from transformers import pipeline
-
-    texts = [row["text"] for row in ours]
-    theirs = pipeline("text-classification", str(out / "model"))(texts, truncation=True)
-    assert [row["label"] for row in ours] == [row["label"] for row in theirs]
-    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-5)
+    check_task_from(decoder, "score.weight", shop, command, tmp_path / "sentiment")
 
 
 def test_perplexity_of_a_text_is_that_of_the_recipe_of_transformers(

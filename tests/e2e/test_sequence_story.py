@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
+from stories import check_task_from
 
 import nlpkit
 
@@ -25,18 +26,7 @@ def denoised(shop: Path, command: Any, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_encoder_of_a_t5_serves_a_task(denoised: Path, shop: Path, command: Any, tmp_path: Path) -> None:
-    out = tmp_path / "sentiment"
-    ended = command("fit", shop / "labelled.csv", "--from", denoised, "--out", out, "trainer.max_steps=4")
-    assert ended.code == 0, ended.err
-    assert "new: classification_head.dense.bias" in ended.err
-    assert command("evaluate", out, shop / "more-labelled.csv").code == 0
-    ours = [json.loads(line) for line in command("predict", out, shop / "new.csv").out.splitlines()]
-    from transformers import pipeline
-
-    texts = [row["text"] for row in ours]
-    theirs = pipeline("text-classification", str(out / "model"))(texts, truncation=True)
-    assert [row["label"] for row in ours] == [row["label"] for row in theirs]
-    assert [row["score"] for row in ours] == pytest.approx([row["score"] for row in theirs], abs=1e-5)
+    check_task_from(denoised, "classification_head.dense.bias", shop, command, tmp_path / "sentiment")
 
 
 def test_t5_is_gone_on_with(denoised: Path, shop: Path, command: Any, tmp_path: Path) -> None:

@@ -173,14 +173,23 @@ def module_of(task: Any, family: str, small_config: Config) -> TaskModule:
     return TaskModule(task, body, task.build_head(config)).eval()
 
 
+@pytest.fixture
+def packed(store: TokenStore, bpe: PreTrainedTokenizerBase, small_config: Config) -> Callable[[Any, str], Any]:
+    """Of an objective and a family: the task, all rows of the store, and a model for them."""
+
+    def make(objective: Any, family: str) -> tuple[Any, list[dict[str, Any]], TaskModule]:
+        task = objective(bpe)
+        samples = task.samples(store, 32)
+        rows = [samples.features(i) for i in range(len(samples.lengths))]
+        return task, rows, module_of(task, family, small_config)
+
+    return make
+
+
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @torch.no_grad()
-def test_clm_asks_within_documents_and_loses_what_each_alone_would(
-    family: str, store: TokenStore, bpe: PreTrainedTokenizerBase, small_config: Config
-) -> None:
-    task = clm(bpe)
-    samples, module = task.samples(store, 32), module_of(task, family, small_config)
-    rows = [samples.features(i) for i in range(len(samples.lengths))]
+def test_clm_asks_within_documents_and_loses_what_each_alone_would(family: str, packed: Any) -> None:
+    task, rows, module = packed(clm, family)
     batch = task.collate(rows)
     pieces = [torch.tensor([piece]) for row in rows for piece in pieces_of(row)]
     asked = next_tokens(batch)
@@ -194,12 +203,9 @@ def test_clm_asks_within_documents_and_loses_what_each_alone_would(
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
 @torch.no_grad()
-def test_mlm_reads_hidden_places_as_in_each_document_alone(
-    family: str, store: TokenStore, bpe: PreTrainedTokenizerBase, small_config: Config
-) -> None:
-    task = mlm(bpe)
-    samples, module = task.samples(store, 32), module_of(task, family, small_config)
-    batch = task.collate([{**samples.features(i), "seed": i} for i in range(len(samples.lengths))])
+def test_mlm_reads_hidden_places_as_in_each_document_alone(family: str, packed: Any) -> None:
+    task, rows, module = packed(mlm, family)
+    batch = task.collate([{**row, "seed": i} for i, row in enumerate(rows)])
     hidden, places = module.hidden(batch), batch["labels"] != -100
     assert places.any() and not hidden[~places].any(), "the last layer is worked out at the hidden places alone"
     for row, documents in enumerate(batch["documents"]):

@@ -57,6 +57,13 @@ def module_of(task: Denoise, family: str) -> TaskModule:
     return TaskModule(task, backbone.build(config), task.build_head(config)).eval()
 
 
+def saved(task: Denoise, family: str, folder: Path) -> tuple[TaskModule, PretrainedConfig]:
+    """A module, and the configuration of the bundle that it was saved as."""
+    module = module_of(task, family)
+    bundle.save(folder, task, module.backbone, module.head, {}, Registry())
+    return module, handover.read_architecture(str(folder))
+
+
 def batch_of(task: Denoise, texts: list[str] = TEXTS) -> dict[str, torch.Tensor]:
     return task.collate([{**task.encode(Example({"text": t})), "seed": i} for i, t in enumerate(texts)])
 
@@ -117,12 +124,8 @@ def test_four_names_of_one_embedding_are_saved_once_and_stay_one(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_going_on_from_a_bundle_loads_every_tensor(
-    family: str, denoise: Denoise, registry: Registry, tmp_path: Path
-) -> None:
-    module = module_of(denoise, family)
-    bundle.save(tmp_path / "model", denoise, module.backbone, module.head, {}, registry)
-    config = handover.read_architecture(str(tmp_path / "model"))
+def test_going_on_from_a_bundle_loads_every_tensor(family: str, denoise: Denoise, tmp_path: Path) -> None:
+    module, config = saved(denoise, family, tmp_path / "model")
     _, account = handover.load(str(tmp_path / "model"), denoise.build_head(config), config=config)
     every = {id(p) for part in (module.backbone, module.head) for p in part.parameters()}
     assert (account.loaded, account.new, account.unused) == (len(every), [], [])
@@ -339,11 +342,9 @@ class _Mean(Head):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_head_of_its_own_gets_the_encoder_and_saves_it_without_the_decoder(
-    family: str, denoise: Denoise, registry: Registry, tmp_path: Path
+    family: str, denoise: Denoise, tmp_path: Path
 ) -> None:
-    module = module_of(denoise, family)
-    bundle.save(tmp_path / "whole", denoise, module.backbone, module.head, {}, registry)
-    config = handover.read_architecture(str(tmp_path / "whole"))
+    module, config = saved(denoise, family, tmp_path / "whole")
     body, account = handover.load(str(tmp_path / "whole"), _Mean(128), config=config)
     assert account.loaded == len(list(body.parameters())) and account.new == ["head.answer.weight", "head.answer.bias"]
     assert all("decoder." in name for name in account.unused) and len(account.unused) > 10
