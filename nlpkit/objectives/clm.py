@@ -74,13 +74,6 @@ class Clm(Objective[ClmConfig]):
                 "model.family=gpt2 or llama; for an encoder --objective mlm",
             )
 
-    def collate(self, features: Sequence[Features]) -> Batch:
-        """Pad rows (B, L); a mask only where they differ in length."""
-        lengths = {len(f["input_ids"]) for f in features}
-        if len(lengths) == 1:
-            return super().collate(features)
-        return super().collate([{**f, "attention_mask": [1] * len(f["input_ids"])} for f in features])
-
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """The language-model head of the backbone's own class."""
         from nlpkit.objectives.causal_head import CausalHead

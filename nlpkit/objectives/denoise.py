@@ -111,8 +111,6 @@ class Denoise(Objective[DenoiseConfig]):
             tokens = feature["input_ids"]
             inputs, targets = self.corruption.corrupt(tokens, feature.get("seed", seed_of(*tokens)))
             rows.append({"input_ids": inputs, "labels": targets})
-        if len({len(row["input_ids"]) for row in rows}) > 1:
-            rows = [{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows]
         return super().collate(rows)
 
     def build_head(self, backbone: PretrainedConfig) -> Head:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from nlpkit.task import TaskConfig
+from nlpkit.task import Batch, Features, TaskConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,17 @@ class Masker:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: MaskingConfig) -> None:
         self.tokenizer, self.settings = tokenizer, settings
+
+    def batch(self, padded: Batch, features: Sequence[Features]) -> Batch:
+        """Padded rows (B, L) with tokens hidden by the seed of each, or by its tokens where it has none."""
+        import numpy as np
+        import torch
+
+        from nlpkit.randomness import seed_of
+
+        seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
+        hidden, labels = self.hide(padded["input_ids"].numpy(), seeds)
+        return {**padded, "input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
 
     def hide(self, plain: NDArray[np.int64], seeds: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Hide tokens of each row (B, L) by its own seed (B,); at least one in every row that has a word.

@@ -48,20 +48,7 @@ class Mlm(Objective[MlmConfig]):
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Hide tokens of each row (B, L) by its own seed; at least one in every row that has a word."""
-        import numpy as np
-        import torch
-
-        from nlpkit.randomness import seed_of
-
-        padded = super().collate([{k: v for k, v in f.items() if k != "seed"} for f in features])
-        plain = padded["input_ids"].numpy()  # (B, L)
-        seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
-        hidden, labels = self.masker.hide(plain, seeds)
-        batch: Batch = {**padded, "input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
-        lengths = np.array([len(f["input_ids"]) for f in features])
-        if (lengths != plain.shape[1]).any():
-            batch["attention_mask"] = torch.from_numpy((np.arange(plain.shape[1]) < lengths[:, None]).astype(np.int64))
-        return batch
+        return self.masker.batch(super().collate(features), features)
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """The masked-LM head of the backbone's own class, run at the hidden places only."""

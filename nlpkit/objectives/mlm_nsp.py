@@ -44,17 +44,10 @@ class MlmNsp(Nsp):
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad pairs (B, L) and hide tokens of each by its own seed."""
-        import numpy as np
-        import torch
-
-        from nlpkit.randomness import seed_of
-
         batch = super().collate(features)
-        seeds = np.array([f["seed"] if "seed" in f else seed_of(*f["input_ids"]) for f in features], np.uint64)
-        hidden, labels = self.masker.hide(batch["input_ids"].numpy(), seeds)
         if "labels" in batch:
             batch["next_sentence_label"] = batch["labels"]
-        return {**batch, "input_ids": torch.from_numpy(hidden), "labels": torch.from_numpy(labels)}
+        return self.masker.batch(batch, features)
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """Both heads of the backbone's own class."""

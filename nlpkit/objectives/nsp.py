@@ -62,12 +62,7 @@ class Nsp(Objective[NspConfig]):
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad rows (B, L), with a mask."""
-        return super().collate(
-            [
-                {**{k: v for k, v in f.items() if k != "seed"}, "attention_mask": [1] * len(f["input_ids"])}
-                for f in features
-            ]
-        )
+        return super().collate([{**f, "attention_mask": [1] * len(f["input_ids"])} for f in features])
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """The head of the backbone's own class."""

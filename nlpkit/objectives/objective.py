@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from nlpkit.task import TEXT_COLUMNS, Example, Features, Field, Task, TaskConfig
+from nlpkit.task import TEXT_COLUMNS, Batch, Example, Features, Field, Task, TaskConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -134,6 +134,13 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             from nlpkit.apart import Apart
 
             Apart(backbone)
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """Pad rows (B, L); a mask only where they differ in length."""
+        rows: list[Features] = [{k: v for k, v in f.items() if k != "seed"} for f in features]
+        if len({len(row["input_ids"]) for row in rows}) > 1:
+            rows = [{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows]
+        return super().collate(rows)
 
     def encode(self, example: Example) -> Features:
         """Features of a text, cut at ``max_length``."""
