@@ -14,7 +14,8 @@ from nlpkit.config import RunConfig, flat, to_plain
 from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
 from nlpkit.folder import RunFolder, versions
 from nlpkit.plugins import Stage
-from nlpkit.prepare import Prepared, Request
+from nlpkit.prepare import Prepared
+from nlpkit.request import Request
 from nlpkit.trainer import accelerator_of
 
 log = logging.getLogger("nlpkit")

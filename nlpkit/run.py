@@ -26,8 +26,9 @@ from nlpkit.meeting import Meeting
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
-from nlpkit.prepare import Prepared, Request
+from nlpkit.prepare import Prepared
 from nlpkit.processes import started
+from nlpkit.request import Request
 from nlpkit.resuming import Began, beginning
 from nlpkit.scores import metrics_of
 from nlpkit.scoring import to_score

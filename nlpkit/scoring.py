@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nlpkit import seen
+from nlpkit.beside import count_scored, text_beside
 from nlpkit.config import RunConfig
 from nlpkit.data import Samples
 from nlpkit.errors import DataError
 from nlpkit.examples import read_labelled, texts_of
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
-from nlpkit.prepare import count_scored, text_beside, texts_beside
 from nlpkit.task import Example, Task
 
 log = logging.getLogger("nlpkit")
@@ -44,10 +44,10 @@ def to_score(
     samples: Sequence[Example] | Samples
     texts: Iterable[str]
     if isinstance(task, Objective):
-        store, samples = text_beside(task, files, config, registry, _LONGER, columns)
+        read, store, samples = text_beside(task, files, config, registry, _LONGER, columns)
         if (scored := count_scored(task, store, samples)) < len(store):
             log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
-        texts, total = texts_beside(task, files, config, registry, columns), store.documents
+        texts, total = read.bare(), store.documents
         facts = {"documents": total, "tokens": scored, "labels": []}
     else:
         samples = read_labelled(type(task), files, config, registry, preferred=columns)

@@ -24,8 +24,9 @@ from nlpkit.meeting import Meeting
 from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
-from nlpkit.prepare import Prepared, Request, fine_tuning, pretraining
+from nlpkit.prepare import Prepared, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
+from nlpkit.request import Request
 from nlpkit.scores import metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Task

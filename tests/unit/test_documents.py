@@ -19,9 +19,10 @@ from nlpkit.errors import DataError
 from nlpkit.limits import LONGEST_DOCUMENT
 from nlpkit.objectives.mlm import Mlm
 from nlpkit.plugins import Registry
-from nlpkit.prepare import Request, pretraining
+from nlpkit.prepare import pretraining
 from nlpkit.readers import Documents
 from nlpkit.readers.documents import is_wrapped
+from nlpkit.request import Request
 from nlpkit.task import TEXT_COLUMNS, Field
 
 DATA = Path(os.environ.get("NLPKIT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -11,7 +11,8 @@ from nlpkit.config import compose
 from nlpkit.errors import DataError, PluginError, UsageError
 from nlpkit.examples import read_examples, read_labelled
 from nlpkit.plugins import Registry
-from nlpkit.prepare import Request, pretraining
+from nlpkit.prepare import pretraining
+from nlpkit.request import Request
 from nlpkit.task import Example
 
 PLUGIN = """

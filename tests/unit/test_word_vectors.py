@@ -15,7 +15,8 @@ from nlpkit import tokenizer, word_vectors
 from nlpkit.config import compose
 from nlpkit.corpus import TokenStore, build
 from nlpkit.plugins import Registry
-from nlpkit.prepare import Request, pretraining
+from nlpkit.prepare import pretraining
+from nlpkit.request import Request
 from nlpkit.word_vectors import start_from
 
 _TOPICS = (("coat", "sleeve", "button", "wool", "hem"), ("actor", "scene", "plot", "camera", "cast"))
