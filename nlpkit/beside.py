@@ -11,13 +11,13 @@ from nlpkit.config import DataConfig, RunConfig
 from nlpkit.corpus import TokenStore
 from nlpkit.data import Samples
 from nlpkit.errors import DataError
-from nlpkit.examples import read_beside, texts_of
+from nlpkit.examples import texts_of
 from nlpkit.leak_guard import LeakGuard
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.task import Task
-from nlpkit.texts import LOOKED_AT, Texts, check_known
+from nlpkit.texts import LOOKED_AT, Texts, check_known, read_beside
 from nlpkit.watch import Spread
 
 log = logging.getLogger("nlpkit")

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from nlpkit import readers, splits
@@ -267,42 +266,6 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
             f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})",
             f"add rows of that label, {more}",
         )
-
-
-def read_beside(
-    task_class: type[Task[Any]],
-    paths: Sequence[str],
-    config: RunConfig,
-    registry: Registry,
-    documents: readers.Documents,
-    columns: Mapping[str, str] | None = None,
-    wanted: Sequence[str] = (),
-    *,
-    report: bool = True,
-) -> Iterator[Example]:
-    """Rows of files that are no part of the corpus: read as that is, but their column may have another name.
-
-    Args:
-        task_class: an objective, whose text is looked for.
-        paths: files, folders or globs.
-        config: its ``data`` says how to read; a column that it names is taken where there is one.
-        registry: of readers.
-        documents: what of a txt is a text.
-        columns: taken likewise, where ``config`` names none.
-        wanted: further columns to carry along where a file has them.
-        report: log what was detected of each file.
-    """
-    guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
-    return read_examples(
-        task_class,
-        paths,
-        guessing,
-        registry,
-        wanted=wanted,
-        preferred=config.data.columns or columns,
-        report=report,
-        documents=documents,
-    )
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from nlpkit import control, corpus, readers, tokenizer
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError
-from nlpkit.examples import read_beside, read_examples, texts_of
+from nlpkit.examples import read_examples, texts_of
 from nlpkit.leak_guard import LeakGuard
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task
@@ -87,6 +87,42 @@ class Texts:
             return read_beside(task_class, paths, config, self.registry, documents, self.columns, wanted, report=report)
         extra = dict.fromkeys(wanted, "data.control")
         return read_examples(task_class, paths, config, self.registry, report=report, documents=documents, extra=extra)
+
+
+def read_beside(
+    task_class: type[Task[Any]],
+    paths: Sequence[str],
+    config: RunConfig,
+    registry: Registry,
+    documents: readers.Documents,
+    columns: Mapping[str, str] | None = None,
+    wanted: Sequence[str] = (),
+    *,
+    report: bool = True,
+) -> Iterator[Example]:
+    """Rows of files that are no part of the corpus: read as that is, but their column may have another name.
+
+    Args:
+        task_class: an objective, whose text is looked for.
+        paths: files, folders or globs.
+        config: its ``data`` says how to read; a column that it names is taken where there is one.
+        registry: of readers.
+        documents: what of a txt is a text.
+        columns: taken likewise, where ``config`` names none.
+        wanted: further columns to carry along where a file has them.
+        report: log what was detected of each file.
+    """
+    guessing = config if config.data.reader else replace(config, data=replace(config.data, columns={}))
+    return read_examples(
+        task_class,
+        paths,
+        guessing,
+        registry,
+        wanted=wanted,
+        preferred=config.data.columns or columns,
+        report=report,
+        documents=documents,
+    )
 
 
 def check_known(
