@@ -187,9 +187,10 @@ def _plain(plugin: Plugin) -> dict[str, str]:
 
 def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
     """The task's own head, or the one that ``task.head`` names."""
-    if not task.config.head:
-        return task.build_head(architecture)
-    return registry.head(task.config.head)(task, architecture)
+    with handover.quiet():  # transformers says what programmers may want of the class
+        if not task.config.head:
+            return task.build_head(architecture)
+        return registry.head(task.config.head)(task, architecture)
 
 
 def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) -> Any:

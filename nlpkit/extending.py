@@ -7,17 +7,19 @@ import logging
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from nlpkit import bundle, handover, seen, tokenizer, vocabulary
 from nlpkit.errors import DataError, ModelError, RunFolderError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import versions
+from nlpkit.heads import is_encoder_decoder
 from nlpkit.tokenizer_report import Report, report
 from nlpkit.vocabulary import Word
 
@@ -34,11 +36,13 @@ class Extended:
         words: that are tokens now, the most useful first.
         before: what the old tokenizer made of the corpus.
         after: what the new one makes of it.
+        objective: that pre-training can go on with; empty: none, as for a BART, whose tokenizer has no sentinels.
     """
 
     words: list[str]
     before: Report
     after: Report
+    objective: str
 
 
 def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
@@ -78,7 +82,14 @@ def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
     with new_folder(out) as made:
         _write(made, model, more, folder, _with_history(record, source, chosen))
         _check(made, more, sample)
-    return Extended([word.text for word in chosen], report(words, sample, longest), report(more, sample, longest))
+    before, after = (report(each, sample, longest) for each in (words, more))
+    return Extended([word.text for word in chosen], before, after, _objective(model, more))
+
+
+def _objective(model: PreTrainedModel, words: PreTrainedTokenizerBase) -> str:
+    if is_encoder_decoder(model.config):
+        return "denoise" if tokenizer.sentinels(words) else ""
+    return "mlm" if type(model.config) in AutoModelForMaskedLM._model_mapping else "clm"
 
 
 @torch.no_grad()
@@ -86,13 +97,14 @@ def make_room(model: PreTrainedModel, words: Sequence[Word], first: int) -> None
     """Give a model rows for new tokens, each the mean of those of its old pieces.
 
     Args:
-        model: changed in place: input embedding, output projection and bias, as many of them as it has.
+        model: changed in place: input embedding, output projection and biases, as many of them as it has.
         words: the new tokens.
         first: id of the first of them.
     """
     size = max(model.config.vocab_size, first + len(words))
-    every = dict(model.named_parameters(remove_duplicate=False))
-    wider = {id(every[name]): _wider(every[name], words, first, size) for name in _shaped_by_vocabulary(model)}
+    every = _tensors(model)
+    axes = _shaped_by_vocabulary(model)
+    wider = {id(every[name]): _wider(every[name], axis, words, first, size) for name, axis in axes.items()}
     for name, old in every.items():
         if id(old) in wider:
             owner = model.get_submodule(name.rpartition(".")[0])
@@ -102,22 +114,35 @@ def make_room(model: PreTrainedModel, words: Sequence[Word], first: int) -> None
     model.config.vocab_size = size
 
 
-def _shaped_by_vocabulary(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters that would have another shape with one token more."""
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, shared ones under each of their names; BART keeps a bias of its words in a buffer."""
+    named = model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
+    return dict(chain(*named))
+
+
+def _shaped_by_vocabulary(model: PreTrainedModel) -> dict[str, int]:
+    """Names of the tensors that would be longer with one token more, and along which axis."""
     config = copy.deepcopy(model.config)
     config.vocab_size += 1
     with torch.device("meta"):
-        other = dict(type(model)(config).named_parameters(remove_duplicate=False))
-    return {n for n, p in model.named_parameters(remove_duplicate=False) if p.shape != other[n].shape}
+        other = _tensors(type(model)(config))
+    return {
+        name: axis
+        for name, tensor in _tensors(model).items()
+        for axis, (now, then) in enumerate(zip(tensor.shape, other[name].shape, strict=True))
+        if now != then
+    }
 
 
-def _wider(old: Tensor, words: Sequence[Word], first: int, size: int) -> nn.Parameter:
-    """Rows (V, ...) as they were, and behind them those of new words."""
-    rows = old.new_zeros(size, *old.shape[1:])
-    rows[: len(old)] = old
+def _wider(old: Tensor, axis: int, words: Sequence[Word], first: int, size: int) -> Tensor:
+    """Rows as they were, and behind them those of new words; along the axis that is given."""
+    rows = old.movedim(axis, 0)  # (V, ...)
+    more = rows.new_zeros(size, *rows.shape[1:])
+    more[: len(rows)] = rows
     for number, word in enumerate(words, first):
-        rows[number] = old[list(word.pieces)].mean(0)
-    return nn.Parameter(rows, requires_grad=old.requires_grad)
+        more[number] = rows[list(word.pieces)].mean(0)
+    made = more.movedim(0, axis).contiguous()
+    return nn.Parameter(made, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else made
 
 
 def _with_history(record: dict[str, Any] | None, source: str, words: Sequence[Word]) -> dict[str, Any] | None:

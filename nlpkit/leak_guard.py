@@ -133,7 +133,7 @@ class Kept:
         if not kept and self.exact + self.near:
             raise DataError(
                 f"all {self.exact + self.near:,} texts of the corpus repeat texts of {self.guard.name}; none is left",
-                "leave out --exclude, or give more text",
+                "give text besides that of the test set, or exclude another file",
             )
 
     def counts(self) -> dict[str, int]:

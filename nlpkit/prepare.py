@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from nlpkit import adopting, backbone, bundle, readers, seen, word_vectors
 from nlpkit.beside import guard_of, watched
 from nlpkit.config import RunConfig
-from nlpkit.corpus import TokenStore
+from nlpkit.corpus import TokenStore, View
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError
 from nlpkit.examples import check_parts, read_parts, texts_of
@@ -31,6 +31,7 @@ from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
 _DEFAULT_LENGTH = 256
+_ENOUGH_HELD_OUT = 0.2
 _OWN_WORDS = "leave out --tokenizer, or give one that was trained on this language"
 
 
@@ -50,7 +51,7 @@ class Prepared:
         facts: for results.json and run.json.
         seen: fingerprints of the texts that the model will have seen.
         watch: samples that are scored beside the dev part; None: there are none.
-        word_entropy: nats of a model that knows word frequencies only; pre-training is to get well below.
+        word_frequencies: losses of a model that knows these only; pre-training is to get well below.
         record: for nlpkit.json, beside what every stage writes there.
         store: folder of the token store; None in fine-tuning.
     """
@@ -66,7 +67,7 @@ class Prepared:
     facts: dict[str, Any] = field(default_factory=dict)
     seen: Seen = field(default_factory=dict)
     watch: Samples | None = None
-    word_entropy: float | None = None
+    word_frequencies: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     store: Path | None = None
 
@@ -102,12 +103,13 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     excluded = _excluded(store, request)
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
-    train, dev = task.samples(learnt, length), task.samples(held_out, length)
-    if not len(train.lengths) or not len(dev.lengths):
+    train = task.samples(learnt, length)
+    if not len(train.lengths) or not len(held_out):
         raise DataError(
             f"{named}: {store.documents} documents with {len(store)} tokens are too few to learn from",
-            f"give more text, one document a row{', or leave out --exclude' if request.exclude else ''}",
+            f"give more text, one document a row{'; --exclude took the rest' if request.exclude else ''}",
         )
+    dev = _held_out(task, held_out, length, config.data.dev_share, named)
     check_known(store.read(0, LOOKED_AT), words, request.data, _OWN_WORDS if request.tokenizer else OWN_LANGUAGE)
     head = bundle.build_head(task, architecture, registry)
     body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
@@ -119,7 +121,6 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": parent}
     record = {"store": store.header.key, **({"control": columns.plain()} if columns else {})}
     seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
-    entropy = task.loss_of_frequencies(_word_entropy(store))
     return Prepared(
         task,
         config,
@@ -131,7 +132,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         facts=facts,
         seen=seen_texts,
         watch=watched(task, request, config, registry),
-        word_entropy=entropy,
+        word_frequencies=task.scores_of_frequencies(_word_entropy(store)),
         record=record,
         store=store.folder,
     )
@@ -176,6 +177,20 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _source(request: Request, setup: Path | None) -> str:
     """The folder or hub name that architecture and tokenizer come from; empty: from nothing."""
     return str(setup) if setup else bundle.find(request.source) if request.source else ""
+
+
+def _held_out(task: Objective[Any], documents: View, length: int, share: float, named: str) -> Samples:
+    """Samples of the part that is held out, which of a short text may be too little."""
+    try:
+        samples = task.samples(documents, length)
+        problem = "" if len(samples.lengths) else f"no sample of {task.name}"
+    except DataError as error:
+        problem = error.message
+    if not problem:
+        return samples
+    more = f"data.dev_share={_ENOUGH_HELD_OUT:g} holds out more; or " if share < _ENOUGH_HELD_OUT else ""
+    part = f"the part held out to choose the best step, {100 * share:g}% of the text,"
+    raise DataError(f"{named}: {part} is too small: {problem}", f"{more}give more text, one document a row")
 
 
 def _excluded(store: TokenStore, request: Request) -> dict[str, Any]:

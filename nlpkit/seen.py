@@ -100,7 +100,7 @@ def warn(counts: Mapping[str, int], total: int, files: Sequence[str], what: str 
     named = f"{', '.join(files) or 'the sample'}: "
     if number := counts.get("pretrain", 0):
         exclude = " ".join(f"--exclude {shlex.quote(file)}" for file in files)
-        advice = f"; nlpkit pretrain ... {exclude}" if files else ""
+        advice = f"; to leave them out there: nlpkit pretrain ... {exclude}" if files else ""
         where = "stood in the corpus of this model (pre-training): scores on them flatter"
         log.warning("%s%s of %s %s %s%s", named, f"{number:,}", f"{total:,}", what, where, advice)
     if number := counts.get("finetune", 0):

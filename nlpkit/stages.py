@@ -195,15 +195,17 @@ def _finish(
     train, held_out = prepared.examples
     if train and (baselines := task.baselines(train, held_out)):
         results["baselines"] = baselines
-    if prepared.word_entropy is not None:
-        results["word_frequency_loss"] = prepared.word_entropy
-        if dev.get("loss", 0.0) > prepared.word_entropy - _PLATEAU:
+    if prepared.word_frequencies:
+        results["word_frequencies"] = prepared.word_frequencies
+    for name, loss in prepared.word_frequencies.items():
+        if dev.get(name, 0.0) > loss - _PLATEAU:
             log.warning(
-                "the loss (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
+                "the %s (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
                 "context; train longer, or on more text",
-                dev["loss"],
-                "hardly below" if dev["loss"] < prepared.word_entropy else "not below",
-                prepared.word_entropy,
+                name,
+                dev[name],
+                "hardly below" if dev[name] < loss else "not below",
+                loss,
             )
     stage = {
         "stage": task.stage,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders
 
 from nlpkit.errors import ModelError
 from nlpkit.tokenizer import plain_backend, vocabulary_size
@@ -58,7 +59,8 @@ def choose(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], most: int) 
     found = []
     for text, count in counts.items():
         pieces = tuple(token.id for token in backend.model.tokenize(text))
-        if count >= _SEEN and len(pieces) > 1 and text not in known and tokenizer.unk_token_id not in pieces:
+        new = len(pieces) > 1 and text not in known and tokenizer.unk_token_id not in pieces
+        if count >= _SEEN and new and not _is_glued(_written(text, model["type"])):
             found.append(Word(text, pieces, count * (len(pieces) - 1)))
     if model["type"] == "WordPiece":
         found = [word for word in found if len(word.text) <= model["max_input_chars_per_word"]]
@@ -96,6 +98,18 @@ def _count(backend: Tokenizer, texts: Iterable[str], with_punctuation: bool) -> 
         units = (unit for unit, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
         counts.update(chain.from_iterable(map(_LETTERS.findall, units)) if with_punctuation else units)
     return counts
+
+
+def _written(text: str, kind: str) -> str:
+    """A word as it stands in a text, without the space before it."""
+    plain = decoders.ByteLevel().decode([text]) if kind == "BPE" else text
+    return str(plain).removeprefix(" ").removeprefix("\u2581")
+
+
+def _is_glued(word: str) -> bool:
+    """Whether other signs hang on letters or digits, as the bracket where a tokenizer takes ``(word`` as a whole."""
+    kinds = {unicodedata.category(character)[0] for character in word}
+    return bool(kinds & set("LN")) and bool(kinds & set("PSZ"))
 
 
 def _model(backend: Tokenizer) -> dict[str, Any]:

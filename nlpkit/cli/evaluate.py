@@ -1,4 +1,4 @@
-"""``nlpkit evaluate``: the scores of a fitted model on labelled text, and a gate for them."""
+"""``nlpkit evaluate``: the scores of a model on text, and a gate for them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
     "gates",
     multiple=True,
     metavar="METRIC=VALUE",
-    help="Exit code 9 when a score is lower; repeatable.",
+    help="End with exit code 9 where this score is below VALUE; repeatable.",
 )
 @shared
 def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[str, ...]) -> None:
-    """Score a fitted model on labelled text.
+    """Score a fitted model on labelled text, or a pre-trained one on any text.
+
+    RUN is a run folder of fit or pretrain, or a model folder that one of them made. Of a pre-trained model the scores
+    say how well it knows such texts.
 
     \b
     nlpkit evaluate runs/sentiment shop/more-labelled.csv
+    nlpkit evaluate runs/base other.txt
     nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
     """
     files, settings = files_and_settings(arguments)
     if not files:
-        raise UsageError("no labelled text given", f"nlpkit evaluate {run} FILES...")
+        raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
     data_settings(settings)
     wanted = _gates(gates)
     with interruptible():

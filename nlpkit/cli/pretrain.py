@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--exclude",
     multiple=True,
     metavar="FILE",
-    help="A test set, whose texts are left out of the corpus, near repeats included; repeatable.",
+    help="Leave out of the corpus what also stands in FILE, such as a test set, near repeats included; repeatable.",
 )
 @click.option(
     "--watch",
@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     help="A general text, scored at the start and at each validation: it shows what is forgotten.",
 )
 @click.option(
-    "--control", default="", metavar="COLUMNS", help="clm: columns to ask for in generate --set, with commas between."
+    "--control",
+    default="",
+    metavar="COLUMNS",
+    help="For clm: columns whose values generate --set can ask for, with commas between.",
 )
 @training_options
 @shared
@@ -63,6 +66,9 @@ def command(
 
     FILES are csv, tsv, jsonl or txt, each plain or .gz, folders of them, or globs. Settings are KEY=VALUE;
     `nlpkit config docs --objective mlm` explains them all.
+
+    --resume RUN alone ends a run that was interrupted. With FILES it goes on from a finished run on further text, in
+    a new run.
 
     \b
     nlpkit pretrain shop/reviews.csv --objective mlm --out runs/base

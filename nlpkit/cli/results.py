@@ -23,7 +23,8 @@ _TITLES = {"tfidf": "TF-IDF"}
 
 def print_run(common: Common, run: Run) -> None:
     """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
-    results, steps = run.results, next_steps(run, list(common.registry.tasks("finetune")))
+    results = run.results
+    steps = next_steps(run, list(common.registry.tasks("finetune")), writes=_writes(common, results))
     if common.as_json:
         unbeaten = [name for name, _ in not_beaten(results)]
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
@@ -135,18 +136,25 @@ def _advice(results: dict[str, Any]) -> str:
     return "more labels help, or a model that knows the language: --from MODEL"
 
 
-def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
+def _writes(common: Common, results: dict[str, Any]) -> bool:
+    """Whether the model of a run can generate text."""
+    return results["stage"] == "pretrain" and getattr(common.registry.task(results["task"]), "generates", False)
+
+
+def next_steps(run: Run, tasks: Sequence[str], *, writes: bool = False) -> list[str]:
     """Commands that go on from a run, ready to paste but for the name of a file.
 
     Args:
         run: what has ended.
         tasks: that can be fitted here.
+        writes: whether its model can generate text.
     """
     folder = shlex.quote(str(run.folder))
     if run.results["stage"] == "pretrain":
         task = tasks[0] if len(tasks) == 1 else "TASK"
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
-        return [f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"]
+        fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
+        return [f'nlpkit generate {folder} --prompt "TEXT"', fit] if writes else [fit]
     from nlpkit.folder import read_json
 
     request = read_json(run.folder / "run.json").get("request", {})
@@ -159,8 +167,8 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
 
 def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     baselines: dict[str, dict[str, float]] = results.get("baselines", {})
-    words, watch = results.get("word_frequency_loss"), results.get("watch", {})
-    frequencies = {} if words is None else {"word frequencies": {"loss": words}}
+    words, watch = results.get("word_frequencies"), results.get("watch", {})
+    frequencies = {"word frequencies": words} if words else {}
     return {**baselines, **frequencies, **{f"watch at {at}": watch[at] for at in ("start", "end") if at in watch}}
 
 

@@ -56,7 +56,9 @@ def train(
     max_length: int,
     out: str,
 ) -> None:
-    """Train a tokenizer on texts, for a new model: one that reads, unless an option says otherwise.
+    """Train a tokenizer on texts, for a new model.
+
+    The model is one that reads, such as a BERT, unless an option says otherwise.
 
     \b
     nlpkit tokenizer train corpus/*.txt --vocab 16000 --out tok
@@ -152,17 +154,22 @@ def extend(common: Common, model: str, arguments: tuple[str, ...], add: int, out
         from nlpkit.extending import extend as write
 
         done = write(model, texts, add, Path(out))
+    following = (
+        _pretrain(arguments, done.objective, f"--from {shlex.quote(out)}")
+        if done.objective
+        else f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(out)}"
+    )
     before, after = done.before.scores()["tokens_per_word"], done.after.scores()["tokens_per_word"]
     if common.as_json:
         tokens = {"before": done.before.tokens, "after": done.after.tokens}
         per_word = {"before": before, "after": after}
-        print_json({"folder": out, "words": done.words, "tokens": tokens, "tokens_per_word": per_word})
+        found = {"folder": out, "words": done.words, "tokens": tokens, "tokens_per_word": per_word}
+        print_json({**found, "next": [following]})
         return
     saved = done.before.tokens - done.after.tokens
     click.echo(f"{len(done.words):,} words more, such as {', '.join(done.words[:5])}")
     click.echo(f"{saved:,} of {done.before.tokens:,} tokens saved: {before:.3f} tokens per word, now {after:.3f}")
-    files = shlex.join(files_and_settings(arguments)[0])
-    click.echo(f"model: {out}\nnext:\n  nlpkit pretrain {files} --from {shlex.quote(out)}")
+    click.echo(f"model: {out}\nnext:\n  {following}")
 
 
 def _objective(decoder: bool, sentinels: bool) -> type[Objective[Any]]:

@@ -43,9 +43,13 @@ _OPTIONS = [
     click.option("--out", metavar="DIR", help="Folder of the run, new or empty; default: the next free runs/NAME-N."),
     click.option("--config", metavar="FILE", help="A YAML file of settings, or the name of a recipe."),
     click.option("--seed", type=int, metavar="N", help="Seed of everything random."),
-    click.option("--resume", metavar="RUN", help="Go on with an interrupted run."),
+    click.option(
+        "--resume",
+        metavar="RUN",
+        help="Go on with an interrupted run, as if it had never stopped; its settings are kept.",
+    ),
     click.option("--plan", is_flag=True, help="Only say what it would take: try a few steps, train nothing."),
-    click.option("--resume-anyway", is_flag=True, help="Go on although data or settings have changed."),
+    click.option("--resume-anyway", is_flag=True, help="With --resume: go on although data or settings have changed."),
 ]
 
 

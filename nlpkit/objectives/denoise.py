@@ -88,10 +88,10 @@ class Denoise(Objective[DenoiseConfig]):
         """Below zero: a stretch is longer than the input that is left of it."""
         return self._room - self.corruption.longest(self._room)
 
-    def loss_of_frequencies(self, entropy: float) -> float | None:
+    def scores_of_frequencies(self, entropy: float) -> dict[str, float]:
         """That of the words in a target, whose sentinels and end can be known for certain."""
         length = self.corruption.longest(self._room)
-        return entropy * self.corruption.cut(length)[0] / self.corruption.lengths(length)[1]
+        return {"loss": entropy * self.corruption.cut(length)[0] / self.corruption.lengths(length)[1]}
 
     def check_architecture(self, backbone: PretrainedConfig) -> None:
         """Besides the family, that there are sentinels."""

@@ -42,6 +42,10 @@ class MlmNsp(Nsp):
         """Hides the tokens of a batch."""
         return Masker(self.tokenizer, self.config)
 
+    def scores_of_frequencies(self, entropy: float) -> dict[str, float]:
+        """That of the hidden words; the loss as a whole is also that of pairs."""
+        return {"mlm_loss": entropy}
+
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad pairs (B, L) and hide tokens of each by its own seed."""
         batch = super().collate(features)

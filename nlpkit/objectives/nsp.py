@@ -38,9 +38,9 @@ class Nsp(Objective[NspConfig]):
     special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "cls_token", "sep_token")
     defaults: ClassVar[dict[str, Any]] = {**Objective.defaults, "model.family": "bert"}
 
-    def loss_of_frequencies(self, entropy: float) -> float | None:
+    def scores_of_frequencies(self, entropy: float) -> dict[str, float]:
         """None: no word is guessed."""
-        return None
+        return {}
 
     @property
     def overhead(self) -> int:

@@ -84,13 +84,13 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     def overhead(self) -> int:
         """Tokens that `encode_tokens` adds to a stretch."""
 
-    def loss_of_frequencies(self, entropy: float) -> float | None:
-        """The loss of a model that knows how frequent each word is and no more; None: the loss is not that of words.
+    def scores_of_frequencies(self, entropy: float) -> dict[str, float]:
+        """What a model would score that knows how frequent each word is and no more; empty: no score is that of words.
 
         Args:
             entropy: of the words, in nats.
         """
-        return entropy
+        return {"loss": entropy}
 
     @classmethod
     def lacking(cls, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -126,6 +126,18 @@ def test_verb_has_help_of_its_own(verb: str, nlpkit: Run) -> None:
     assert result.stdout.startswith(f"Usage: nlpkit {verb} ")
 
 
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [
+        ("pretrain", "With FILES it goes on from a finished run"),
+        ("pretrain", "Leave out of the corpus what also stands in FILE"),
+        ("evaluate", "or a pre-trained one on any text"),
+    ],
+)
+def test_help_says_all_that_an_option_is_for(verb: str, says: str, nlpkit: Run) -> None:
+    assert says in " ".join(nlpkit(verb, "--help").stdout.split())
+
+
 def test_version_is_printed(nlpkit: Run) -> None:
     assert nlpkit("--version").stdout == f"nlpkit {package.__version__}\n"
 

@@ -170,7 +170,7 @@ def test_fit_without_data_says_that_it_runs_on_the_sample(command: Any, tmp_path
         (("fit", "--task", "sentiment", "task.labels=[a]"), 2, "task.labels has only 'a', expected two or more"),
         (("fit", "task.head=mean"), 2, "unknown head 'mean'"),
         (("fit", "task.metrics=[kappa]"), 2, "unknown metric 'kappa'"),
-        (("evaluate", "absent"), 2, "no labelled text given"),
+        (("evaluate", "absent"), 2, "no text given"),
         (("predict", "absent"), 2, "no text given"),
         (("predict", "absent", "x.csv", "seed=1"), 2, "seed is no setting of a finished model"),
         (("fit", "--resume", "absent"), 4, "absent: no run.json, so it is no run folder"),

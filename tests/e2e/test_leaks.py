@@ -92,7 +92,7 @@ def test_evaluate_warns_of_texts_that_were_in_the_corpus(
     assert ended.code == 0
     assert ended.err.splitlines() == [
         f"warning: {files['test']}: 7 of 10 texts stood in the corpus of this model (pre-training): scores on them "
-        f"flatter; nlpkit pretrain ... --exclude {files['test']}"
+        f"flatter; to leave them out there: nlpkit pretrain ... --exclude {files['test']}"
     ]
     assert json.loads(ended.out)["seen"] == {"pretrain": 7, "finetune": 0}
 
@@ -125,7 +125,7 @@ def test_fit_warns_of_dev_texts_that_were_in_the_corpus(
     ended = command(*arguments, "--out", tmp_path / "run", "trainer.max_steps=1")
     assert (
         f"warning: {dev}: 1 of 2 dev texts stood in the corpus of this model (pre-training): scores on them flatter; "
-        f"nlpkit pretrain ... --exclude {dev}"
+        f"to leave them out there: nlpkit pretrain ... --exclude {dev}"
     ) in ended.err.splitlines()
 
 
@@ -200,8 +200,8 @@ ROWS = "give a file with rows; nlpkit demo shop writes some to look at"
         ("", 3, "FILE: empty file", ROWS),
         ("id,date\n1,2\n", 3, "FILE: no column for 'text'; it has 'id', 'date'", "data.text=COLUMN"),
         ("id,text\n1,\n2, \n", 3, "FILE: no text to exclude", "data.text=COLUMN"),
-        ("ALL", 3, "all 60 texts of the corpus repeat texts of FILE; none is left", "leave out --exclude"),
-        ("ALL BUT ONE", 3, "CORPUS: 1 documents with ", "or leave out --exclude"),
+        ("ALL", 3, "all 60 texts of the corpus repeat texts of FILE; none is left", "exclude another file"),
+        ("ALL BUT ONE", 3, "CORPUS: 1 documents with ", "; --exclude took the rest"),
     ],
 )
 def test_exclude_of_what_cannot_be_used_is_refused(

@@ -65,6 +65,11 @@ def test_tokenizer_trained_apart_is_the_one_that_pretrain_trains(
     whole = command(*words[:-2], "--out", tmp_path / "whole", *SHORT, "model.vocabulary=600")
     assert (apart.code, whole.code) == (0, 0), apart.err + whole.err
     assert not any("warning:" in line and "--tokenizer" in line for line in apart.err.splitlines())
+    generate = f'  nlpkit generate {tmp_path / "apart"} --prompt "TEXT"'
+    assert (generate in apart.out.splitlines()) == (objective == "clm")
+    extended = command("tokenizer", "extend", tmp_path / "apart", shop / "reviews.csv", "--out", tmp_path / "more")
+    assert extended.out.splitlines()[-1].strip() == " ".join(["nlpkit", *words[:-2], "--from", str(tmp_path / "more")])
+    assert command(*words[:-2], "--from", tmp_path / "more", "--out", tmp_path / "on", "trainer.max_steps=1").code == 0
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         files = [(tmp_path / run / "model" / name).read_bytes() for run in ("apart", "whole")]
         assert files[0] == files[1], name

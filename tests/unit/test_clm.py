@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,22 @@ def test_backbone_that_sees_ahead_is_refused(
     with pytest.raises(ModelError) as caught:
         clm.check_backbone(backbone.build(small_config(family)))
     assert caught.value.message == f"{family} can see the word that clm asks it to guess"
+
+
+def test_what_transformers_says_of_an_encoder_to_programmers_is_not_shown(
+    clm: Clm, small_config: Callable[..., PretrainedConfig], registry: Registry
+) -> None:
+    said: list[logging.LogRecord] = []
+    handler, log = logging.Handler(), logging.getLogger("transformers")
+    handler.emit = said.append  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        bundle.build_head(clm, small_config("bert"), registry)
+        assert said == []
+        clm.build_head(small_config("bert"))
+        assert "is_decoder" in said[0].getMessage()
+    finally:
+        log.removeHandler(handler)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

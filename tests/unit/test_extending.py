@@ -18,6 +18,7 @@ from nlpkit.files import write_manifest
 from nlpkit.tokenizer_report import report
 
 CORPUS = ["this unflattering sweater is itchy and soft", "unflattering, itchy, and far too sheer"] * 3
+BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
 OLD = "a warm and funny film"
 
 Save = Callable[..., Path]
@@ -46,6 +47,8 @@ def plain(make_model: Save, words: PreTrainedTokenizerBase) -> Save:
         ("AutoModelForCausalLM", "llama", {"tie_word_embeddings": False}),
         ("AutoModelForMaskedLM", "bert", {"tie_word_embeddings": False}),
         ("AutoModel", "bert", {}),
+        ("AutoModelForSeq2SeqLM", "bart", BART),
+        ("AutoModelForSeq2SeqLM", "t5", {"d_kv": 16, "d_ff": 64}),
     ],
 )
 def test_new_rows_are_the_mean_of_their_pieces(
@@ -56,6 +59,9 @@ def test_new_rows_are_the_mean_of_their_pieces(
     if (output := before.get_output_embeddings()) is not None and output.bias is not None:
         torch.nn.init.normal_(output.bias)
         before.save_pretrained(source)
+    if hasattr(before, "final_logits_bias"):  # a buffer (1, V)
+        before.final_logits_bias.normal_()
+        before.save_pretrained(source)
     done = extending.extend(str(source), CORPUS, 4, tmp_path / "out")
     after = getattr(transformers, auto).from_pretrained(tmp_path / "out")
     assert len(done.words) == 4
@@ -65,10 +71,27 @@ def test_new_rows_are_the_mean_of_their_pieces(
         if old.shape == new.shape:
             assert torch.equal(old, new), name
             continue
+        if len(old) == 1:
+            old, new = old[0], new[0]
         assert torch.equal(new[: len(words)], old), name
         for number, word in enumerate(done.words, len(words)):
             pieces = words(word, add_special_tokens=False)["input_ids"]
             torch.testing.assert_close(new[number], old[pieces].mean(0), msg=name)
+
+
+@pytest.mark.parametrize(
+    ("auto", "family", "changes", "objective"),
+    [
+        ("AutoModelForMaskedLM", "bert", {}, "mlm"),
+        ("AutoModel", "modernbert", {}, "mlm"),
+        ("AutoModelForCausalLM", "gpt2", {}, "clm"),
+        ("AutoModelForSeq2SeqLM", "bart", BART, ""),
+    ],
+)
+def test_objective_that_goes_on_is_that_of_the_model(
+    plain: Save, tmp_path: Path, auto: str, family: str, changes: Any, objective: str
+) -> None:
+    assert extending.extend(str(plain(auto, family, **changes)), CORPUS, 4, tmp_path / "out").objective == objective
 
 
 def test_extended_folder_opens_in_plain_transformers_and_saves_the_tokens_it_reports(

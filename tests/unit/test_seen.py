@@ -107,7 +107,7 @@ def test_warning_names_files_counts_and_what_to_type(caplog: pytest.LogCaptureFi
         seen.warn({"pretrain": 2}, 150, [], "dev texts")
     assert caplog.messages == [
         "my test.csv: 1,137 of 4,998 texts stood in the corpus of this model (pre-training): scores on them flatter; "
-        "nlpkit pretrain ... --exclude 'my test.csv'",
+        "to leave them out there: nlpkit pretrain ... --exclude 'my test.csv'",
         "my test.csv: 3 of 4,998 texts were used to fit this model: scores on them flatter; take others",
         "the sample: 2 of 150 dev texts stood in the corpus of this model (pre-training): scores on them flatter",
     ]

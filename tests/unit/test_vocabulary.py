@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from nlpkit import tokenizer, vocabulary
@@ -156,6 +156,22 @@ def test_token_store_reads_an_extended_tokenizer_as_it_reads_itself(kind: str) -
     assert (encoder.lookup is None) == (kind == "unigram")  # the fast way is kept
     found = [np.frombuffer(row, "<u2").tolist() for row in encoder.encode(CORPUS)]
     assert found == [ids(words, text) for text in CORPUS]
+
+
+def test_word_with_a_sign_hanging_on_it_is_not_chosen() -> None:
+    backend = Tokenizer(models.BPE())
+    # as in Llama 3, where the sign before a word belongs to it
+    cut = pre_tokenizers.Split(Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(LEARNT, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    words = PreTrainedTokenizerFast(tokenizer_object=backend)
+    corpus = ["itchy/itchy and un-itchy, schäbig/schäbig a schäbig coat: 2024 2024"] * 3
+    assert "/itchy" in [unit for unit, _ in backend.pre_tokenizer.pre_tokenize_str(corpus[0])]
+    found = {backend.decoder.decode([word.text]) for word in vocabulary.choose(words, corpus, 50)}
+    assert {"itchy", " schäbig", "202"} <= found
+    assert not [word for word in found if re.search(r"\w", word) and re.search(r"[^\w ]", word)]
 
 
 def test_tokenizer_without_words_is_refused() -> None:
