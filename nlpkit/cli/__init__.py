@@ -14,10 +14,10 @@ import nlpkit
 VERBS = {
     "pretrain": "Train a backbone on plain text.",
     "fit": "Fit a task on labelled text, from a backbone or from nothing.",
-    "evaluate": "Score a fitted model on labelled text, or a pre-trained one on any text.",
+    "evaluate": "Score a fitted or a pre-trained model on text.",
     "predict": "Predict for new text, as JSON lines.",
     "generate": "Generate text with a decoder.",
-    "tokenizer": "Train a tokenizer, see what one makes of texts, or give it more words.",
+    "tokenizer": "Train a tokenizer, see how it fits, or give it more words.",
     "demo": "Write a small data set of our own, to try nlpkit on.",
     "tasks": "List the tasks and objectives that are installed.",
     "plugins": "List plugins, and say what is wrong with them.",
