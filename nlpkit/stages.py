@@ -189,6 +189,8 @@ def _finish(
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
+    if isinstance(task, Objective) and task.generates:
+        results["generates"] = True
     if prepared.watch:
         start, end = (scores_at(folder.metrics, step, "watch") for step in (0, outcome.best_step))
         results["watch"] = {"file": facts["request"]["watch"], "start": start, "end": end}

@@ -23,8 +23,7 @@ _TITLES = {"tfidf": "TF-IDF"}
 
 def print_run(common: Common, run: Run) -> None:
     """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
-    results = run.results
-    steps = next_steps(run, list(common.registry.tasks("finetune")), writes=_writes(common, results))
+    results, steps = run.results, next_steps(run, list(common.registry.tasks("finetune")))
     if common.as_json:
         unbeaten = [name for name, _ in not_beaten(results)]
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
@@ -136,25 +135,19 @@ def _advice(results: dict[str, Any]) -> str:
     return "more labels help, or a model that knows the language: --from MODEL"
 
 
-def _writes(common: Common, results: dict[str, Any]) -> bool:
-    """Whether the model of a run can generate text."""
-    return results["stage"] == "pretrain" and getattr(common.registry.task(results["task"]), "generates", False)
-
-
-def next_steps(run: Run, tasks: Sequence[str], *, writes: bool = False) -> list[str]:
+def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
     """Commands that go on from a run, ready to paste but for the name of a file.
 
     Args:
         run: what has ended.
         tasks: that can be fitted here.
-        writes: whether its model can generate text.
     """
     folder = shlex.quote(str(run.folder))
     if run.results["stage"] == "pretrain":
         task = tasks[0] if len(tasks) == 1 else "TASK"
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
-        return [f'nlpkit generate {folder} --prompt "TEXT"', fit] if writes else [fit]
+        return [f'nlpkit generate {folder} --prompt "TEXT"', fit] if run.results.get("generates") else [fit]
     from nlpkit.folder import read_json
 
     request = read_json(run.folder / "run.json").get("request", {})
