@@ -243,8 +243,8 @@ class Checkpoints(pl.Callback):
             self.best, self.best_step = value, trainer.global_step
         if self.progress:
             self.progress.scores(trainer.global_step, {**scores, **validation_scores(trainer, "watch")}, better)
-        if better or not self.every_steps or self._due(trainer.global_step):
-            self.save(trainer)
+        if better or not self.every_steps or self._due(trainer.global_step) or trainer.should_stop:
+            self.save(trainer)  # a run that its time has ended would go on elsewhere without its end
         self._stop_when_waited(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

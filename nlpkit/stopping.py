@@ -91,24 +91,39 @@ class TimeLimit(pl.Callback):
     """End the run after so many minutes as if its last step were done: scored, saved, and the best weights kept.
 
     Args:
-        minutes: since training began or went on; 0: no limit.
+        minutes: of training, those before a resume included; 0: no limit.
         accumulate: batches of one optimiser step.
     """
 
     def __init__(self, minutes: float, accumulate: int) -> None:
         self.seconds, self.accumulate = 60 * minutes, accumulate
-        self._began = time.monotonic()
+        self._before, self._began = 0.0, time.monotonic()
+
+    @property
+    def _used(self) -> float:
+        return self._before + time.monotonic() - self._began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seconds used; nothing without a limit: checkpoints of a resumed run are equal to those of a straight one."""
+        return {"seconds": self._used} if self.seconds else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them."""
+        self._before = float(state_dict["seconds"])
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; the run may have come to its end before."""
         self._began = time.monotonic()
+        self._stop_when_over(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Stop where the optimiser has stepped."""
-        if not self.seconds or (index + 1) % self.accumulate:
-            return
-        if largest(time.monotonic() - self._began > self.seconds):
+        if (index + 1) % self.accumulate == 0:
+            self._stop_when_over(trainer)
+
+    def _stop_when_over(self, trainer: pl.Trainer) -> None:
+        if self.seconds and largest(self._used > self.seconds):
             log.info("trainer.minutes=%g are over: stopping at step %d", self.seconds / 60, trainer.global_step)
             trainer.should_stop = True

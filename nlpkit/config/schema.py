@@ -132,7 +132,8 @@ class TrainerConfig:
     workers: int = number(0, at_least=0, at_most=64)
     """Processes that make batches ahead; 0: the training process makes each. The run is the same, bit for bit."""
     minutes: float = number(0.0, at_least=0)
-    """Minutes after which the run is saved and ends as if its last step were done; 0: no limit."""
+    """Minutes of training, all parts of a resumed run together, after which it is saved and ends as if its last step
+    were done; 0: no limit."""
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,37 @@ def test_patience_is_waited_for_across_a_stop(tmp_path: Path) -> None:
         start = checkpoints.newest(path / "checkpoints")
         resumed = run(path, sentiment(), resume_from=start, callbacks=[Hex(again)], **more)
         assert_same(tmp_path / "straight", path, straight, (resumed, again), step)
+
+
+class Sleep(pl.Callback):
+    """Take a second for the third batch."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if index == 2:
+            time.sleep(1)
+
+
+def test_minutes_that_are_over_stay_over(tmp_path: Path) -> None:
+    """A run that its time has ended, and that was killed before its model was written."""
+    more: dict[str, Any] = {"epochs": 6, "minutes": 0.01, "every": 1000}
+    ended = run(tmp_path / "run", sentiment(), callbacks=[Sleep()], **more)
+    last = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    assert last.name == f"step-{ended.outcome.steps:08d}"
+    again = run(tmp_path / "run", sentiment(), resume_from=last, **more)
+    assert again.outcome == ended.outcome
+    assert equal(again.module.state_dict(), ended.module.state_dict())
+
+
+def test_minutes_of_all_parts_of_a_run_count(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"epochs": 6, "minutes": 0.05}
+    with pytest.raises(Stop):
+        run(tmp_path, sentiment(), callbacks=[Sleep(), Raise(tmp_path, 4)], **more)
+    used = state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"]
+    assert 1 < used < 3
+    run(tmp_path, sentiment(), resume_from=checkpoints.newest(tmp_path / "checkpoints"), **more)
+    assert state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"] > used
 
 
 def test_validations_in_between_do_not_change_the_training(tmp_path: Path) -> None:
