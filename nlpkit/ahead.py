@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import tee
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from nlpkit import signals
 from nlpkit.errors import ResourceError
 
 _PATIENCE = 300.0  # seconds for a batch
@@ -46,7 +49,9 @@ def made_ahead(
         multiprocessing_context="fork",
         generator=torch.Generator(),
     )
-    made: Any = iter(loader)
+    with _held_back():
+        made: Any = iter(loader)
+    end = atexit.register(partial(_kill, made))
     try:
         for turn in shown:
             try:
@@ -58,6 +63,15 @@ def made_ahead(
             yield turn, make(turn) if batch is None else batch
     finally:
         made._shutdown_workers()
+        end()
+        atexit.unregister(end)
+
+
+def _kill(made: Any) -> None:
+    """End processes that are left: torch, and multiprocessing at the exit, send them SIGTERM, which they ignore."""
+    for worker in made._workers:
+        worker.kill()
+        worker.join()
 
 
 @contextlib.contextmanager
@@ -95,7 +109,18 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _alone(worker: int) -> None:
-    """Signals to the training process and its group are for that process to handle."""
+    """Signals are for the training process to handle, also those to all processes of a job: it ends the others."""
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in signals.ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Let signals wait, here and in processes that are forked meanwhile, until `_alone`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -268,6 +268,12 @@ class Checkpoints(pl.Callback):
         self._kept = keep
         return path
 
+    def saved(self, trainer: pl.Trainer) -> Path:
+        """The checkpoint of the present state, which may be there already."""
+        if self._saved_step == trainer.global_step:
+            return checkpoints.path_of(self.folder, self._saved_step)
+        return self.save(trainer)
+
     def _prune(self, keep: set[int]) -> None:
         if place().first:
             checkpoints.prune(self.folder, keep)

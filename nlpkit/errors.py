@@ -75,10 +75,10 @@ class GateError(NlpkitError):
 
 
 class Interrupted(NlpkitError):
-    """Ctrl-C or SIGTERM, after the run was saved.
+    """Ctrl-C, SIGTERM or SIGHUP, after the run was saved.
 
     Args:
-        signal_number: SIGINT or SIGTERM; the exit code is 128 plus it.
+        signal_number: of it; the exit code is 128 plus it.
     """
 
     def __init__(self, message: str, hint: str = "", *, signal_number: int = 2) -> None:

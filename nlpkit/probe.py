@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from nlpkit import trainer
+from nlpkit import signals, trainer
 from nlpkit.callbacks import CounterSeeds
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
@@ -50,12 +50,12 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
     """Train a few steps and score a few batches, with the very trainer of a run, and save nothing.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM.
+        KeyboardInterrupt: a signal; its argument may be the number.
         ResourceError: memory ran out.
     """
     clock = _Clock(config.trainer.accumulate)
     short = trainer.Length(min(_STEPS, length.steps), length.validate_every)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: signals.Taken = {number: signal.getsignal(number) for number in signals.ENDING}
     with trainer.quiet(), trainer.memory_errors():
         runner = trainer.build(config, short, [CounterSeeds(config.seed), clock])
         runner.limit_val_batches = 0
@@ -66,12 +66,11 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
             began = time.perf_counter()
             runner.validate(module, datamodule=data, verbose=False)
             scored = time.perf_counter() - began
-        except SystemExit as ended:  # what Lightning makes of a signal
-            number = signal.SIGTERM if isinstance(ended, SIGTERMException) else signal.SIGINT
-            raise KeyboardInterrupt(number) from None
+        except SystemExit as ended:  # what Lightning makes of SIGTERM, and of a KeyboardInterrupt
+            raised = getattr(ended.__context__, "args", ())
+            raise KeyboardInterrupt(*((signal.SIGTERM,) if isinstance(ended, SIGTERMException) else raised)) from None
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signals.give_back(before)
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return Probe(len(clock.seconds), clock.typical(), scored / max(1, batches), _peak_memory(), gpu, state)
 

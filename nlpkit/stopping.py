@@ -6,22 +6,23 @@ import contextlib
 import logging
 import os
 import signal
-import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 
+from nlpkit import signals
 from nlpkit.callbacks import Checkpoints, validates_now
-from nlpkit.errors import Interrupted
+from nlpkit.errors import Interrupted, ResourceError
 from nlpkit.processes import largest
 
 log = logging.getLogger("nlpkit")
 
 
 class Signals(pl.Callback):
-    """Ctrl-C and SIGTERM: finish the step, save, and end with the command that resumes.
+    """Ctrl-C, SIGTERM, SIGHUP: finish the step, save, and end with the command that resumes.
 
     A second signal leaves at once, with the same exit code and without a save.
 
@@ -33,7 +34,7 @@ class Signals(pl.Callback):
     def __init__(self, saver: Checkpoints, resume: str) -> None:
         self.saver, self.resume = saver, resume
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._before: signals.Taken = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
@@ -55,22 +56,34 @@ class Signals(pl.Callback):
 
     def listen(self) -> None:
         """Take the signals; before the Trainer starts, which makes an exit with code 1 of a Ctrl-C."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, self._receive)
-                self._before.setdefault(number, before)
+        self._before = {**signals.take(self._receive), **self._before}
 
     def restore(self) -> None:
         """Put the earlier handlers back; after the Trainer, which at its end puts back those that it found."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        signals.give_back(self._before)
         self._before = {}
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say that a run was interrupted, where the signal has reached other processes of it, too, and ended them.
+
+        Raises:
+            Interrupted: a signal was received before one of them was missed.
+        """
+        try:
+            yield
+        except ResourceError as error:
+            if self.received is None:
+                raise
+            raise Interrupted(
+                f"interrupted; not saved: {error.message}", self.resume, signal_number=self.received
+            ) from error
 
     def _leave(self, trainer: pl.Trainer) -> None:
         if trainer.should_stop or trainer.global_step >= trainer.max_steps:
             return  # a run that has done its last step ends as it would have
         if number := self._received_by_any():
-            path = self.saver.save(trainer)
+            path = self.saver.saved(trainer)
             raise Interrupted(
                 f"interrupted; saved at step {trainer.global_step} in {path}", self.resume, signal_number=number
             )
@@ -81,8 +94,11 @@ class Signals(pl.Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if number == signal.SIGHUP:  # of a closed terminal several may come
+                return
             os._exit(128 + number)
         self.received = number
+        signals.leave_terminal()
         with contextlib.suppress(RuntimeError):  # the signal came while this very stream was being written
             log.warning("%s: saving after this step; once more leaves at once", signal.Signals(number).name)
 

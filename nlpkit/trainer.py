@@ -103,7 +103,7 @@ def train(
     With several processes each of them comes here, with the same arguments.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM, after a save.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP, after a save.
         DivergedError: a loss or score that is not finite.
         ResourceError: memory ran out, or another process ended.
         PluginError: weights that the loss does not reach, with several processes.
@@ -123,7 +123,14 @@ def train(
     if watch is not None:
         ours.insert(2, Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder))
     meeting = meeting or Meeting(config.trainer)
-    with quiet(), memory_errors(), explain_death(), _idle_weights(), meeting.training(accelerator_of(config)):
+    with (
+        quiet(),
+        signals.explained(),
+        memory_errors(),
+        explain_death(),
+        _idle_weights(),
+        meeting.training(accelerator_of(config)),
+    ):
         trainer = build(config, length, ours)
         signals.listen()
         try:

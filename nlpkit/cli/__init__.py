@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 import nlpkit
+from nlpkit.signals import ending_at_once
 
 VERBS = {
     "pretrain": "Train a backbone on plain text.",
@@ -85,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _forgive_encoding()
     try:
-        code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
+        with ending_at_once():
+            code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BaseException as error:
         if isinstance(error, SystemExit):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, print_json, shared
 
 
@@ -25,7 +26,8 @@ def shop(common: Common, out: str) -> None:
     """
     from nlpkit.demo import write_shop
 
-    paths = write_shop(out)
+    with interruptible():
+        paths = write_shop(out)
     steps = next_steps(*paths)
     if common.as_json:
         print_json({"files": [str(path) for path in paths], "next": steps})

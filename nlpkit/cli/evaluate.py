@@ -43,12 +43,12 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
     data_settings(settings)
     wanted = _gates(gates)
+    from nlpkit import readers
+
+    readers.expand(files)  # a wrong name is said before torch is imported
+    from nlpkit.run import evaluate
+
     with interruptible():
-        from nlpkit import readers
-
-        readers.expand(files)  # a wrong name is said before torch is imported
-        from nlpkit.run import evaluate
-
         evaluated = evaluate(run, files, overrides=settings, plugins=common.plugins)
         _check_names(wanted, evaluated["scores"])
         from nlpkit.scores import finite

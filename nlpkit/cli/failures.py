@@ -23,7 +23,7 @@ def report(error: BaseException) -> int:
         _silence_stdout()
         return 141
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        click.echo("\ninterrupted", err=True)
+        click.echo("interrupted", err=True)
         return 130
     known = _translate(error)
     if known is None:

@@ -85,11 +85,11 @@ def command(
     nlpkit generate runs/lm --prompt "The captain" -n 5 --temperature 0.8 --top-p 0.95 --seed 1
     nlpkit generate runs/lm --set Rating=1 --set "Department Name=Dresses" --novelty
     """
-    with interruptible():
-        beginnings, asked = _prompts(prompts, file), _asked(attributes)
-        from nlpkit.generation import Sampling
-        from nlpkit.run import load_corpus, load_generator
+    beginnings, asked = _prompts(prompts, file), _asked(attributes)
+    from nlpkit.generation import Sampling
+    from nlpkit.run import load_corpus, load_generator
 
+    with interruptible():
         store = load_corpus(run) if novelty else None
         generator = load_generator(run, plugins=common.plugins)
         sampling = Sampling(tokens, temperature, top_k, top_p, repetition_penalty, stop)

@@ -1,20 +1,22 @@
-"""Ctrl-C and SIGTERM outside of training: one line and the signal's exit code, whatever was going on."""
+"""Signals outside of training: one line and the signal's exit code, whatever was going on."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from nlpkit import signals
 from nlpkit.errors import Interrupted
 
 
 @contextlib.contextmanager
 def interruptible(message: str = "interrupted") -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C: everything on the way is closed and cleared away, then the command ends.
+    """Raise where a signal comes: everything on the way is closed and cleared away, then the command ends.
+
+    What is imported in it should be little; see `nlpkit.signals.ending_at_once`.
 
     Args:
         message: what the user is told, unless the library has more to say.
@@ -22,23 +24,27 @@ def interruptible(message: str = "interrupted") -> Iterator[None]:
     Raises:
         Interrupted: with the signal's exit code.
     """
-    before = None
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, _raise_here(os.getpid()))
+    taken = signals.take(_Raise())
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(message, signal_number=error.args[0] if error.args else signal.SIGINT) from None
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        signals.give_back(taken)
 
 
-def _raise_here(process: int):  # type: ignore[no-untyped-def]
-    def receive(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == process:
+class _Raise:
+    """Raises a signal as KeyboardInterrupt, in this process alone."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.received = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a worker that was forked from us
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif number != signal.SIGHUP or not self.received:  # of a closed terminal several may come
+            self.received = number
+            signals.leave_terminal()
             raise KeyboardInterrupt(number)
-        signal.signal(number, signal.SIG_DFL)  # a worker that was forked from us
-        os.kill(os.getpid(), number)
-
-    return receive

@@ -18,8 +18,9 @@ from typing import IO
 
 import click
 
+from nlpkit import signals
 from nlpkit.cli.failures import report
-from nlpkit.errors import ResourceError
+from nlpkit.errors import Interrupted, ResourceError
 
 _LAUNCHED = "NLPKIT_LAUNCHED"
 _PROGRAM = (sys.executable, "-P", "-m", "nlpkit")
@@ -43,15 +44,16 @@ def launch(arguments: Sequence[str], count: int) -> int:
         said = [files.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         processes: list[subprocess.Popen[bytes]] = []
         try:
-            with _passed_on(processes):
+            with _received() as numbers:
                 environment = _environment(count)
-                processes += [_start(arguments, environment, rank, said[rank]) for rank in range(count)]
-                ended = _wait(processes)
+                for rank in range(count):
+                    processes.append(_start(arguments, environment, rank, said[rank]))
+                ended = _wait(processes, numbers)
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
-        return _verdict(processes, ended, said[ended])
+        return _verdict(processes, ended, said[ended], numbers)
 
 
 def end_with_launcher() -> None:
@@ -101,28 +103,32 @@ def _start(
 
 
 @contextlib.contextmanager
-def _passed_on(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Give every process the signals that would end this one."""
+def _received() -> Iterator[list[int]]:
+    """Collect the signals that would end this process."""
+    numbers: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
-        for process in processes:
-            process.send_signal(number)
+        numbers.append(number)
+        signals.leave_terminal()
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = signals.take(receive)
     try:
-        yield
+        yield numbers
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.give_back(taken)
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Wait until all have ended, not for ever once it is settled how; returns the rank that settled it."""
-    ranks, end, settled = [*range(1, len(processes)), 0], math.inf, None
+def _wait(processes: list[subprocess.Popen[bytes]], numbers: list[int]) -> int:
+    """Wait until all have ended, not for ever once it is settled how; returns the rank that settled it.
+
+    Signals that were received are passed on to each process.
+    """
+    ranks, end, settled, passed = [*range(1, len(processes)), 0], math.inf, None, 0
     while True:
+        for number in numbers[passed:]:
+            passed += 1
+            for process in processes:
+                process.send_signal(number)
         codes = [process.poll() for process in processes]
         if settled is None:
             settled = next((r for r in ranks if codes[r] or (not r and codes[r] == 0)), None)
@@ -133,9 +139,11 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
         time.sleep(_POLL_SECONDS)
 
 
-def _verdict(processes: list[subprocess.Popen[bytes]], settled: int, said: IO[bytes]) -> int:
+def _verdict(processes: list[subprocess.Popen[bytes]], settled: int, said: IO[bytes], numbers: list[int]) -> int:
     """The exit code of the whole; what the first cannot have said is said here."""
     first, code = processes[0].returncode, processes[settled].returncode
+    if numbers and first == -numbers[0]:  # it came before the process could take it
+        return report(Interrupted("interrupted", signal_number=numbers[0]))
     if first >= 0 and (first != ResourceError.exit_code or not settled):
         return first
     if code < 0:

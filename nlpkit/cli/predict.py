@@ -38,12 +38,12 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
     if not files:
         raise UsageError("no text given", f"nlpkit predict {run} FILES..., or - for standard input")
     data_settings(settings)
+    from nlpkit import readers
+
+    paths = readers.expand(files)  # a wrong name is said before torch is imported
+    from nlpkit.run import load, read_for
+
     with interruptible():
-        from nlpkit import readers
-
-        paths = readers.expand(files)  # a wrong name is said before torch is imported
-        from nlpkit.run import load, read_for
-
         predictor = load(run, plugins=common.plugins)
         if predictor.task.stage == "pretrain":
             raise ModelError(

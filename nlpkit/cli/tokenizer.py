@@ -67,13 +67,13 @@ def train(
     _refuse_existing(out)
     if decoder and sentinels:
         raise UsageError("--decoder and --sentinels are for different models", "leave out one of the two")
-    with interruptible():
-        texts = _texts(arguments, "nlpkit tokenizer train FILES... --out DIR")
-        from nlpkit import config, tokenizer
-        from nlpkit.files import new_folder
+    texts = _texts(arguments, "nlpkit tokenizer train FILES... --out DIR")
+    from nlpkit import config, tokenizer
+    from nlpkit.files import new_folder
 
-        objective = _objective(decoder, sentinels)
-        usual = config.compose(objective).config.model
+    objective = _objective(decoder, sentinels)
+    usual = config.compose(objective).config.model
+    with interruptible():
         words = tokenizer.train(
             texts,
             kind=kind or usual.tokenizer,
@@ -105,11 +105,11 @@ def report(common: Common, folder: str, arguments: tuple[str, ...], max_length: 
     \b
     nlpkit tokenizer report tok corpus.csv
     """
-    with interruptible():
-        texts = _texts(arguments, f"nlpkit tokenizer report {folder} FILES...")
-        from nlpkit import adopting
-        from nlpkit.tokenizer_report import report as count
+    texts = _texts(arguments, f"nlpkit tokenizer report {folder} FILES...")
+    from nlpkit import adopting
+    from nlpkit.tokenizer_report import report as count
 
+    with interruptible():
         words = adopting.read(
             folder, "name the folder of a tokenizer, a model or a run: nlpkit tokenizer report DIR FILES"
         )
@@ -149,10 +149,10 @@ def extend(common: Common, model: str, arguments: tuple[str, ...], add: int, out
     nlpkit pretrain corpus.csv --from runs/extended
     """
     _refuse_existing(out)
-    with interruptible():
-        texts = _texts(arguments, f"nlpkit tokenizer extend {model} FILES... --out DIR")
-        from nlpkit.extending import extend as write
+    texts = _texts(arguments, f"nlpkit tokenizer extend {model} FILES... --out DIR")
+    from nlpkit.extending import extend as write
 
+    with interruptible():
         done = write(model, texts, add, Path(out))
     following = (
         _pretrain(arguments, done.objective, f"--from {shlex.quote(out)}")

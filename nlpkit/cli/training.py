@@ -125,14 +125,15 @@ def train(
         beside: files that options name.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP.
     """
     end_with_launcher()
     if not started().first:  # the first speaks for all
         common.quiet = True
         set_up_log(silent=True)
+    work = _work(common, training, name, stage, files, settings, start, beside)
     with interruptible("interrupted before training began; nothing is left of it"):
-        ended = _ended(common, training, name, stage, files, settings, start, beside)
+        ended = work()
         if not started().first:
             return
         if training.plan:
@@ -141,7 +142,7 @@ def train(
             print_run(common, ended)
 
 
-def _ended(
+def _work(
     common: Common,
     training: Training,
     name: str,
@@ -150,7 +151,8 @@ def _ended(
     settings: Sequence[str],
     start: Callable[..., Run | Plan],
     beside: Sequence[str],
-) -> Any:
+) -> Callable[[], Any]:
+    """What there is to do, looked at and ready to be called; all that it needs is imported."""
     if training.resume and files and stage == "pretrain":
         return _further(common, training, files, settings)
     if training.resume:
@@ -167,7 +169,7 @@ def _started(
     settings: Sequence[str],
     start: Callable[..., Run | Plan],
     beside: Sequence[str],
-) -> Run | Plan:
+) -> Callable[[], Run | Plan]:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
     task: type[Task[Any]] = common.registry.task(name, stage=stage)
@@ -181,10 +183,12 @@ def _started(
     if not training.plan:
         _launch_if_several(composed.config.trainer)
     progress = {} if training.plan else {"progress": progress_for(common.quiet, task.score)}
-    return start(**progress, **training.arguments())
+    import nlpkit.run  # noqa: F401 - before a signal is an exception
+
+    return functools.partial(start, **progress, **training.arguments())
 
 
-def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[str]) -> Run:
+def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[str]) -> Callable[[], Run]:
     refuse_with_resume([*given, *given_options(*_AS_BEFORE)])
     from nlpkit import run
 
@@ -192,7 +196,7 @@ def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[s
     _launch_if_several(_trainer_of(Path(folder), common))
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
-    return run.resume(folder, stage=stage, progress=progress, anyway=training.resume_anyway)
+    return functools.partial(run.resume, folder, stage=stage, progress=progress, anyway=training.resume_anyway)
 
 
 def _launch_if_several(asked: TrainerConfig) -> None:
@@ -201,7 +205,9 @@ def _launch_if_several(asked: TrainerConfig) -> None:
         raise click.exceptions.Exit(launch(click.get_current_context().meta[TYPED], asked.devices))
 
 
-def _further(common: Common, training: Training, files: Sequence[str], settings: Sequence[str]) -> Run | Plan:
+def _further(
+    common: Common, training: Training, files: Sequence[str], settings: Sequence[str]
+) -> Callable[[], Run | Plan]:
     refuse_with_resume(given_options(*_FURTHER))
     from nlpkit import config, readers
 
@@ -213,9 +219,9 @@ def _further(common: Common, training: Training, files: Sequence[str], settings:
 
     given = {"overrides": settings, "plugins": common.plugins, **training.arguments_further()}
     if training.plan:
-        return run.plan_further(folder, files, **given)
+        return functools.partial(run.plan_further, folder, files, **given)
     score, _ = _before(Path(folder), common)
-    return run.further(folder, files, progress=progress_for(common.quiet, score), **given)
+    return functools.partial(run.further, folder, files, progress=progress_for(common.quiet, score), **given)
 
 
 def _before(folder: Path, common: Common) -> tuple[str, float | None]:

@@ -103,7 +103,7 @@ def test_help_imports_no_verb_and_nothing_heavy(nlpkit: Run) -> None:
 
     result = nlpkit("--help", program=program)
 
-    assert result.stderr == "nlpkit nlpkit.cli\n[]\n"
+    assert result.stderr == "nlpkit nlpkit.cli nlpkit.signals\n[]\n"
 
 
 def test_tasks_imports_nothing_heavy(nlpkit: Run) -> None:
@@ -483,7 +483,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(site: Site, tmp_path: Path) -> No
 
     process.send_signal(signal.SIGINT)
 
-    assert process.communicate(timeout=30) == ("", "\ninterrupted\n")
+    assert process.communicate(timeout=30) == ("", "interrupted\n")
     assert process.returncode == 130
 
 

@@ -1,10 +1,13 @@
-"""Ctrl-C and SIGTERM for real: what is saved, what is said, and that a resumed run is the same run."""
+"""Ctrl-C, SIGTERM and SIGHUP for real: what is saved, what is said, and that a resumed run is the same run."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -119,7 +122,39 @@ def test_second_run_into_a_folder_in_use_is_refused(story: Story) -> None:
     assert story.locked.err.splitlines()[0] == message
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_closed_terminal_saves(reviews: Path, tmp_path: Path) -> None:
+    """R18: all that is written goes to the terminal, and the shell may send SIGHUP once more."""
+    command = ["nlpkit", "pretrain", str(reviews), "--out", str(tmp_path / "run"), *SETTINGS, "trainer.max_steps=4000"]
+    process, terminal = pty.fork()
+    if not process:
+        os.execv(sys.executable, [sys.executable, "-m", *command])
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert os.waitpid(process, os.WNOHANG) == (0, 0)
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 1 << 16)
+    os.close(terminal)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGHUP)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 129
+    last = max(losses(tmp_path / "run"))
+    assert (tmp_path / "run" / "checkpoints" / f"step-{last:08d}").is_dir()
+
+
+def test_signal_while_libraries_are_imported_cannot_be_lost_in_them(reviews: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    (tmp_path / "torch.py").write_text(
+        f"import time\nopen({str(ready)!r}, 'w').write('1')\n"
+        "try:\n    time.sleep(60)\nexcept BaseException:\n    time.sleep(60)\n"
+    )
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, "-P", "-m", "nlpkit", "pretrain", str(reviews), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+    wait_for(ready, process)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate(timeout=PATIENCE), process.returncode) == (("", "interrupted\n"), 130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_signal_while_reading_ends_with_one_line_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     pipe = tmp_path / "reviews.txt"
     os.mkfifo(pipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from tiny_runs import examples, mlm, run, sentiment
 
 from nlpkit import ahead, checkpoints
 from nlpkit.data import TaskDataModule
-from nlpkit.errors import ResourceError
+from nlpkit.errors import Interrupted, ResourceError
 from nlpkit.folder import RunFolder
 from nlpkit.task import Example
 
@@ -78,7 +79,7 @@ class Kill(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, index: int) -> None:
         if index == 3:
             os.kill(children()[0].pid, signal.SIGKILL)
-            time.sleep(0.2)
+            time.sleep(10)  # at most: torch interrupts it
 
 
 def test_killed_process_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
@@ -94,6 +95,35 @@ def test_killed_process_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
     resumed = run(tmp_path / "run", mlm(), epochs=2, workers=1, resume_from=start)
     ours, theirs = resumed.module.state_dict(), straight.module.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+class Signal(pl.Callback):
+    """Send a signal to every process that makes batches, and SIGTERM to the training process."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, index: int) -> None:
+        if index == 3:
+            for child in children():
+                child.send_signal(self.number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10 if self.number == signal.SIGKILL else 0.5)
+
+
+def test_signal_to_all_processes_of_a_job_is_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match=r"^interrupted; saved at step 4 in ") as caught:
+        run(tmp_path, mlm(), epochs=2, workers=2, callbacks=[Signal(signal.SIGTERM)])
+    assert caught.value.exit_code == 143
+    del caught  # it holds on to the loader
+    gc.collect()
+    assert children() == []
+
+
+def test_interruption_that_ended_others_too_is_one(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match=r"^interrupted; not saved: a process that makes batches") as caught:
+        run(tmp_path, mlm(), epochs=2, workers=2, callbacks=[Signal(signal.SIGKILL)])
+    assert (caught.value.exit_code, caught.value.hint) == (143, "again")
 
 
 def test_process_that_hangs_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

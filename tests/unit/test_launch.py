@@ -96,6 +96,31 @@ def test_signals_reach_all_and_the_launchers_death_counts_as_one(number: signal.
     _wait_for(tmp_path, "0.saved", "1.saved")
 
 
+EARLY = """
+import os, signal, sys
+from nlpkit.cli import launch
+launch._PROGRAM = (sys.executable, "-c", sys.argv[1])
+start = launch._start
+def then_interrupt(arguments, environment, rank, said):
+    process = start(arguments, environment, rank, said)
+    if rank == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return process
+launch._start = then_interrupt
+sys.exit(launch.launch([sys.argv[2]], 2))
+"""
+
+
+def test_signal_before_any_can_take_it_ends_all(tmp_path: Path) -> None:
+    alive = f"os.open(f'{{here}}/fifo', os.O_WRONLY); {WAIT}"
+    os.mkfifo(tmp_path / "fifo")
+    command = [sys.executable, "-c", EARLY, START + alive, str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    held = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("interrupted\n", 143)
+    assert os.read(held, 1) == b"", "nobody has it open"
+
+
 def _wait_for(folder: Path, *names: str) -> None:
     end = time.monotonic() + 60
     while not all((folder / name).exists() for name in names):
