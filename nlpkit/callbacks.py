@@ -21,6 +21,7 @@ from torch import Tensor
 from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, PluginError
 from nlpkit.files import explain_os_errors, write_bytes
+from nlpkit.folder import RunFolder
 from nlpkit.processes import largest, place, total
 from nlpkit.randomness import seed_of
 from nlpkit.scores import finite
@@ -68,17 +69,14 @@ class Recorder(pl.Callback):
     that is no number gets to know which samples its batches held.
 
     Args:
-        path: append-only; cut back to the restored step on a resume.
-        name: of the run, for the progress.
+        folder: its log is append-only; cut back to the restored step on a resume.
         total: optimiser steps of the run.
         progress: may be None.
         whence: tells of a batch, by its number, where its samples come from.
     """
 
-    def __init__(
-        self, path: Path, name: str, total: int, progress: Progress | None, whence: Callable[[int], str]
-    ) -> None:
-        self.path, self.name, self.total, self.progress, self.whence = path, name, total, progress, whence
+    def __init__(self, folder: RunFolder, total: int, progress: Progress | None, whence: Callable[[int], str]) -> None:
+        self.folder, self.path, self.total, self.progress, self.whence = folder, folder.metrics, total, progress, whence
         self.tokens = 0
         self._step = 0
         self._window: list[Tensor] = []
@@ -101,7 +99,7 @@ class Recorder(pl.Callback):
         if place().first:
             cut_back(self.path, trainer.global_step)
         if self.progress:
-            self.progress.start(self.name, self.total, trainer.global_step)
+            self.progress.start(self.folder.path.name, self.total, trainer.global_step)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         """Note the batch."""
@@ -138,6 +136,8 @@ class Recorder(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Write what is left: a resumed run goes on behind these rows; and no checkpoint follows a loss of NaN."""
         self.flush()
+        if place().first:
+            self.folder.check_in_place()  # a save would make it anew
         if self.path.exists():  # a checkpoint must not outlive, in a power cut, the scores that its results are made of
             with open(self.path, "rb+") as file:
                 os.fsync(file.fileno())
@@ -168,6 +168,7 @@ class Recorder(pl.Callback):
         """Add rows to the log; the first process does."""
         if not place().first:
             return
+        self.folder.check_in_place()
         with explain_os_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 

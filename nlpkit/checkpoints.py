@@ -78,11 +78,12 @@ def path_of(folder: Path, step: int) -> Path:
 def newest(folder: Path) -> Path:
     """The newest checkpoint that is whole; damaged ones are passed over with a warning.
 
+    What interrupted saves left is put back or removed: only the run that holds the folder's lock may ask.
+
     Raises:
         ModelError: there is none.
     """
-    for left in folder.glob(".step-*.old"):
-        recover(folder / left.name.removeprefix(".").removesuffix(".old"))
+    _sweep(folder)
     found = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))
     for path in reversed(found):
         try:
@@ -100,5 +101,9 @@ def prune(folder: Path, keep: set[int]) -> None:
         match = _NAME.fullmatch(path.name)
         if match and int(match[1]) not in keep:
             shutil.rmtree(path, ignore_errors=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
     for left in folder.glob(".step-*"):
         recover(folder / left.name.removeprefix(".").split(".")[0])

@@ -125,6 +125,18 @@ class RunFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
+    def check_in_place(self) -> None:
+        """Make sure that the path still leads here, before something is written below it.
+
+        Raises:
+            RunFolderError: the folder was deleted or moved since.
+        """
+        if not self.path.is_dir() or (self._lock and not self._is_ours()):
+            raise RunFolderError(
+                f"{self.path}: deleted or moved while it was written; the run ends here",
+                "what it has saved is where the folder went: --resume it there",
+            )
+
     def _is_ours(self) -> bool:
         """Whether the path still leads to the folder that was locked, and not to another in its place."""
         if self._lock is None:

@@ -184,6 +184,7 @@ def _finish(
     outcome: trainer.Outcome,
     body: Any,
 ) -> dict[str, Any]:
+    folder.check_in_place()
     task, parent = prepared.task, prepared.facts.get("parent")
     dev = scores_at(folder.metrics, outcome.best_step, "dev")
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}

@@ -39,6 +39,8 @@ class Signals(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
         self.listen()
+        if not self._before:
+            log.warning("not in the main thread: Ctrl-C and SIGTERM do not save; the last checkpoint serves")
         if number := self._received_by_any():
             raise Interrupted("interrupted before the first step", self.resume, signal_number=number)
 

@@ -116,7 +116,7 @@ def train(
         config.trainer.accumulate,
         progress,
     )
-    recorder = Recorder(folder.metrics, folder.path.name, length.steps, progress, data.train_dataloader().whence)
+    recorder = Recorder(folder, length.steps, progress, data.train_dataloader().whence)
     signals = Signals(saver, resume_command)
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
