@@ -148,9 +148,10 @@ def _shared(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, layers: int,
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """What stands between two documents begins one and ends one."""
+    """What stands between two documents begins one and ends one; where it pads too, it is learnt as any other token."""
     end = separator(tokenizer)
-    return {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": end, "eos_token_id": end}
+    padding = None if tokenizer.pad_token_id == end else tokenizer.pad_token_id
+    return {"pad_token_id": padding, "bos_token_id": end, "eos_token_id": end}
 
 
 def _gated(width: int) -> int:

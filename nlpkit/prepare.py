@@ -152,6 +152,8 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     check_parts(train, dev, settings.labels)
     words = given or train_tokenizer(texts_of(train, task_class), ", ".join(request.data), config.model)
     architecture = architecture_of(source, config.model, words, request.hub)
+    if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
+        architecture.pad_token_id = words.pad_token_id
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
     length = input_length(settings, architecture, words, _DEFAULT_LENGTH)

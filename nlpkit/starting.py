@@ -77,7 +77,7 @@ def architecture_of(source: str, model: ModelConfig, words: PreTrainedTokenizerB
             "name a model such as BERT, ModernBERT, GPT-2, Llama or T5",
         )
     tokenizer.check_matches(words, architecture.vocab_size)
-    if architecture.pad_token_id is None:
+    if architecture.pad_token_id is None and words.pad_token_id != tokenizer.separator(words):
         architecture.pad_token_id = words.pad_token_id
     if model.dropout is not None:
         backbone.set_dropout(architecture, model.dropout)

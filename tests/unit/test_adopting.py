@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import (
     AutoTokenizer,
     BertTokenizer,
@@ -106,8 +107,31 @@ def test_fitting_tokenizer_gives_its_ids_beside_any_model_in_plain_transformers(
         opened = AutoTokenizer.from_pretrained(tmp_path / family)
         assert opened(SEEN)["input_ids"] == MAKERS[name]()(SEEN)["input_ids"]
         assert tokenizer.tokenizer_hash(opened) == tokenizer.tokenizer_hash(words)  # a resume finds its token store
-        assert (opened.model_max_length, opened.pad_token_id) == (32, architecture.pad_token_id)
+        assert opened.model_max_length == 32
+        padding = opened.pad_token_id if opened.pad_token_id != opened.eos_token_id else None
+        assert architecture.pad_token_id == padding  # nothing is learnt of a row for padding
         assert architecture.eos_token_id in (None, tokenizer.separator(opened))
+
+
+def test_end_of_texts_that_also_pads_is_learnt(saved: Any) -> None:
+    words = adopting.adopt(saved("gpt2"), Clm, 32)
+    assert words.pad_token_id == words.eos_token_id
+    for family in ("gpt2", "llama"):
+        body = backbone.build(
+            backbone.architecture(ModelConfig(preset="tiny", family=family, sequence_length=32), words)
+        )  # type: ignore[arg-type]
+        embedding = body.get_input_embeddings()
+        body(input_ids=torch.tensor([[5, words.eos_token_id, 6]])).last_hidden_state.square().sum().backward()
+        for rows in (embedding.weight, embedding.weight.grad):
+            assert rows[words.eos_token_id].any()
+
+
+def test_encoder_decoder_needs_a_token_that_only_pads(tmp_path: Path) -> None:
+    words = trained(denoises=True)
+    roles = {role: token for role, token in words.special_tokens_map.items() if role != "pad_token"}
+    PreTrainedTokenizerFast(tokenizer_object=words.backend_tokenizer, **roles).save_pretrained(tmp_path / "tok")
+    with pytest.raises(ModelError, match="has no pad_token, which denoise needs"):
+        adopting.adopt(str(tmp_path / "tok"), Denoise, 32)
 
 
 @pytest.mark.parametrize(("name", "objective"), [(n, o) for n in FITS for o in OBJECTIVES if o.name not in FITS[n]])
@@ -125,7 +149,7 @@ def test_other_tokenizer_is_refused_with_the_command_that_makes_a_fitting_one(
 @pytest.mark.parametrize(
     ("name", "objective", "lacks"),
     [
-        ("gpt2", Mlm, "has no cls_token and no sep_token and no mask_token"),
+        ("gpt2", Mlm, "has no pad_token and no cls_token and no sep_token and no mask_token"),
         ("bert", Clm, "has no eos_token"),
         ("roberta", Denoise, "has no <extra_id_0>"),
         ("ours for a decoder", Mlm, "puts no [CLS] before a text"),
