@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from nlpkit.errors import ModelError, NlpkitError
+from nlpkit.errors import ModelError, NlpkitError, ResourceError
 from nlpkit.files import new_folder, recover, verify_manifest
 
 _STATE = "state.ckpt"
@@ -29,9 +29,15 @@ class AtomicCheckpointIO(CheckpointIO):
 
         Raises:
             ModelError: what was written cannot be read.
+            ResourceError: the disk is full.
         """
-        with new_folder(Path(path)) as folder:
-            torch.save(checkpoint, folder / _STATE)
+        try:
+            with new_folder(Path(path)) as folder:
+                torch.save(checkpoint, folder / _STATE)
+        except ResourceError as error:
+            free = shutil.disk_usage(next(filter(Path.exists, Path(path).parents))).free
+            error.message += f": a checkpoint takes {size_of(checkpoint):,} bytes, {free:,} are free"
+            raise
         prove(Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -107,3 +113,25 @@ def prune(folder: Path, keep: set[int]) -> None:
 def _sweep(folder: Path) -> None:
     for left in folder.glob(".step-*"):
         recover(folder / left.name.removeprefix(".").split(".")[0])
+
+
+def size_of(state: Any) -> int:
+    """Bytes of a file that torch writes."""
+    file = _Counted()
+    torch.save(state, file)  # type: ignore[arg-type]
+    return file.bytes
+
+
+class _Counted:
+    """A file that forgets what is written and knows how much it was."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, content: Any) -> int:
+        """Count."""
+        self.bytes += len(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing is held back."""

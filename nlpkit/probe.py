@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from nlpkit import signals, trainer
+from nlpkit import checkpoints, signals, trainer
 from nlpkit.callbacks import CounterSeeds
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
@@ -61,7 +61,9 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
         runner.limit_val_batches = 0
         try:
             runner.fit(module, datamodule=data)
-            state = _size({"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()})
+            state = checkpoints.size_of(
+                {"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()}
+            )
             batches = runner.limit_val_batches = min(_DEV_BATCHES, len(data.val_dataloader()))
             began = time.perf_counter()
             runner.validate(module, datamodule=data, verbose=False)
@@ -110,25 +112,3 @@ def _peak_memory() -> int:
     """Bytes of this process so far, at most."""
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 1024
-
-
-def _size(state: Any) -> int:
-    """Bytes of a file that torch writes."""
-    file = _Counted()
-    torch.save(state, file)  # type: ignore[arg-type]
-    return file.bytes
-
-
-class _Counted:
-    """A file that forgets what is written and knows how much it was."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def write(self, content: Any) -> int:
-        """Count."""
-        self.bytes += len(content)
-        return len(content)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
