@@ -12,6 +12,7 @@ from nlpkit.data import CountedLoader
 from nlpkit.plugins import Registry
 from nlpkit.prepare import Prepared
 from nlpkit.probe import Probe, probe
+from nlpkit.trainer import accelerator_of
 
 _KEPT, _AT_MOST = 2, 4  # checkpoints: the last and the best; with the one being written, and those before it
 
@@ -92,7 +93,7 @@ def plan(prepared: Prepared, registry: Registry) -> Plan:
         epochs=batches * made.data.epochs / len(loader),
         validations=validations,
         tokens=tokens,
-        device=made.module.device.type if seen.gpu_memory else "cpu",
+        device=accelerator_of(config),
         memory=seen.memory,
         gpu_memory=seen.gpu_memory,
         store_bytes=_folder_bytes(prepared.store) if prepared.store else 0,

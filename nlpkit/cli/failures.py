@@ -66,7 +66,8 @@ def _print(error: NlpkitError) -> None:
         click.echo(str(error.message), err=True)
         click.echo(error.hint, err=True, nl=bool(error.hint))
         return
-    click.echo(f"{style('error:', 'red')} {error.message}", err=True)
+    message = "; ".join((error.message, *getattr(error, "__notes__", ())))
+    click.echo(f"{style('error:', 'red')} {message}", err=True)
     if error.hint:
         click.echo(f"{style('hint:', 'cyan')} {error.hint}", err=True)
 

@@ -512,3 +512,13 @@ def test_no_color_is_obeyed_on_a_terminal(environment: dict[str, str], coloured:
     os.close(theirs)
     assert (b"\x1b[" in os.read(ours, 10_000)) is coloured
     os.close(ours)
+
+
+def test_notes_of_an_error_are_said_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    from nlpkit.cli.failures import report
+    from nlpkit.errors import DataError
+
+    error = DataError("no label", "give one")
+    error.add_note("in the batch of a.csv:3")
+    assert report(error) == 3
+    assert capsys.readouterr().err == "error: no label; in the batch of a.csv:3\nhint: give one\n"
