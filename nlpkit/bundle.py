@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,8 +99,7 @@ def find(source: str) -> str:
     if (Path(source) / "run.json").is_file():
         _recover(RunFolder(Path(source)))
         if not model.is_dir():
-            verb = "pretrain" if read_json(Path(source) / "run.json").get("stage") == "pretrain" else "fit"
-            resume = f"nlpkit {verb} --resume {shlex.quote(source)}"
+            resume = RunFolder(Path(source)).resume_command()
             raise ModelError(f"{source}: the run has no model yet", f"finish it first: {resume}")
         return str(model)
     return source

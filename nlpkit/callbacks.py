@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +19,9 @@ from torch import Tensor
 
 from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, PluginError
-from nlpkit.files import explain_os_errors, write_bytes
+from nlpkit.files import explain_os_errors
 from nlpkit.folder import RunFolder
+from nlpkit.metrics_log import cut_back
 from nlpkit.processes import largest, place, total
 from nlpkit.randomness import seed_of
 from nlpkit.scores import finite
@@ -309,27 +309,3 @@ def validates_now(trainer: pl.Trainer, index: int) -> bool:
 def validation_scores(trainer: pl.Trainer, part: str) -> dict[str, float]:
     """The scores of a part at the last validation as plain numbers; ``dev``, or ``watch`` if there is one."""
     return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{part}/")}
-
-
-def scores_at(path: Path, step: int, part: str) -> dict[str, float]:
-    """The scores of a part that were logged at a step."""
-    found: dict[str, float] = {}
-    for row, _ in _rows(path):
-        if row["step"] == step and f"{part}/loss" in row:
-            found = {k.removeprefix(f"{part}/"): v for k, v in row.items() if k.startswith(f"{part}/")}
-    return found
-
-
-def cut_back(path: Path, step: int) -> None:
-    """Drop the lines of a log after a step, and a half-written last line."""
-    if path.exists():
-        write_bytes(path, "".join(f"{line}\n" for row, line in _rows(path) if row["step"] <= step).encode())
-
-
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The rows of a log with their lines, but for what a kill or a power cut has left of one."""
-    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            row["step"] <= 0  # noqa: B015 - a row has a number of its step
-            yield row, line

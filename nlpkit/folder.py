@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from nlpkit.errors import ModelError, RunFolderError
 from nlpkit.files import explain_os_errors, write_json
 
 _WRITTEN = {"lock", "model", "checkpoints", "setup", "config", "metrics", "results", "run"}  # names without ending
-_VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers")
+_VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy")
 
 
 _held: set[IO[str]] = set()
@@ -57,7 +58,7 @@ class RunFolder:
         Raises:
             RunFolderError: it exists and is not empty, or cannot be made.
         """
-        folder = cls(_make(Path(out)) if out else _make_next(Path("runs"), name))
+        folder = cls(_make(Path(out)) if out else make_next(Path("runs"), name))
         folder._check_empty()
         folder.lock()
         try:
@@ -151,6 +152,15 @@ class RunFolder:
         """Whether any state of the run was saved."""
         return any(self.checkpoints.glob("step-*")) or any(self.checkpoints.glob(".step-*.old"))
 
+    def resume_command(self) -> str:
+        """What to type to go on with the run, once run.json is written."""
+        facts = self.read_facts()
+        verb = "pretrain" if facts.get("stage") == "pretrain" else "fit"
+        named, folder = facts.get("request", {}).get("plugins", ()), facts.get("folder", os.getcwd())
+        files = [file if folder == os.getcwd() else os.path.join(folder, file) for file in named]
+        plugins = [word for file in files for word in ("--plugin", file)]
+        return shlex.join(["nlpkit", verb, "--resume", str(self.path), *plugins])
+
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.
 
@@ -201,7 +211,7 @@ def _make(path: Path) -> Path:
     return path
 
 
-def _make_next(parent: Path, name: str) -> Path:
+def make_next(parent: Path, name: str) -> Path:
     """Make the next free folder; another process may take the same number at the same moment."""
     while True:
         path = _next_free(parent, name)

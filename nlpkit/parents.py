@@ -1,4 +1,4 @@
-"""The finished run that a new one goes on from: its objective, its settings, its plugins."""
+"""The finished run that a new one goes on from: its objective and its settings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ class Parent:
 
     Args:
         objective: its name.
-        settings: by dotted key, but for those of a new model, which the parent brings, and those of its machine.
-        plugins: files of plugins of both.
+        settings: by dotted key, but for those of a new model, which the parent brings, those of its machine, and
+            those that nobody has set: they were chosen by the size of its text.
         beside: files of test sets whose texts stay out, and the general text that is watched.
     """
 
     objective: str
     settings: dict[str, Any]
-    plugins: tuple[str, ...]
     beside: tuple[tuple[str, ...], str]
 
 
@@ -45,23 +44,23 @@ def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
     folder = RunFolder(run)
     if not folder.facts.is_file():
         raise ModelError(f"{run}: no run.json, so it is no run folder", "give the folder that --out named")
-    began = Began.read(folder, anyway=False)
+    began = Began.read(folder, plugins, anyway=False)
     if began.stage != "pretrain":
         raise UsageError(f"{run}: a run of the other stage", "further text is for a run of nlpkit pretrain")
     if not folder.results.is_file():
         raise ModelError(
             f"{run}: the run is unfinished, so further text cannot follow yet",
-            f"end it first: {stages.resume_command('pretrain', folder)}",
+            f"end it first: {folder.resume_command()}",
         )
     objective = began.request.task
-    every = tuple(dict.fromkeys((*began.request.plugins, *plugins)))
-    task_class = Registry(files=every).task(objective, stage="pretrain")
+    task_class = Registry(files=plugins).task(objective, stage="pretrain")
     config = config_module.load(task_class, str(folder.config))
     settings = dict(config_module.flat(config_module.to_plain(config)))
-    settings = {key: value for key, value in settings.items() if not _is_left_behind(key)}
+    chosen = began.facts.get("chosen", ())
+    settings = {key: value for key, value in settings.items() if key not in chosen and not _is_left_behind(key)}
     step = read_json(folder.results).get("best_step")
     log.info("%s: going on from its weights of step %s, %s as before, rates warmed up again", run, step, objective)
-    return Parent(objective, settings, every, (began.request.exclude, began.request.watch))
+    return Parent(objective, settings, (began.request.exclude, began.request.watch))
 
 
 def _is_left_behind(key: str) -> bool:

@@ -8,15 +8,23 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from nlpkit.config import OptimConfig, RunConfig
+from nlpkit.config import OptimConfig, RunConfig, flat, to_plain
 from nlpkit.plugins import Stage
 from nlpkit.prepare import Prepared
 
 CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule": "linear"}
 """Pre-training that goes on from a trained model: the rates that suit a new one would undo it."""
+OF_SIZES = ("trainer.max_epochs", "trainer.batch_tokens")
+"""Settings that are left to us, and that `complete` chooses by the sizes of model and data."""
 _BATCH_TOKENS = 4096  # of pre-training
 _ENOUGH_TOKENS = 4_000_000  # that pre-training sees, in more than one epoch if need be
 _BATCH_SIZE = 16  # of fine-tuning
+
+
+def chosen(config: RunConfig) -> list[str]:
+    """Which of the settings by size are ours to choose."""
+    settings = dict(flat(to_plain(config)))
+    return [key for key in OF_SIZES if settings[key] is None]
 
 
 def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ def beginning(request: Request, prepared: Prepared, stage: Stage) -> dict[str, A
         "data_fingerprint": prepared.fingerprint,
         "settings": _settings(prepared.config),
         "threads": torch.get_num_threads(),
+        "accelerator": accelerator_of(prepared.config),
         "parent": prepared.facts.get("parent"),
         **({"corpus": prepared.facts["corpus"]} if stage == "pretrain" else {}),
     }
@@ -57,11 +59,18 @@ class Began:
     anyway: bool
 
     @classmethod
-    def read(cls, folder: RunFolder, anyway: bool) -> Began:
+    def read(cls, folder: RunFolder, plugins: tuple[str, ...], anyway: bool) -> Began:
         """Read run.json.
+
+        Args:
+            folder: of the run.
+            plugins: files that the user has named now. Those that run.json names are never run: it may be from
+                somebody else.
+            anyway: differences are warnings, no errors.
 
         Raises:
             ModelError: it says nothing of the kind.
+            UsageError: the run began with other plugins.
         """
         facts = folder.read_facts()
         try:
@@ -71,7 +80,8 @@ class Began:
             str(facts["data_fingerprint"]), dict(facts["settings"])
         except (KeyError, TypeError, AttributeError, ValueError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
-        return cls(folder, facts, stage, request, anyway)
+        _check_plugins(folder, request.plugins, plugins)
+        return cls(folder, facts, stage, replace(request, plugins=plugins), anyway)
 
     def check_settings(self, config: RunConfig) -> None:
         """Compare config.yaml with the settings that the run began with.
@@ -104,20 +114,36 @@ class Began:
 
     def warn_of_rounding(self, config: RunConfig) -> None:
         """Say where what follows may differ, in the last bits, from what an uninterrupted run would have given."""
-        now = {**versions(), "threads": torch.get_num_threads()}
-        before = {**self.facts.get("versions", {}), "threads": self.facts.get("threads")}
+        accelerator = accelerator_of(config)
+        now = {**versions(), "threads": torch.get_num_threads(), "accelerator": accelerator}
+        before = {**self.facts.get("versions", {}), **{key: self.facts.get(key) for key in ("threads", "accelerator")}}
         changed = [
             f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value
         ]
         if changed:
             log.warning("the run began with %s: what follows is not promised equal to the bit", "; ".join(changed))
-        elif accelerator_of(config) != "cpu":
+        elif accelerator != "cpu":
             log.info("on a GPU what follows is not promised equal to the bit")
 
     def _refuse(self, error: NlpkitError) -> None:
         if not self.anyway:
             raise error
         log.warning("%s", error.message)
+
+
+def _check_plugins(folder: RunFolder, before: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Files may have been moved, and are compared by their names."""
+    one, two = ({os.path.basename(file): file for file in files} for files in (before, given))
+    if lacking := [two_words for name, file in one.items() if name not in two for two_words in ("--plugin", file)]:
+        options = shlex.join(lacking)
+        raise UsageError(
+            f"{folder.path}: the run began with {options}, which is code and must be asked for again",
+            f"add {options}, if you trust it",
+        )
+    if strange := [name for name in two if name not in one]:
+        raise UsageError(
+            f"{folder.path}: the run began without the plugin {', '.join(strange)}", "leave it out, or start a new run"
+        )
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def further(
 
     Raises:
         ModelError: no run folder, or a run that is not finished.
-        UsageError: a run of ``fit``.
+        UsageError: a run of ``fit``, or one that began with other plugins.
     """
     return _start(_further(run, data, **asked), out, progress, callbacks)
 
@@ -216,6 +216,7 @@ def resume(
     progress: Progress | None = None,
     callbacks: Sequence[Any] = (),
     anyway: bool = False,
+    plugins: Paths = (),
 ) -> Run:
     """Go on with an interrupted run from its newest whole checkpoint.
 
@@ -225,6 +226,7 @@ def resume(
         progress: shows how far the run is.
         callbacks: Lightning callbacks of your own.
         anyway: go on although the data or the settings have changed.
+        plugins: files of plugins that are not installed, if the run began with any: it runs none by itself.
 
     Returns:
         The run; one that was finished already is left as it is.
@@ -232,17 +234,16 @@ def resume(
     Raises:
         ModelError: no run folder, or without a whole checkpoint.
         DataError: the data has changed since the run began.
-        UsageError: the settings have changed, or the run is of the other stage.
+        UsageError: the settings have changed, the run is of the other stage, or it began with other plugins.
     """
     if not started().first:
-        return _follow(RunFolder(Path(run)), callbacks)
+        return _follow(RunFolder(Path(run)), _paths(plugins), callbacks)
     folder = RunFolder.open_existing(os.fspath(run))
-    found: Stage | None = None
     try:
-        began = Began.read(folder, anyway)
+        began = Began.read(folder, _paths(plugins), anyway)
         found, request = began.stage, began.request
         if stage not in (None, found):
-            raise UsageError(f"{run}: a run of the other stage", stages.resume_command(found, folder))
+            raise UsageError(f"{run}: a run of the other stage", folder.resume_command())
         if folder.results.exists():
             log.info("%s: already finished; nothing was done", run)
             return Run(folder.path, read_json(folder.results))
@@ -266,7 +267,10 @@ def resume(
         results = stages.train(folder, prepared, registry, began.facts, checkpoint, progress, callbacks, meeting)
         return Run(folder.path, results)
     except KeyboardInterrupt as error:
-        raise _interrupted(error, str(found), folder) from None
+        raise _interrupted(error, folder) from None
+    except ResourceError as error:
+        _tell_how_to_go_on(error, folder)
+        raise
     finally:
         folder.unlock()
 
@@ -444,7 +448,7 @@ def _further(
     flags: dict[str, Any] | None = None,
 ) -> _Asked:
     earlier = parents.read(Path(run), _paths(plugins))
-    request = Request(earlier.objective, _paths(data), (), os.fspath(run), earlier.plugins, False, *earlier.beside)
+    request = Request(earlier.objective, _paths(data), (), os.fspath(run), _paths(plugins), False, *earlier.beside)
     return _look_at(request, "pretrain", earlier.settings, config, overrides, flags)
 
 
@@ -480,42 +484,43 @@ def _start(asked: _Asked, out: Name | None, progress: Progress | None, callbacks
     request, stage, registry = asked.request, asked.stage, asked.registry
     meeting = Meeting(asked.config.trainer)
     if not meeting.place.first:
-        return _join(meeting, callbacks)
+        return _join(meeting, request.plugins, callbacks)
     folder = RunFolder.create(None if out is None else os.fspath(out), request.task)
     try:
         prepared = stages.prepare(request, stage, asked.config, registry, None)
         facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
+        facts["chosen"] = recipes.chosen(asked.config)
         stages.write_setup(folder, prepared, facts)
         meeting.tell(**_for_others(folder, prepared, None))
         return Run(folder.path, stages.train(folder, prepared, registry, facts, None, progress, callbacks, meeting))
     except (KeyboardInterrupt, Interrupted) as error:
         folder.remove_if_unused()
         if isinstance(error, KeyboardInterrupt) and folder.facts.exists():
-            raise _interrupted(error, stage, folder) from None
+            raise _interrupted(error, folder) from None
         raise
     except BaseException as error:
         if not folder.has_checkpoint() and not isinstance(error, DivergedError):  # its losses tell why
             folder.remove()  # nothing was learnt that could be gone on with
         elif isinstance(error, ResourceError):
-            error.hint += f"; then {stages.resume_command(stage, folder)}"
+            _tell_how_to_go_on(error, folder)
         raise
     finally:
         folder.unlock()
 
 
-def _follow(folder: RunFolder, callbacks: Sequence[Any]) -> Run:
+def _follow(folder: RunFolder, plugins: tuple[str, ...], callbacks: Sequence[Any]) -> Run:
     """What another process than the first does on a resume."""
     if folder.results.exists():
         return Run(folder.path, read_json(folder.results))
-    _, config = _as_it_began(Began.read(folder, anyway=True))
-    return _join(Meeting(config.trainer), callbacks)
+    _, config = _as_it_began(Began.read(folder, plugins, anyway=True))
+    return _join(Meeting(config.trainer), plugins, callbacks)
 
 
-def _join(meeting: Meeting, callbacks: Sequence[Any]) -> Run:
+def _join(meeting: Meeting, plugins: tuple[str, ...], callbacks: Sequence[Any]) -> Run:
     """Take part in a run that the first process has made ready, as in one that is gone on with; write nothing."""
     told = meeting.hear()
     folder, checkpoint = RunFolder(Path(told["folder"])), Path(told["checkpoint"]) if told["checkpoint"] else None
-    began = Began.read(folder, anyway=True)
+    began = Began.read(folder, plugins, anyway=True)
     registry, config = _as_it_began(began)
     # the weights come from the first process
     prepared = stages.prepare(began.request, began.stage, config, registry, folder.path / "setup")
@@ -540,10 +545,14 @@ def _for_others(folder: RunFolder, prepared: Prepared, checkpoint: Path | None) 
     return {"folder": os.path.abspath(folder.path), "checkpoint": at, "fingerprint": prepared.fingerprint}
 
 
-def _interrupted(error: KeyboardInterrupt, stage: str, folder: RunFolder) -> Interrupted:
+def _tell_how_to_go_on(error: ResourceError, folder: RunFolder) -> None:
+    error.hint = "; then ".join(filter(None, (error.hint, folder.resume_command())))
+
+
+def _interrupted(error: KeyboardInterrupt, folder: RunFolder) -> Interrupted:
     """What a signal becomes outside of training, where no callback sees it; its argument may be the signal's number."""
     number = int(error.args[0]) if error.args else signal.SIGINT
-    return Interrupted("interrupted; the run can go on", stages.resume_command(stage, folder), signal_number=number)
+    return Interrupted("interrupted; the run can go on", folder.resume_command(), signal_number=number)
 
 
 def _paths(data: Paths) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from nlpkit import bundle, handover, recipes, seen, trainer
 from nlpkit import config as config_module
-from nlpkit.callbacks import Progress, scores_at
+from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
 from nlpkit.control import check_columns
 from nlpkit.data import TaskDataModule
@@ -21,6 +20,7 @@ from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.meeting import Meeting
+from nlpkit.metrics_log import scores_at
 from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
@@ -164,7 +164,7 @@ def train(
         made.length,
         folder,
         resume_from=checkpoint,
-        resume_command=resume_command(facts["stage"], folder),
+        resume_command=folder.resume_command(),
         progress=progress,
         callbacks=tuple(callbacks),
         meeting=meeting,
@@ -231,9 +231,3 @@ def _finish(
     bundle.save(folder.model, task, body, prepared.head, record, registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
-
-
-def resume_command(stage: str, folder: RunFolder) -> str:
-    """What to type to go on with an interrupted run."""
-    verb = "pretrain" if stage == "pretrain" else "fit"
-    return f"nlpkit {verb} --resume {shlex.quote(str(folder.path))}"

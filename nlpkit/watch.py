@@ -6,8 +6,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from nlpkit.callbacks import Recorder, scores_at
+from nlpkit.callbacks import Recorder
 from nlpkit.data import FixedLoader, Samples
+from nlpkit.metrics_log import scores_at
 from nlpkit.module import TaskModule
 from nlpkit.scores import finite
 from nlpkit.task import Features

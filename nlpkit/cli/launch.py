@@ -21,6 +21,7 @@ import click
 from nlpkit import signals
 from nlpkit.cli.failures import report
 from nlpkit.errors import Interrupted, ResourceError
+from nlpkit.folder import RunFolder
 
 _LAUNCHED = "NLPKIT_LAUNCHED"
 _PROGRAM = (sys.executable, "-P", "-m", "nlpkit")
@@ -28,7 +29,7 @@ _PATIENCE = 30.0  # seconds that the others have to end by themselves when one h
 _POLL_SECONDS = 0.05
 
 
-def launch(arguments: Sequence[str], count: int) -> int:
+def launch(arguments: Sequence[str], count: int, run: RunFolder) -> int:
     """Run this very program in several processes, as torchrun would, until all have ended.
 
     The first speaks for all. A signal is passed on to each; when one fails the others end, too.
@@ -36,6 +37,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
     Args:
         arguments: of the program.
         count: processes.
+        run: its folder, to say how it goes on where the first process cannot.
 
     Returns:
         The exit code.
@@ -53,7 +55,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
             for process in processes:
                 process.kill()
                 process.wait()
-        return _verdict(processes, ended, said[ended], numbers)
+        return _verdict(processes, ended, said[ended], numbers, run)
 
 
 def end_with_launcher() -> None:
@@ -139,7 +141,9 @@ def _wait(processes: list[subprocess.Popen[bytes]], numbers: list[int]) -> int:
         time.sleep(_POLL_SECONDS)
 
 
-def _verdict(processes: list[subprocess.Popen[bytes]], settled: int, said: IO[bytes], numbers: list[int]) -> int:
+def _verdict(
+    processes: list[subprocess.Popen[bytes]], settled: int, said: IO[bytes], numbers: list[int], run: RunFolder
+) -> int:
     """The exit code of the whole; what the first cannot have said is said here."""
     first, code = processes[0].returncode, processes[settled].returncode
     if numbers and first == -numbers[0]:  # it came before the process could take it
@@ -148,7 +152,8 @@ def _verdict(processes: list[subprocess.Popen[bytes]], settled: int, said: IO[by
         return first
     if code < 0:
         name = signal.Signals(-code).name
-        return report(ResourceError(f"process {settled} of {len(processes)} was ended by {name}"))
+        go_on = run.resume_command() if not settled and run.facts.is_file() else ""
+        return report(ResourceError(f"process {settled} of {len(processes)} was ended by {name}", go_on))
     said.seek(0)
     for line in said.read().decode(errors="replace").splitlines():
         click.echo(f"process {settled}: {line}", err=True)

@@ -23,6 +23,7 @@ from nlpkit.cli.plan import print_plan
 from nlpkit.cli.progress import progress_for
 from nlpkit.cli.results import print_run
 from nlpkit.errors import NlpkitError, UsageError
+from nlpkit.folder import RunFolder, make_next
 from nlpkit.processes import started
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _FOUND_LATER = (OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError)
 """What may be wrong with the folder of a run, for the library to say."""
 _SHOWN = ("resume", "as_json", "quiet", "verbose", "no_plugins")
-_AS_BEFORE = (*_SHOWN, "resume_anyway")  # beside --resume
+_AS_BEFORE = (*_SHOWN, "plugins", "resume_anyway")  # beside --resume
 _FURTHER = (*_SHOWN, "plugins", "out", "config", "seed", "plan")  # beside --resume and files
 _OPTIONS = [
     click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
@@ -173,15 +174,14 @@ def _started(
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
     task: type[Task[Any]] = common.registry.task(name, stage=stage)
-    from nlpkit import config, readers
+    from nlpkit import readers
 
     # what is mistyped is said before torch is imported, which takes seconds
-    pipe = training.config is not None and os.path.exists(training.config) and not os.path.isfile(training.config)
-    composed = config.compose(task, file=None if pipe else training.config, overrides=settings)  # a pipe is read once
+    asked = _asked(training, task, settings)
     if files or beside:
         readers.expand([*files, *beside])
     if not training.plan:
-        _launch_if_several(composed.config.trainer)
+        _launch_if_several(asked, training.out, name)
     progress = {} if training.plan else {"progress": progress_for(common.quiet, task.score)}
     import nlpkit.run  # noqa: F401 - before a signal is an exception
 
@@ -193,28 +193,56 @@ def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[s
     from nlpkit import run
 
     folder = training.resume or ""
-    _launch_if_several(_trainer_of(Path(folder), common))
+    _launch_if_several(_trainer_of(Path(folder), common), folder)
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
-    return functools.partial(run.resume, folder, stage=stage, progress=progress, anyway=training.resume_anyway)
+    return functools.partial(
+        run.resume, folder, stage=stage, progress=progress, anyway=training.resume_anyway, plugins=common.plugins
+    )
 
 
-def _launch_if_several(asked: TrainerConfig) -> None:
-    """Leave the work to processes of their own, where more than one was asked for and nobody has started them."""
-    if asked.devices > 1 and asked.nodes == 1 and started().world == 1:
-        raise click.exceptions.Exit(launch(click.get_current_context().meta[TYPED], asked.devices))
+def _asked(training: Training, task: type[Task[Any]], settings: Sequence[str]) -> TrainerConfig:
+    """How a run is to be trained; that a setting is wrong is found out by it, too."""
+    from nlpkit import config
+
+    pipe = training.config is not None and os.path.exists(training.config) and not os.path.isfile(training.config)
+    file = None if pipe else training.config  # a pipe is read once
+    return config.compose(task, file=file, overrides=settings).config.trainer
+
+
+def _launch_if_several(asked: TrainerConfig, out: str | None, name: str = "") -> None:
+    """Leave the work to processes of their own, where more than one was asked for and nobody has started them.
+
+    Args:
+        asked: says how many.
+        out: folder of the run; None: the next free one of ``name``, made here to be known in the end.
+        name: of the task or objective.
+    """
+    if asked.devices == 1 or asked.nodes > 1 or started().world > 1:
+        return
+    folder = RunFolder(Path(out) if out else make_next(Path("runs"), name))
+    typed = list(click.get_current_context().meta[TYPED])
+    code = launch(typed if out else [typed[0], "--out", str(folder.path), *typed[1:]], asked.devices, folder)
+    if not out:
+        with contextlib.suppress(OSError):  # it is empty
+            folder.path.rmdir()
+    raise click.exceptions.Exit(code)
 
 
 def _further(
     common: Common, training: Training, files: Sequence[str], settings: Sequence[str]
 ) -> Callable[[], Run | Plan]:
     refuse_with_resume(given_options(*_FURTHER))
-    from nlpkit import config, readers
+    from nlpkit import readers
 
     readers.expand(files)
     folder = training.resume or ""
-    with contextlib.suppress(*_FOUND_LATER):
-        _launch_if_several(config.compose(_task_of(Path(folder), common), overrides=settings).config.trainer)
+    if not training.plan:
+        task = None
+        with contextlib.suppress(*_FOUND_LATER):
+            task = _task_of(Path(folder), common)
+        if task:
+            _launch_if_several(_asked(training, task, settings), training.out, task.name)
     from nlpkit import run
 
     given = {"overrides": settings, "plugins": common.plugins, **training.arguments_further()}
@@ -226,12 +254,13 @@ def _further(
 
 def _before(folder: Path, common: Common) -> tuple[str, float | None]:
     """The score that chooses and its best value so far, for show."""
+    from nlpkit.metrics_log import best_of
+
+    score, best = "loss", None
     with contextlib.suppress(*_FOUND_LATER):
         score = _task_of(folder, common).score
-        rows = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
-        values = [float(row[f"dev/{score}"]) for row in rows if f"dev/{score}" in row]
-        return score, (min if score == "loss" else max)(values, default=None)
-    return "loss", None
+        best = best_of(folder / "metrics.jsonl", score)
+    return score, best
 
 
 def _trainer_of(folder: Path, common: Common) -> TrainerConfig:
@@ -244,7 +273,5 @@ def _trainer_of(folder: Path, common: Common) -> TrainerConfig:
 
 
 def _task_of(folder: Path, common: Common) -> type[Task[Any]]:
-    from nlpkit.plugins import Registry
-
     request = json.loads((folder / "run.json").read_text("utf-8"))["request"]
-    return Registry(tuple(request["plugins"]), warn=common.warn).task(request["task"])
+    return common.registry.task(request["task"])

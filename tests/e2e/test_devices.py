@@ -80,7 +80,7 @@ def story(shop: Path, command: Any, tmp_path_factory: pytest.TempPathFactory) ->
     fate.write_text("kill")
     end = pretrain(*start, "trainer.devices=2", "--out", folder / "killed")
     fate.unlink()
-    again = pretrain("--resume", folder / "killed")
+    again = pretrain("--resume", folder / "killed", "--plugin", plugin)
     return Story(folder / "alone", folder / "two", folder / "killed", end, again, raised)
 
 
@@ -100,7 +100,8 @@ def test_a_killed_process_ends_the_run_with_a_word_of_how_it_goes_on(story: Stor
     assert story.end.returncode == 6
     assert lines[-3:] == [
         "error: another process of this run has ended, or no longer answers",
-        f"hint: see what it said; then nlpkit pretrain --resume {story.killed}",
+        f"hint: see what it said; then nlpkit pretrain --resume {story.killed} --plugin "
+        f"{story.killed.parent / 'mortal.py'}",
         "error: process 1 of 2 was ended by SIGKILL",
     ]
 

@@ -56,9 +56,21 @@ def test_further_text_keeps_tokenizer_architecture_and_settings(further: Any, ba
     assert {**first, **second, "architectures": None} == {**second, **first, "architectures": None}
     before, after = (yaml.safe_load((folder / "config.yaml").read_text()) for folder in (base.folder, out))
     before["trainer"]["max_steps"] = 4  # as typed
+    assert after["trainer"]["batch_tokens"] < before["trainer"]["batch_tokens"]  # the second text is smaller
+    for chosen in ("batch_tokens", "max_epochs"):
+        before["trainer"][chosen] = after["trainer"][chosen]
     assert {key: before[key] for key in ("task", "optim", "trainer")} == {
         key: after[key] for key in ("task", "optim", "trainer")
     }
+
+
+def test_further_text_keeps_a_batch_that_its_user_has_set(shop: Path, command: Any, tmp_path: Path) -> None:
+    tiny = ("model.preset=tiny", "model.vocabulary=300", "trainer.max_steps=2", "trainer.batch_tokens=300")
+    assert command("pretrain", shop / "labelled.csv", "--out", tmp_path / "a", *tiny).code == 0
+    more = ("pretrain", shop / "more-labelled.csv", "--resume", tmp_path / "a", "--out", tmp_path / "b")
+    assert command(*more).code == 0
+    trainer = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text())["trainer"]
+    assert (trainer["batch_tokens"], trainer["max_steps"]) == (300, 2)
 
 
 def test_further_text_leaves_a_history_of_both(further: Any, base: Any) -> None:
@@ -155,4 +167,21 @@ def test_further_text_of_a_plugin_s_objective_finds_the_plugin_again(
     tiny = ("model.preset=tiny", "model.vocabulary=300", "trainer.max_steps=2")
     first = command("pretrain", shop / "labelled.csv", "--objective", "own", "--plugin", "own.py", "--out", "a", *tiny)
     assert first.code == 0, first.err
-    assert command("pretrain", shop / "new.csv", "data.dev_share=0.2", "--resume", "a", "--out", "b").code == 0
+    more = ("pretrain", shop / "new.csv", "data.dev_share=0.2", "--resume", "a", "--out", "b")
+    assert command(*more).code == 2
+    assert command(*more, "--plugin", "own.py").code == 0
+
+
+def test_further_text_is_trained_on_as_its_config_file_says(
+    shop: Path, base: Any, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nlpkit.cli import training
+
+    asked: list[tuple[int, str]] = []
+    monkeypatch.setattr(training, "launch", lambda typed, count, run: asked.append((count, str(run.path))) or 0)
+    (tmp_path / "two.yaml").write_text("trainer:\n  devices: 2\n")
+    more = ("pretrain", shop / "labelled.csv", "--resume", base.folder, "--config", tmp_path / "two.yaml")
+    assert command(*more, "--out", tmp_path / "out").code == 0
+    assert asked == [(2, str(tmp_path / "out"))]
+    assert command(*more, "--plan").code == 2
+    assert len(asked) == 1

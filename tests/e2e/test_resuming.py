@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import nlpkit
 from nlpkit import checkpoints
-from nlpkit.errors import DivergedError
+from nlpkit.errors import DivergedError, Interrupted, ResourceError
 
 SETTINGS = [
     "model.preset=tiny",
@@ -243,6 +243,62 @@ def test_other_versions_are_said_in_one_line(story: Story, command: Any) -> None
     said = f"warning: the run began with {changed}: what follows is not promised equal to the bit"
     assert said in ended.err.splitlines()
     assert ended.code == 0
+
+
+def test_other_device_is_said(story: Story, command: Any) -> None:
+    facts = json.loads((story.killed / "run.json").read_text())
+    (story.killed / "run.json").write_text(json.dumps({**facts, "accelerator": "gpu"}))
+    ended = command("pretrain", "--resume", story.killed)
+    said = "warning: the run began with accelerator gpu, now cpu: what follows is not promised equal to the bit"
+    assert said in ended.err.splitlines()
+    assert "numpy" in facts["versions"]
+
+
+def test_run_of_somebody_else_runs_no_code_that_it_names(story: Story, command: Any, tmp_path: Path) -> None:
+    canary, plugin = tmp_path / "canary", tmp_path / "own.py"
+    plugin.write_text(f"open({str(canary)!r}, 'w')\n")
+    facts = json.loads((story.killed / "run.json").read_text())
+    facts["request"]["plugins"] = [str(plugin)]
+    (story.killed / "run.json").write_text(json.dumps(facts))
+    for more in ((), ("new.csv", "--out", tmp_path / "out")):
+        ended = command("pretrain", *more, "--resume", story.killed)
+        assert ended.code in (2, 3)
+        assert not canary.exists()
+    assert command("pretrain", "--resume", story.killed).err.splitlines() == [
+        f"error: {story.killed}: the run began with --plugin {plugin}, which is code and must be asked for again",
+        f"hint: add --plugin {plugin}, if you trust it",
+    ]
+
+
+def test_plugin_that_a_run_did_not_begin_with_is_refused(story: Story, command: Any, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("from nlpkit import hookimpl\n@hookimpl\ndef nlpkit_tasks():\n    return []\n")
+    ended = command("pretrain", "--resume", story.killed, "--plugin", tmp_path / "other.py")
+    said = f"error: {story.killed}: the run began without the plugin other.py"
+    assert (ended.code, ended.err.splitlines()[0]) == (2, said)
+
+
+class Fail(pl.Callback):
+    """Run out of something."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise ResourceError("no more of it", "get some")
+
+
+def test_resumed_run_that_fails_or_is_interrupted_early_says_how_it_goes_on(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_on = f"nlpkit pretrain --resume {story.killed}"
+    with pytest.raises(ResourceError) as failed:
+        nlpkit.resume(story.killed, callbacks=[Fail()])
+    assert failed.value.hint == f"get some; then {going_on}"
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt(15)
+
+    monkeypatch.setattr("nlpkit.resuming.Began.read", interrupt)
+    with pytest.raises(Interrupted) as interrupted:
+        nlpkit.resume(story.killed)
+    assert (interrupted.value.hint, interrupted.value.exit_code) == (going_on, 143)
 
 
 class Poison(pl.Callback):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nlpkit.cli import launch
+from nlpkit.folder import RunFolder
 
 Ended = Callable[..., tuple[int, str]]
 START = "import os, signal, sys, time; rank = int(os.environ['RANK']); here = sys.argv[1]\n"
@@ -26,7 +27,7 @@ def ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     def run(script: str, count: int = 2) -> tuple[int, str]:
         monkeypatch.setattr(launch, "_PROGRAM", (sys.executable, "-c", START + script))
-        code = launch.launch([str(tmp_path)], count)
+        code = launch.launch([str(tmp_path)], count, RunFolder(tmp_path / "run"))
         return code, capfd.readouterr().err
 
     return run
@@ -54,6 +55,15 @@ def test_a_process_that_was_killed_is_named(ended: Ended) -> None:
     assert ended(script) == (6, "error: process 0 of 2 was ended by SIGKILL\n")
 
 
+def test_where_the_first_was_killed_it_is_said_how_its_run_goes_on(ended: Ended, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_facts({"stage": "pretrain", "request": {"plugins": ["own.py"]}, "folder": "/elsewhere"})
+    code, said = ended("os.kill(os.getpid(), signal.SIGKILL) if not rank else " + WAIT)
+    hint = f"hint: nlpkit pretrain --resume {folder.path} --plugin /elsewhere/own.py"
+    assert (code, said.splitlines()) == (6, ["error: process 0 of 2 was ended by SIGKILL", hint])
+
+
 def test_none_outlives_the_first(ended: Ended, tmp_path: Path) -> None:
     script = f"open(f'{{here}}/{{rank}}', 'w').write(str(os.getpid()))\nif rank: {WAIT}\n"
     script += "while not os.path.exists(f'{here}/1'): time.sleep(0.01)\ntime.sleep(0.1); sys.exit(4)"
@@ -69,9 +79,11 @@ def test_none_waits_for_ever_for_one_that_ended(ended: Ended, monkeypatch: pytes
 
 LAUNCHER = """
 import sys
+from pathlib import Path
 from nlpkit.cli import launch
+from nlpkit.folder import RunFolder
 launch._PROGRAM = (sys.executable, "-c", sys.argv[1])
-sys.exit(launch.launch([sys.argv[2]], 2))
+sys.exit(launch.launch([sys.argv[2]], 2, RunFolder(Path(sys.argv[2]) / "run")))
 """
 SAVES = """
 from nlpkit.cli import launch
@@ -98,7 +110,9 @@ def test_signals_reach_all_and_the_launchers_death_counts_as_one(number: signal.
 
 EARLY = """
 import os, signal, sys
+from pathlib import Path
 from nlpkit.cli import launch
+from nlpkit.folder import RunFolder
 launch._PROGRAM = (sys.executable, "-c", sys.argv[1])
 start = launch._start
 def then_interrupt(arguments, environment, rank, said):
@@ -107,7 +121,7 @@ def then_interrupt(arguments, environment, rank, said):
         os.kill(os.getpid(), signal.SIGTERM)
     return process
 launch._start = then_interrupt
-sys.exit(launch.launch([sys.argv[2]], 2))
+sys.exit(launch.launch([sys.argv[2]], 2, RunFolder(Path(sys.argv[2]) / "run")))
 """
 
 
