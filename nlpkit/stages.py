@@ -142,21 +142,43 @@ def learner(prepared: Prepared, registry: Registry) -> Learner:
     return Learner(module, data, length, adapted)
 
 
-def train(
-    folder: RunFolder,
-    prepared: Prepared,
-    registry: Registry,
-    facts: dict[str, Any],
-    checkpoint: Path | None,
-    progress: Progress | None,
-    callbacks: Sequence[Any],
-    meeting: Meeting,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Made:
+    """A run that is ready to train.
+
+    Args:
+        folder: of the run.
+        prepared: what it trains with.
+        registry: of its plugins.
+        facts: what run.json says.
+    """
+
+    folder: RunFolder
+    prepared: Prepared
+    registry: Registry
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Who is told of a run while it trains.
+
+    Args:
+        progress: shows how far it is.
+        callbacks: Lightning callbacks of the caller's own.
+    """
+
+    progress: Progress | None = None
+    callbacks: Sequence[Any] = ()
+
+
+def train(run: Made, checkpoint: Path | None, watched: Watched, meeting: Meeting) -> dict[str, Any]:
     """Train, or go on from a checkpoint, and finish the run; returns what results.json says.
 
     In other processes than the first only train: nothing comes back.
     """
-    made = learner(prepared, registry)
+    folder, prepared = run.folder, run.prepared
+    made = learner(prepared, run.registry)
     outcome = trainer.train(
         made.module,
         made.data,
@@ -165,25 +187,19 @@ def train(
         folder,
         resume_from=checkpoint,
         resume_command=folder.resume_command(),
-        progress=progress,
-        callbacks=tuple(callbacks),
+        progress=watched.progress,
+        callbacks=tuple(watched.callbacks),
         meeting=meeting,
         watch=prepared.watch,
     )
     if not meeting.place.first:
         return {}
     body = merge(made.adapted, prepared.backbone)
-    return _finish(folder, prepared, registry, facts, outcome, body)
+    return _finish(run, outcome, body)
 
 
-def _finish(
-    folder: RunFolder,
-    prepared: Prepared,
-    registry: Registry,
-    facts: dict[str, Any],
-    outcome: trainer.Outcome,
-    body: Any,
-) -> dict[str, Any]:
+def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
+    folder, prepared = run.folder, run.prepared
     folder.check_in_place()
     task, parent = prepared.task, prepared.facts.get("parent")
     dev = scores_at(folder.metrics, outcome.best_step, "dev")
@@ -194,7 +210,7 @@ def _finish(
         results["generates"] = True
     if prepared.watch:
         start, end = (scores_at(folder.metrics, step, "watch") for step in (0, outcome.best_step))
-        results["watch"] = {"file": facts["request"]["watch"], "start": start, "end": end}
+        results["watch"] = {"file": run.facts["request"]["watch"], "start": start, "end": end}
     train, held_out = prepared.examples
     if train and (baselines := task.baselines(train, held_out)):
         results["baselines"] = baselines
@@ -224,10 +240,10 @@ def _finish(
     data = prepared.config.data
     record = {
         "history": history,
-        "source": facts["request"]["source"],
+        "source": run.facts["request"]["source"],
         "data": {"columns": data.columns, "reader": data.reader},
         **prepared.record,
     }
-    bundle.save(folder.model, task, body, prepared.head, record, registry, prepared.seen)
+    bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
