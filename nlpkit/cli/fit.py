@@ -8,7 +8,7 @@ import click
 
 from nlpkit.cli.arguments import files_and_settings
 from nlpkit.cli.options import Common, shared
-from nlpkit.cli.training import Training, train, training_options
+from nlpkit.cli.training import Training, Typed, train, training_options
 
 if TYPE_CHECKING:
     from nlpkit.planning import Plan
@@ -42,4 +42,4 @@ def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[st
         fit = run.plan_fit if training.plan else run.fit
         return fit(task, files, dev=dev, overrides=settings, plugins=common.plugins, **more)
 
-    train(common, training, task, "finetune", files, settings, start, beside=dev)
+    train(common, training, Typed(task, "finetune", files, settings, start, dev))

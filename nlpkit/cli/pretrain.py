@@ -8,7 +8,7 @@ import click
 
 from nlpkit.cli.arguments import files_and_settings
 from nlpkit.cli.options import Common, shared
-from nlpkit.cli.training import Training, train, training_options
+from nlpkit.cli.training import Training, Typed, train, training_options
 from nlpkit.errors import UsageError
 from nlpkit.objectives.objective import weighted
 
@@ -103,4 +103,4 @@ def command(
         )
 
     beside = (*exclude, watch) if watch else exclude
-    train(common, training, objective, "pretrain", files, settings, start, beside)
+    train(common, training, Typed(objective, "pretrain", files, settings, start, beside))

@@ -103,27 +103,34 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def train(
-    common: Common,
-    training: Training,
-    name: str,
-    stage: Stage,
-    files: Sequence[str],
-    settings: Sequence[str],
-    start: Callable[..., Run | Plan],
-    beside: Sequence[str] = (),
-) -> None:
+@dataclass(frozen=True)
+class Typed:
+    """What a training verb was given beside its options of training.
+
+    Args:
+        name: of the task or objective.
+        stage: of it.
+        files: in their order.
+        settings: likewise.
+        start: makes the run or its plan; takes what `Training.arguments` gives, and ``progress`` unless it plans.
+        beside: files that options name.
+    """
+
+    name: str
+    stage: Stage
+    files: Sequence[str]
+    settings: Sequence[str]
+    start: Callable[..., Run | Plan]
+    beside: Sequence[str] = ()
+
+
+def train(common: Common, training: Training, typed: Typed) -> None:
     """Start a run, or go on with one, and print what came out, or only what it would take.
 
     Args:
         common: shared options.
         training: options of training.
-        name: of the task or objective.
-        stage: of it.
-        files: as typed.
-        settings: as typed.
-        start: makes the run or its plan; takes what `Training.arguments` gives, and ``progress`` unless it plans.
-        beside: files that options name.
+        typed: the rest.
 
     Raises:
         Interrupted: Ctrl-C, SIGTERM or SIGHUP.
@@ -132,7 +139,7 @@ def train(
     if not started().first:  # the first speaks for all
         common.quiet = True
         set_up_log(silent=True)
-    work = _work(common, training, name, stage, files, settings, start, beside)
+    work = _work(common, training, typed)
     with interruptible("interrupted before training began; nothing is left of it"):
         ended = work()
         if not started().first:
@@ -143,53 +150,35 @@ def train(
             print_run(common, ended)
 
 
-def _work(
-    common: Common,
-    training: Training,
-    name: str,
-    stage: Stage,
-    files: Sequence[str],
-    settings: Sequence[str],
-    start: Callable[..., Run | Plan],
-    beside: Sequence[str],
-) -> Callable[[], Any]:
+def _work(common: Common, training: Training, typed: Typed) -> Callable[[], Any]:
     """What there is to do, looked at and ready to be called; all that it needs is imported."""
-    if training.resume and files and stage == "pretrain":
-        return _further(common, training, files, settings)
+    if training.resume and typed.files and typed.stage == "pretrain":
+        return _further(common, training, typed)
     if training.resume:
-        return _resumed(common, training, stage, [*files, *settings])
-    return _started(common, training, name, stage, files, settings, start, beside)
+        return _resumed(common, training, typed)
+    return _started(common, training, typed)
 
 
-def _started(
-    common: Common,
-    training: Training,
-    name: str,
-    stage: Stage,
-    files: Sequence[str],
-    settings: Sequence[str],
-    start: Callable[..., Run | Plan],
-    beside: Sequence[str],
-) -> Callable[[], Run | Plan]:
+def _started(common: Common, training: Training, typed: Typed) -> Callable[[], Run | Plan]:
     if training.resume_anyway:
         raise UsageError("--resume-anyway without --resume", "say which run: --resume RUN")
-    task: type[Task[Any]] = common.registry.task(name, stage=stage)
+    task: type[Task[Any]] = common.registry.task(typed.name, stage=typed.stage)
     from nlpkit import readers
 
     # what is mistyped is said before torch is imported, which takes seconds
-    asked = _asked(training, task, settings)
-    if files or beside:
-        readers.expand([*files, *beside])
+    asked = _asked(training, task, typed.settings)
+    if files := [*typed.files, *typed.beside]:
+        readers.expand(files)
     if not training.plan:
-        _launch_if_several(asked, training.out, name)
+        _launch_if_several(asked, training.out, typed.name)
     progress = {} if training.plan else {"progress": progress_for(common.quiet, task.score)}
     import nlpkit.run  # noqa: F401 - before a signal is an exception
 
-    return functools.partial(start, **progress, **training.arguments())
+    return functools.partial(typed.start, **progress, **training.arguments())
 
 
-def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[str]) -> Callable[[], Run]:
-    refuse_with_resume([*given, *given_options(*_AS_BEFORE)])
+def _resumed(common: Common, training: Training, typed: Typed) -> Callable[[], Run]:
+    refuse_with_resume([*typed.files, *typed.settings, *given_options(*_AS_BEFORE)])
     from nlpkit import run
 
     folder = training.resume or ""
@@ -197,7 +186,7 @@ def _resumed(common: Common, training: Training, stage: Stage, given: Sequence[s
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
     return functools.partial(
-        run.resume, folder, stage=stage, progress=progress, anyway=training.resume_anyway, plugins=common.plugins
+        run.resume, folder, stage=typed.stage, progress=progress, anyway=training.resume_anyway, plugins=common.plugins
     )
 
 
@@ -229,27 +218,25 @@ def _launch_if_several(asked: TrainerConfig, out: str | None, name: str = "") ->
     raise click.exceptions.Exit(code)
 
 
-def _further(
-    common: Common, training: Training, files: Sequence[str], settings: Sequence[str]
-) -> Callable[[], Run | Plan]:
+def _further(common: Common, training: Training, typed: Typed) -> Callable[[], Run | Plan]:
     refuse_with_resume(given_options(*_FURTHER))
     from nlpkit import readers
 
-    readers.expand(files)
+    readers.expand(typed.files)
     folder = training.resume or ""
     if not training.plan:
         task = None
         with contextlib.suppress(*_FOUND_LATER):
             task = _task_of(Path(folder), common)
         if task:
-            _launch_if_several(_asked(training, task, settings), training.out, task.name)
+            _launch_if_several(_asked(training, task, typed.settings), training.out, task.name)
     from nlpkit import run
 
-    given = {"overrides": settings, "plugins": common.plugins, **training.arguments_further()}
+    given = {"overrides": typed.settings, "plugins": common.plugins, **training.arguments_further()}
     if training.plan:
-        return functools.partial(run.plan_further, folder, files, **given)
+        return functools.partial(run.plan_further, folder, typed.files, **given)
     score, _ = _before(Path(folder), common)
-    return functools.partial(run.further, folder, files, progress=progress_for(common.quiet, score), **given)
+    return functools.partial(run.further, folder, typed.files, progress=progress_for(common.quiet, score), **given)
 
 
 def _before(folder: Path, common: Common) -> tuple[str, float | None]:
