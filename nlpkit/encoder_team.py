@@ -21,6 +21,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from nlpkit.encoder import Encoder
+from nlpkit.processes import python, python_path
 from nlpkit.token_writer import Chunk
 from nlpkit.tokenizer import backend_from
 
@@ -90,12 +91,12 @@ class Team:
         line, other = Pipe()
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **python_path(),
             "TOKENIZERS_PARALLELISM": "false",
         }
         with other:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "nlpkit.encoder_team", str(other.fileno())],
+                [*python("nlpkit.encoder_team"), str(other.fileno())],
                 env=environment,
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,

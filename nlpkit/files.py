@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nlpkit.errors import ModelError, NlpkitError, ResourceError, RunFolderError
+from nlpkit.errors import DISK_FULL, ModelError, NlpkitError, ResourceError, RunFolderError
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _AGAIN = "copy the whole folder again"
 _LOADED = {".json", ".safetensors", ".ckpt"}
@@ -185,7 +184,7 @@ def explain_os_errors(path: Path, elsewhere: str = "use another --out") -> Itera
 
 def _explained(error: BaseException | None, path: Path, elsewhere: str) -> NlpkitError | None:
     if isinstance(error, OSError):
-        full = error.errno in _DISK_FULL
+        full = error.errno in DISK_FULL
         if error.errno in _UNWRITABLE:
             return RunFolderError(f"{path}: cannot be written ({error.strerror})", elsewhere)
     else:  # the writers of torch, safetensors and tokenizers wrap the system's error in text

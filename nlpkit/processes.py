@@ -35,6 +35,16 @@ class Place:
         return self.rank == 0
 
 
+def python(module: str) -> list[str]:
+    """The command that runs a module by this very Python, and imports nothing from the working folder."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def python_path() -> dict[str, str]:
+    """The variable by which it finds what can be imported here."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def started() -> Place:
     """As which process a launcher has started this one: torchrun, srun or ``nlpkit`` itself; alone by none of them."""
     for rank, world in _LAUNCHERS:

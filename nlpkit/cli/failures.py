@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
 import click
 
-from nlpkit.errors import Interrupted, NlpkitError, PluginError, ResourceError, UsageError, nearest
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from nlpkit.errors import DISK_FULL, Interrupted, NlpkitError, PluginError, ResourceError, UsageError, nearest
 
 
 def report(error: BaseException) -> int:
@@ -41,7 +38,7 @@ def _translate(error: BaseException) -> NlpkitError | None:
         return _usage(error)
     if isinstance(error, MemoryError):
         return ResourceError("not enough memory", "use smaller batches: trainer.batch_tokens=N")
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f"{error.filename}: " if error.filename else ""
         return ResourceError(f"{where}{os.strerror(error.errno or 0).lower()}", "free some space, or write elsewhere")
     return None

@@ -22,9 +22,10 @@ from nlpkit import signals
 from nlpkit.cli.failures import report
 from nlpkit.errors import Interrupted, ResourceError
 from nlpkit.folder import RunFolder
+from nlpkit.processes import python, python_path
 
 _LAUNCHED = "NLPKIT_LAUNCHED"
-_PROGRAM = (sys.executable, "-P", "-m", "nlpkit")
+_PROGRAM = python("nlpkit")
 _PATIENCE = 30.0  # seconds that the others have to end by themselves when one has ended
 _POLL_SECONDS = 0.05
 
@@ -82,7 +83,7 @@ def _environment(count: int) -> dict[str, str]:
     return {
         **usual,
         **inherited,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **python_path(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
