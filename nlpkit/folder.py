@@ -159,7 +159,8 @@ class RunFolder:
         named, folder = facts.get("request", {}).get("plugins", ()), facts.get("folder", os.getcwd())
         files = [file if folder == os.getcwd() else os.path.join(folder, file) for file in named]
         plugins = [word for file in files for word in ("--plugin", file)]
-        return shlex.join(["nlpkit", verb, "--resume", str(self.path), *plugins])
+        hub = ["--hub"] if facts.get("request", {}).get("hub") and not self.has_checkpoint() else []
+        return shlex.join(["nlpkit", verb, "--resume", str(self.path), *plugins, *hub])
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.

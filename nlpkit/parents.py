@@ -44,7 +44,7 @@ def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
     folder = RunFolder(run)
     if not folder.facts.is_file():
         raise ModelError(f"{run}: no run.json, so it is no run folder", "give the folder that --out named")
-    began = Began.read(folder, plugins, anyway=False)
+    began = Began.read(folder, plugins, hub=False, anyway=False)
     if began.stage != "pretrain":
         raise UsageError(f"{run}: a run of the other stage", "further text is for a run of nlpkit pretrain")
     if not folder.results.is_file():

@@ -59,13 +59,14 @@ class Began:
     anyway: bool
 
     @classmethod
-    def read(cls, folder: RunFolder, plugins: tuple[str, ...], anyway: bool) -> Began:
+    def read(cls, folder: RunFolder, plugins: tuple[str, ...], *, hub: bool, anyway: bool) -> Began:
         """Read run.json.
 
         Args:
             folder: of the run.
             plugins: files that the user has named now. Those that run.json names are never run: it may be from
                 somebody else.
+            hub: whether the user has named the hub now, without which the network is not used, whatever run.json says.
             anyway: differences are warnings, no errors.
 
         Raises:
@@ -81,7 +82,7 @@ class Began:
         except (KeyError, TypeError, AttributeError, ValueError):
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
         _check_plugins(folder, request.plugins, plugins)
-        return cls(folder, facts, stage, replace(request, plugins=plugins), anyway)
+        return cls(folder, facts, stage, replace(request, plugins=plugins, hub=request.hub and hub), anyway)
 
     def check_settings(self, config: RunConfig) -> None:
         """Compare config.yaml with the settings that the run began with.

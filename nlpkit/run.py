@@ -188,6 +188,7 @@ def resume(
     callbacks: Sequence[Any] = (),
     anyway: bool = False,
     plugins: Paths = (),
+    hub: bool = False,
 ) -> Run:
     """Go on with an interrupted run from its newest whole checkpoint.
 
@@ -198,6 +199,7 @@ def resume(
         callbacks: Lightning callbacks of your own.
         anyway: go on although the data or the settings have changed.
         plugins: files of plugins that are not installed, if the run began with any: it runs none by itself.
+        hub: let a run that has saved nothing yet take its model from the hub again, if it began so.
 
     Returns:
         The run; one that was finished already is left as it is.
@@ -207,7 +209,7 @@ def resume(
         DataError: the data has changed since the run began.
         UsageError: the settings have changed, the run is of the other stage, or it began with other plugins.
     """
-    return running.go_on(run, stage, Watched(progress, callbacks), anyway, names(plugins))
+    return running.go_on(run, stage, Watched(progress, callbacks), anyway, names(plugins), hub)
 
 
 def evaluate(

@@ -181,13 +181,13 @@ def start(asked: Asked, out: Name | None, watched: Watched) -> Run:
         folder.unlock()
 
 
-def go_on(run: Name, stage: Stage | None, watched: Watched, anyway: bool, plugins: tuple[str, ...]) -> Run:
+def go_on(run: Name, stage: Stage | None, watched: Watched, anyway: bool, plugins: tuple[str, ...], hub: bool) -> Run:
     """Go on with a run that was interrupted; raises what `nlpkit.run.resume` says."""
     if not started().first:
         return _follow(RunFolder(Path(run)), plugins, watched)
     folder = RunFolder.open_existing(os.fspath(run))
     try:
-        began = Began.read(folder, plugins, anyway)
+        began = Began.read(folder, plugins, hub=hub, anyway=anyway)
         found, request = began.stage, began.request
         if stage not in (None, found):
             raise UsageError(f"{run}: a run of the other stage", folder.resume_command())
@@ -226,7 +226,7 @@ def _follow(folder: RunFolder, plugins: tuple[str, ...], watched: Watched) -> Ru
     """What another process than the first does on a resume."""
     if folder.results.exists():
         return Run(folder.path, read_json(folder.results))
-    _, config = _as_it_began(Began.read(folder, plugins, anyway=True))
+    _, config = _as_it_began(Began.read(folder, plugins, hub=False, anyway=True))
     return _join(Meeting(config.trainer), plugins, watched)
 
 
@@ -234,7 +234,7 @@ def _join(meeting: Meeting, plugins: tuple[str, ...], watched: Watched) -> Run:
     """Take part in a run that the first process has made ready, as in one that is gone on with; write nothing."""
     told = meeting.hear()
     folder, checkpoint = RunFolder(Path(told["folder"])), Path(told["checkpoint"]) if told["checkpoint"] else None
-    began = Began.read(folder, plugins, anyway=True)
+    began = Began.read(folder, plugins, hub=False, anyway=True)
     registry, config = _as_it_began(began)
     # the weights come from the first process
     prepared = stages.prepare(began.request, began.stage, config, registry, folder.path / "setup")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _FOUND_LATER = (OSError, ValueError, KeyError, TypeError, AttributeError, NlpkitError)
 """What may be wrong with the folder of a run, for the library to say."""
 _SHOWN = ("resume", "as_json", "quiet", "verbose", "no_plugins")
-_AS_BEFORE = (*_SHOWN, "plugins", "resume_anyway")  # beside --resume
+_AS_BEFORE = (*_SHOWN, "plugins", "hub", "resume_anyway")  # beside --resume
 _FURTHER = (*_SHOWN, "plugins", "out", "config", "seed", "plan")  # beside --resume and files
 _OPTIONS = [
     click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
@@ -185,9 +185,8 @@ def _resumed(common: Common, training: Training, typed: Typed) -> Callable[[], R
     _launch_if_several(_trainer_of(Path(folder), common), folder)
     score, best = _before(Path(folder), common)
     progress = progress_for(common.quiet, score, best)
-    return functools.partial(
-        run.resume, folder, stage=typed.stage, progress=progress, anyway=training.resume_anyway, plugins=common.plugins
-    )
+    given: dict[str, Any] = {"anyway": training.resume_anyway, "plugins": common.plugins, "hub": training.hub}
+    return functools.partial(run.resume, folder, stage=typed.stage, progress=progress, **given)
 
 
 def _asked(training: Training, task: type[Task[Any]], settings: Sequence[str]) -> TrainerConfig:

@@ -270,6 +270,16 @@ def test_run_of_somebody_else_runs_no_code_that_it_names(story: Story, command: 
     ]
 
 
+def test_run_of_somebody_else_fetches_no_model_that_it_names(story: Story, command: Any) -> None:
+    shutil.rmtree(story.killed / "checkpoints")
+    facts = json.loads((story.killed / "run.json").read_text())
+    facts["request"] |= {"source": "some/model", "hub": True}
+    (story.killed / "run.json").write_text(json.dumps(facts))
+    ended = command("pretrain", "--resume", story.killed)
+    assert ended.code == 4
+    assert ended.err.splitlines()[-1].endswith("add --hub"), ended.err
+
+
 def test_plugin_that_a_run_did_not_begin_with_is_refused(story: Story, command: Any, tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text("from nlpkit import hookimpl\n@hookimpl\ndef nlpkit_tasks():\n    return []\n")
     ended = command("pretrain", "--resume", story.killed, "--plugin", tmp_path / "other.py")
