@@ -418,6 +418,7 @@ def test_texts_of_another_language_than_the_model(
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_truncated_weights_are_refused(verb: str, shop: Path, fitted: Any, command: Any, tmp_path: Path) -> None:
+    """C01."""
     run, out = tmp_path / "broken", tmp_path / "run"
     shutil.copytree(fitted.folder, run)
     weights = run / "model" / "model.safetensors"
@@ -439,6 +440,7 @@ def test_truncated_weights_are_refused(verb: str, shop: Path, fitted: Any, comma
 def test_pickle_in_place_of_weights_never_runs(
     verb: str, name: str, shop: Path, base: Any, command: Any, canary: Path, tmp_path: Path
 ) -> None:
+    """C06."""
     model, out = plain_model(base.folder, tmp_path / "model"), tmp_path / "run"
     (model / "model.safetensors").unlink()
     (model / name).write_bytes(pickle.dumps(Bomb(canary)))
@@ -461,6 +463,7 @@ def test_pickle_in_place_of_weights_never_runs(
 def test_pickle_in_place_of_a_checkpoint_never_runs(
     forged: bool, fitted: Any, command: Any, canary: Path, tmp_path: Path
 ) -> None:
+    """C06."""
     run = tmp_path / "stopped"
     shutil.copytree(fitted.folder, run)
     (run / "results.json").unlink()
@@ -488,6 +491,7 @@ def of_absent_plugin(run: Path, copy: Path) -> Path:
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
 def test_bundle_of_an_absent_plugin_names_it(verb: str, shop: Path, fitted: Any, command: Any, tmp_path: Path) -> None:
+    """C18."""
     run = of_absent_plugin(fitted.folder, tmp_path / "irony")
     ended = command(*start_from(verb, run, shop, tmp_path / "run"))
     message = f"{run / 'model'}: made by task 'irony' of nlpkit-irony 3.1, which is not installed or does not load"
@@ -601,6 +605,7 @@ def test_full_disk_later_keeps_what_was_saved_and_says_how_to_go_on(
 
 @pytest.mark.parametrize("first", [0, 5], ids=["pretrain", "fit"])
 def test_read_only_folder_is_refused_before_any_work(first: int, on_a_disk: tuple[Path, list[Any]]) -> None:
+    """D05."""
     disk, ends = on_a_disk
     assert ends[first + 3] == [8, "", read_only(disk / "run"), [], []]
     assert ends[first + 4] == [8, "", read_only(disk), [], []]

@@ -462,6 +462,7 @@ def test_full_disk_under_stdout_is_a_resource_error(nlpkit: Run, site: Site) -> 
 
 
 def test_closed_pipe_ends_quietly(site: Site) -> None:
+    """R18."""
     command = [sys.executable, "-m", "nlpkit", "config", "docs"]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site.folder), str(ROOT)])}
     reader, writer = os.pipe()

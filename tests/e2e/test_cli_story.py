@@ -201,6 +201,7 @@ def test_mistake_has_its_exit_code_and_leaves_nothing(
 
 
 def test_existing_run_folder_is_refused(fitted: Any, shop: Path, command: Any) -> None:
+    """D13."""
     before = sorted(fitted.folder.rglob("*"))
     ended = command("fit", shop / "labelled.csv", "--out", fitted.folder)
     assert ended.code == 8

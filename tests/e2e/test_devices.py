@@ -96,6 +96,7 @@ def test_two_processes_have_the_losses_and_scores_of_one(story: Story) -> None:
 
 
 def test_a_killed_process_ends_the_run_with_a_word_of_how_it_goes_on(story: Story) -> None:
+    """R19."""
     lines = story.end.stderr.splitlines()
     assert story.end.returncode == 6
     assert lines[-3:] == [
@@ -107,6 +108,7 @@ def test_a_killed_process_ends_the_run_with_a_word_of_how_it_goes_on(story: Stor
 
 
 def test_a_run_that_lost_a_process_goes_on_as_if_it_had_not(story: Story) -> None:
+    """R19."""
     assert story.again.returncode == 0, story.again.stderr
     assert "of them done before" in story.again.stderr
     assert logged(story.killed) == logged(story.two)
@@ -117,5 +119,6 @@ def test_a_run_that_lost_a_process_goes_on_as_if_it_had_not(story: Story) -> Non
 
 
 def test_an_error_of_another_process_names_it(story: Story) -> None:
+    """R21."""
     assert "process 1: RuntimeError: of process 1 alone" in story.raised.stderr
     assert story.raised.returncode == 5

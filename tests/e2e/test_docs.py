@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ SHORT = {
     "nlpkit fit": "trainer.max_steps=4",
 }
 FEW = ["trainer.max_steps=4"]
+CASE = re.compile(r"\b[CDKMR]\d\d\b")
+TEST = re.compile(r"`(\w+/\w+\.py)::(\w+)`")
 LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
 
 
@@ -60,6 +63,28 @@ def environment(folder: Path) -> dict[str, str]:
         "NLPKIT_CACHE": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def test_docs_of_reliability_name_the_tests_that_carry_each_id() -> None:
+    named: dict[str, set[tuple[str, ...]]] = {}
+    for line in (ROOT / "docs/explanation/reliability.md").read_text("utf-8").splitlines():
+        if line.startswith("| ") and CASE.fullmatch(case := line.split(" | ")[0].removeprefix("| ")):
+            named[case] = set(TEST.findall(line))
+    assert all(named.values())
+    carried = ids_of_tests()
+    assert carried.keys() == named.keys()
+    assert {case: tests - carried[case] for case, tests in named.items() if tests - carried[case]} == {}
+
+
+def ids_of_tests() -> dict[str, set[tuple[str, ...]]]:
+    """Of each case, the tests whose docstrings have its id: file and name."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for path in (ROOT / "tests").glob("*/test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                for case in CASE.findall(ast.get_docstring(node) or ""):
+                    found.setdefault(case, set()).add((f"{path.parent.name}/{path.name}", node.name))
+    return found
 
 
 def test_docs_of_settings_are_those_of_the_schemas() -> None:

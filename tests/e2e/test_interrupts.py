@@ -97,6 +97,7 @@ def story(
 
 
 def test_signal_while_training_saves_and_ends_with_the_command_that_resumes(story: Story) -> None:
+    """R14, R15."""
     lines = story.err.splitlines()
     assert story.code == 128 + story.number
     assert lines[-1] == f"nlpkit pretrain --resume {story.broken}"
@@ -156,6 +157,7 @@ def test_signal_while_libraries_are_imported_cannot_be_lost_in_them(reviews: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_signal_while_reading_ends_with_one_line_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """R14."""
     pipe = tmp_path / "reviews.txt"
     os.mkfifo(pipe)
     process = nlpkit("pretrain", pipe, "--out", tmp_path / "run", "--quiet")

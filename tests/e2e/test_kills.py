@@ -136,6 +136,7 @@ def equal(a: object, b: object) -> bool:
 def test_killed_again_and_again_it_ends_as_one_never_stopped(
     case: str, launcher: Launcher, data: dict[str, Path], tmp_path: Path
 ) -> None:
+    """R01."""
     chance, (verb, *rest) = random.Random(f"{SEED} {case}"), CASES[case]
     arguments = [verb, *(data.get(word, word) for word in rest), *SETTINGS, "--out"]
     straight, broken = tmp_path / "straight", tmp_path / "broken"

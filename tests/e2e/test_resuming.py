@@ -234,6 +234,7 @@ def test_token_store_that_is_damaged_is_made_again(
 
 
 def test_other_versions_are_said_in_one_line(story: Story, command: Any) -> None:
+    """C04."""
     facts = json.loads((story.killed / "run.json").read_text())
     now = facts["versions"]["torch"]
     facts["versions"]["torch"], facts["threads"] = "2.10.0", 7

@@ -61,6 +61,7 @@ class Broken(type(sentiment())):  # type: ignore[misc]
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_error_of_a_task_is_the_same_and_names_the_batch(workers: int) -> None:
+    """R23."""
     task = Broken(sentiment().config, sentiment().tokenizer)
     given = [Example(example, f"reviews.csv:{i + 2}") for i, example in enumerate(examples())]
     source = loader(task, workers, given)
@@ -83,6 +84,7 @@ class Kill(pl.Callback):
 
 
 def test_killed_process_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
+    """R23."""
     straight = run(tmp_path / "straight", mlm(), epochs=2)
     with pytest.raises(ResourceError) as caught:
         run(tmp_path / "run", mlm(), epochs=2, workers=2, callbacks=[Kill()])
@@ -127,6 +129,7 @@ def test_interruption_that_ended_others_too_is_one(tmp_path: Path) -> None:
 
 
 def test_process_that_hangs_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R23."""
     monkeypatch.setattr(ahead, "_PATIENCE", 0.5)
     training = os.getpid()
 

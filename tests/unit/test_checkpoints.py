@@ -127,6 +127,7 @@ def test_one_that_cannot_be_read_back_deletes_none_before_it(tmp_path: Path, mon
 
 
 def test_two_are_there_until_the_next_was_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12."""
     seen: list[list[str]] = []
     prove = checkpoints.prove
 

@@ -112,6 +112,7 @@ def test_override_of_a_string_is_exactly_what_was_typed(key: str, text: str) -> 
     ["007", "no", "null", "~", "a: b", "a=b", "#abc", "3.10", "12:30:00", "@x", "???", "${seed}", " x ", "", "\udcff"],
 )
 def test_override_of_a_string_is_no_yaml(text: str) -> None:
+    """K05."""
     assert configured(f"task.head={text}").task.head == text
     assert review(f"task.pooling={text}").pooling == text
 
@@ -236,11 +237,13 @@ def test_override_given_twice_takes_the_last() -> None:
     ],
 )
 def test_override_that_does_not_fit_is_refused(override: str, message: str, hint: str) -> None:
+    """K06."""
     error = refusal(override)
     assert (error.message, error.hint) == (f"command line: {message}", hint)
 
 
 def test_override_problems_are_reported_all_at_once(tmp_path: Path) -> None:
+    """K06."""
     file = tmp_path / "run.yaml"
     file.write_text("sed: 1\noptim:\n  clip: x\n")
     with pytest.raises(UsageError) as caught:

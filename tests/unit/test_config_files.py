@@ -38,6 +38,7 @@ def refusal(content: str | bytes) -> str:
 )
 @pytest.mark.parametrize("quote", ["", "'", '"'])
 def test_file_keeps_the_text_of_string_fields(text: str, quote: str) -> None:
+    """K05."""
     written = f"{quote}{text}{quote}"
     config = composed(f"task:\n  head: {written}\n  labels: [{written}, b]\ndata:\n  columns:\n    text: {written}\n")
     assert (config.task.head, config.task.labels, config.data.columns) == (text, [text, "b"], {"text": text})
@@ -82,6 +83,7 @@ def test_file_reads_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ["", "\n\n", "# nothing\n", "---\n", "\ufeff", "{}", "optim:\n", "data:\n  columns:\n"],
 )
 def test_file_without_settings_is_fine(content: str) -> None:
+    """K04."""
     assert composed(content) == RunConfig()
 
 
@@ -97,6 +99,7 @@ def test_file_without_settings_is_fine(content: str) -> None:
     ],
 )
 def test_file_encodings_and_line_ends_are_read(content: bytes) -> None:
+    """K04."""
     assert composed(content) == RunConfig(seed=3)
 
 
@@ -180,6 +183,7 @@ def test_file_encodings_and_line_ends_are_read(content: bytes) -> None:
     ],
 )
 def test_file_that_does_not_fit_is_refused_with_its_line(content: str | bytes, message: str) -> None:
+    """K01, K04."""
     assert refusal(content) == message
     assert not Path("canary").exists()
 
@@ -202,6 +206,7 @@ LAUGHS = "a: &a [lol, lol]\n" + "".join(
     ids=["laughs", "recursion", "brackets", "braces", "indents", "100MB"],
 )
 def test_file_that_costs_much_is_refused_at_once(content: str, message: str) -> None:
+    """K03."""
     Path("run.yaml").write_text(content)
     start = time.process_time()
     with pytest.raises(UsageError) as caught:
@@ -226,6 +231,9 @@ def test_file_of_any_bytes_ends_in_our_error_or_a_run(content: bytes) -> None:
         ("missing.yaml", "missing.yaml: cannot be read (no such file or directory)"),
         (".", ".: cannot be read (is a directory)"),
         ("-", "-: cannot be read (no such file or directory)"),
+        ("~/run.yaml", "~/run.yaml: cannot be read (no such file or directory)"),
+        ("../../absent.yaml", "../../absent.yaml: cannot be read (no such file or directory)"),
+        ("run.yaml ", "run.yaml : cannot be read (no such file or directory)"),
         ("https://example.org/run.yaml", "https://example.org/run.yaml: cannot be read (no such file or directory)"),
         ("a\0b", "a\\x00b: cannot be read (no file has such a name)"),
         ("a\nb\udcff", "a\\nb\\udcff: cannot be read (no such file or directory)"),
@@ -233,6 +241,8 @@ def test_file_of_any_bytes_ends_in_our_error_or_a_run(content: bytes) -> None:
     ],
 )
 def test_file_that_cannot_be_read_is_named(path: str, message: str) -> None:
+    """K07."""
+    Path("run.yaml").write_text("seed: 3")
     with pytest.raises(UsageError) as caught:
         compose(Task, file=path)
     names = ", ".join(sorted(path.stem for path in (CHECKOUT / "configs").glob("*.yaml")))

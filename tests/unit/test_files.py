@@ -52,6 +52,7 @@ def test_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D12."""
     events: list[str] = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd)))
@@ -152,6 +153,7 @@ with files.new_folder(target) as folder:
 # The manifest is the first file that is renamed, the old folder the second, the new one the third.
 @pytest.mark.parametrize(("moment", "content"), [(-1, "old"), (0, "old"), (1, "old"), (2, "old")])
 def test_kill_at_any_rename_costs_nothing(moment: int, content: str, tmp_path: Path) -> None:
+    """D14."""
     target = tmp_path / "model [1]*"
     fill(target, a="old")
     assert run(KILL, target, moment).returncode == 9
@@ -202,6 +204,7 @@ def test_swap_whose_second_rename_fails_puts_the_old_folder_back(
 
 
 def test_fifty_kills_leave_one_folder(tmp_path: Path) -> None:
+    """D11."""
     target = tmp_path / "model"
     fill(target, a="old")
     for i in range(50):
@@ -239,6 +242,7 @@ def test_manifest_is_written_last(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_manifest_is_refused(text: str, tmp_path: Path) -> None:
+    """C22."""
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ModelError) as caught:
         files.verify_manifest(tmp_path)
@@ -246,6 +250,7 @@ def test_damaged_manifest_is_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_manifest_of_a_newer_format_is_refused_with_both_versions(tmp_path: Path) -> None:
+    """C04."""
     (tmp_path / "manifest.json").write_text('{"format_version": 2, "files": {}}')
     with pytest.raises(ModelError) as caught:
         files.verify_manifest(tmp_path)
@@ -257,6 +262,7 @@ def test_manifest_of_a_newer_format_is_refused_with_both_versions(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret"])
 def test_manifest_that_leads_out_of_the_folder_is_refused(name: str, tmp_path: Path) -> None:
+    """C22."""
     (tmp_path / "secret").write_text("s")
     folder = tmp_path / "model"
     fill(folder, a="a")
@@ -291,6 +297,7 @@ def test_file_that_differs_from_the_manifest_is_named(
 
 
 def test_manifest_with_another_kind_of_hash_is_refused(tmp_path: Path) -> None:
+    """C22."""
     fill(tmp_path / "model", a="one")
     path = tmp_path / "model" / "manifest.json"
     path.write_text(path.read_text().replace(hashlib.sha256(b"one").hexdigest(), hashlib.md5(b"one").hexdigest()))
@@ -344,6 +351,7 @@ files.verify_manifest(target)
 
 @pytest.mark.parametrize("kind", ["full", "limit"])
 def test_full_disk_leaves_the_old_folder_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    """D01, D04."""
     done = run(SAVE, tmp_path / "model", kind, prefix=needs_namespaces() if kind == "full" else ())
     assert done.stderr == ""
     assert done.stdout == (
@@ -354,6 +362,7 @@ def test_full_disk_leaves_the_old_folder_and_nothing_else(kind: str, tmp_path: P
 
 
 def test_read_only_disk_is_named_and_nothing_changes(tmp_path: Path) -> None:
+    """D05."""
     done = run(SAVE, tmp_path / "model", "read-only", prefix=needs_namespaces())
     assert done.stderr == ""
     assert done.stdout == (

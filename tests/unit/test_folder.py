@@ -52,6 +52,7 @@ def test_run_folder_may_exist_when_it_is_empty() -> None:
 
 @pytest.mark.parametrize("name", ["run.json", "notes.txt", ".hidden"])
 def test_run_folder_is_never_overwritten(name: str, snapshot: Snapshot) -> None:
+    """D13."""
     Path("run").mkdir()
     Path("run", name).write_text("mine")
     before = snapshot(Path())
@@ -101,6 +102,7 @@ def other(path: str, how: str) -> subprocess.Popen[str]:
 
 
 def test_two_processes_cannot_write_one_run() -> None:
+    """D07."""
     first = begin()
     answer, _ = other("run", "open").communicate(timeout=60)
     assert answer == "8 run: another process is writing this run\n"
@@ -110,6 +112,7 @@ def test_two_processes_cannot_write_one_run() -> None:
 
 
 def test_two_processes_cannot_begin_one_run() -> None:
+    """D07."""
     Path("run").mkdir()
     process = other("run", "create")
     assert process.stdout is not None
@@ -120,6 +123,7 @@ def test_two_processes_cannot_begin_one_run() -> None:
 
 
 def test_lock_of_a_killed_process_is_free() -> None:
+    """D07."""
     begin().unlock()
     process = other("run", "open")
     assert process.stdout is not None

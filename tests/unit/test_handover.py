@@ -164,12 +164,14 @@ def test_handover_forgets_the_answers_to_another_number_of_labels(make_model: Ma
 
 
 def test_handover_refuses_weights_of_which_nothing_fits(make_model: Make) -> None:
+    """C12."""
     folder = make_model()
     edit_weights(folder, lambda t: [t.update({f"strange.{k}": t.pop(k)}) for k in list(t)])
     assert refusal(folder) == ("MODEL: none of its tensors fits BertForSequenceClassification; nothing was loaded")
 
 
 def test_handover_names_every_missing_tensor_of_the_body(make_model: Make) -> None:
+    """C12."""
     folder = make_model()
     lost = ["encoder.layer.0.output.dense.bias", "encoder.layer.1.attention.self.query.weight"]
     edit_weights(folder, lambda t: [t.pop(name) for name in lost])
@@ -177,6 +179,7 @@ def test_handover_names_every_missing_tensor_of_the_body(make_model: Make) -> No
 
 
 def test_handover_names_every_tensor_of_another_shape(make_model: Make) -> None:
+    """C12."""
     folder = make_model()
     names = ["encoder.layer.0.output.dense.bias", "encoder.layer.1.intermediate.dense.weight"]
     edit_weights(folder, lambda t: t.update({names[0]: torch.ones(9), names[1]: torch.ones(3, 4)}))
@@ -187,6 +190,7 @@ def test_handover_names_every_tensor_of_another_shape(make_model: Make) -> None:
 
 
 def test_handover_names_tensors_of_the_body_that_have_no_place(make_model: Make) -> None:
+    """C12."""
     folder = make_model()
     edit_config(folder, num_hidden_layers=1)
     message = refusal(folder)
@@ -202,6 +206,7 @@ def test_handover_names_a_tensor_that_is_not_finite(make_model: Make) -> None:
 
 
 def test_handover_refuses_two_halves_of_a_tie_that_differ(make_model: Make) -> None:
+    """C12."""
     folder = make_model("AutoModelForMaskedLM")
     edit_weights(folder, lambda t: t.update({"cls.predictions.decoder.weight": torch.ones(200, 64)}))
     config = handover.read_architecture(str(folder))
@@ -213,6 +218,7 @@ def test_handover_refuses_two_halves_of_a_tie_that_differ(make_model: Make) -> N
 
 
 def test_handover_takes_two_halves_of_a_tie_that_are_equal(make_model: Make) -> None:
+    """C12."""
     folder = make_model("AutoModelForMaskedLM")
     edit_weights(
         folder,
@@ -263,6 +269,7 @@ except ModelError as error:
 
 @pytest.mark.parametrize("keep", ["0", "1", "100", "half", "all but one"])
 def test_handover_refuses_weights_that_are_cut_short(keep: str, make_model: Make) -> None:
+    """C01."""
     folder = make_model()
     path = folder / "model.safetensors"
     whole = path.read_bytes()
@@ -293,6 +300,7 @@ class _Canary:
 def test_pickle_is_refused_and_never_runs(
     name: str, zipped: bool, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """C06."""
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     folder = make_model()
     (folder / "model.safetensors").unlink()
@@ -317,6 +325,7 @@ def test_pickle_beside_the_weights_is_left_alone(make_model: Make, tmp_path: Pat
 
 
 def test_adapter_that_names_another_model_is_refused(make_model: Make, tmp_path: Path) -> None:
+    """C06."""
     folder, other = make_model(), make_model(name="other", hidden_size=128)
     (folder / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": str(other), "peft_type": "LORA"})

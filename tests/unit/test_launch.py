@@ -49,6 +49,7 @@ def test_what_another_process_failed_with_is_said_with_its_number(ended: Ended) 
 
 
 def test_a_process_that_was_killed_is_named(ended: Ended) -> None:
+    """R19."""
     script = "os.kill(os.getpid(), signal.SIGKILL) if rank else time.sleep(1)\nsys.exit(6)"
     assert ended(script) == (6, "error: process 1 of 2 was ended by SIGKILL\n")
     script = "os.kill(os.getpid(), signal.SIGKILL) if not rank else " + WAIT
@@ -65,6 +66,7 @@ def test_where_the_first_was_killed_it_is_said_how_its_run_goes_on(ended: Ended,
 
 
 def test_none_outlives_the_first(ended: Ended, tmp_path: Path) -> None:
+    """R19."""
     script = f"open(f'{{here}}/{{rank}}', 'w').write(str(os.getpid()))\nif rank: {WAIT}\n"
     script += "while not os.path.exists(f'{here}/1'): time.sleep(0.01)\ntime.sleep(0.1); sys.exit(4)"
     assert ended(script) == (4, "")

@@ -195,6 +195,7 @@ class Catch(pl.Callback):
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_loss_of_nan_stops_before_the_step_and_leaves_a_good_checkpoint(tmp_path: Path, accumulate: int) -> None:
+    """M01."""
     poison, catch = Poison(3 * accumulate, "loss"), Catch()
     with pytest.raises(DivergedError) as caught:
         run(tmp_path / "run", sentiment(), accumulate=accumulate, callbacks=[poison, catch])
@@ -210,6 +211,7 @@ def test_a_loss_of_nan_stops_before_the_step_and_leaves_a_good_checkpoint(tmp_pa
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_an_infinite_gradient_stops_before_the_step(tmp_path: Path, clip: float) -> None:
+    """M01."""
     poison, catch = Poison(3, "gradient"), Catch()
     with pytest.raises(DivergedError) as caught:
         run(

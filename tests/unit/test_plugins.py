@@ -259,6 +259,7 @@ RUBBISH = {
     "another class": ("[dict]", "returned the class dict, which is no subclass of nlpkit.Task"),
     "no name": ("[Good, Nameless]", "Nameless has no name"),
     "an odd name": ("[Good, type('Bad', (Good,), {'name': 'Good_Task'})]", "Bad.name is 'Good_Task', expected "),
+    "a path as name": ("[type('Bad', (Good,), {'name': '../evil'})]", "Bad.name is '../evil', expected "),
     "an empty name": ("[type('Bad', (Good,), {'name': ''})]", "Bad.name is '', expected "),
     "a number as name": ("[type('Bad', (Good,), {'name': 7})]", "Bad.name is 7, expected "),
     "an unknown stage": ("[type('Bad', (Good,), {'stage': 'both'})]", "Bad.stage is 'both', expected "),
@@ -272,6 +273,7 @@ RUBBISH = {
 
 @pytest.mark.parametrize("case", RUBBISH)
 def test_rubbish_from_nlpkit_tasks_is_refused_as_a_whole(case: str, install: Install) -> None:
+    """D10."""
     value, error = RUBBISH[case]
     more = """
 class Nameless(Good):

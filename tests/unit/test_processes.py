@@ -83,6 +83,7 @@ def test_another_number_of_processes_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 @given(st.integers(0, 40), st.integers(1, 9))
 def test_every_row_goes_to_exactly_one_process(rows: int, world: int) -> None:
+    """R22."""
     parts = [share(np.arange(rows), Place(rank, world)) for rank in range(world)]
     assert sorted(np.concatenate(parts)) == list(range(rows))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -90,7 +91,7 @@ def test_every_row_goes_to_exactly_one_process(rows: int, world: int) -> None:
 
 @pytest.mark.parametrize("world", [2, 3, 7])
 def test_the_order_of_all_does_not_depend_on_their_number(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loader of each process, side by side: together they are the loader of one, batch for batch."""
+    """R22: the loader of each process, side by side: together they are the loader of one, batch for batch."""
 
     def batches(at: Place) -> list[list[tuple[int, ...]]]:
         monkeypatch.setattr(data, "place", lambda: at)

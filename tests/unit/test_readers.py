@@ -94,6 +94,7 @@ def test_expand_names_the_nearest_file_for_a_missing_one(write: Any) -> None:
 
 
 def test_expand_refuses_an_address(write: Any) -> None:
+    """K07."""
     address = "https://example.org/a.csv"
     fails(lambda: expand([address]), f"{address}: an address, expected a local file", "download it first")
 

@@ -244,6 +244,7 @@ def test_a_run_stopped_twice_ends_as_the_straight_one(tmp_path: Path, case: str,
 
 
 def test_patience_is_waited_for_across_a_stop(tmp_path: Path) -> None:
+    """R08."""
     more: dict[str, Any] = {"epochs": 6, "patience": 2, "optim": OptimConfig(learning_rate=0.02, schedule="constant")}
     copy = Copy(tmp_path / "straight")
     losses: dict[int, str] = {}
