@@ -29,7 +29,8 @@ SETTINGS = "nlpkit config docs --task sentiment lists every setting"
 
 def assert_refused(ended: Any, code: int, message: str, hint: str, out: Path) -> None:
     """One message, at the end of stderr, and not a file where the output would have been."""
-    lines = ended.err.splitlines()
+    said = re.sub(r"(no safetensors file) \(.+\)$", r"\1 (REASON)", ended.err, flags=re.M)  # of another library
+    lines = said.splitlines()
     assert (ended.code, ended.out, lines[-2:]) == (code, "", [f"error: {message}", f"hint: {hint}"]), ended.err
     assert sum(line.startswith("error:") for line in lines) == 1
     assert "Traceback" not in ended.err
@@ -428,8 +429,7 @@ def test_truncated_weights_are_refused(verb: str, shop: Path, fitted: Any, comma
     damage = f"{size // 2} bytes, the manifest says {size}; the file is damaged", "copy the whole folder again"
     if verb in ("pretrain", "fit"):
         damage = (
-            "damaged or no safetensors file (Error while deserializing header: incomplete metadata, file not fully "
-            "covered)",
+            "damaged or no safetensors file (REASON)",
             "copy it again",
         )
     assert_refused(ended, 4, f"{weights}: {damage[0]}", damage[1], out)
@@ -451,7 +451,7 @@ def test_pickle_in_place_of_weights_never_runs(
             "save the model again as safetensors",
         ),
         "model.safetensors": (
-            f"{model / name}: damaged or no safetensors file (Error while deserializing header: header too large)",
+            f"{model / name}: damaged or no safetensors file (REASON)",
             "copy it again",
         ),
     }
@@ -472,7 +472,7 @@ def test_pickle_in_place_of_a_checkpoint_never_runs(
     if forged:
         write_manifest(checkpoint)
     ended = command("fit", "--resume", run)
-    found = "no checkpoint of nlpkit (UnpicklingError)" if forged else "its sha256 differs from the manifest"
+    found = "no checkpoint of nlpkit (" if forged else "its sha256 differs from the manifest"
     size = "" if forged else "the manifest says"
     assert f"warning: {checkpoint / 'state.ckpt'}: " in ended.err and (found in ended.err or size in ended.err)
     message = f"{run / 'checkpoints'}: no whole checkpoint"

@@ -86,8 +86,10 @@ def story(
     # its files are named as seen from a folder in which it is not resumed
     process = nlpkit("pretrain", reviews.name, *settings, runs / "broken", folder=reviews.parent)
     wait_for(runs / "broken" / "metrics.jsonl", process)
+    process.send_signal(signal.SIGSTOP)  # it must not end before it is interrupted
     second, locked = command(*arguments, runs / "broken"), command("pretrain", "--resume", runs / "broken")
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=PATIENCE)
     before = len(losses(runs / "broken"))
     other = command("fit", "--resume", runs / "broken")

@@ -5,6 +5,7 @@ Where in a step a kill falls is chance; which step, and the order of all chances
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -111,7 +112,8 @@ def kill_after(launcher: Launcher, pid: int, run: Path, rows: int, delay: float)
     while len(rows_of(run)) < rows and os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
         time.sleep(0.005)
     time.sleep(delay)
-    os.kill(pid, signal.SIGKILL)  # nobody has waited for it, so the id is still its own
+    with contextlib.suppress(ProcessLookupError):  # on a busy machine it may have come to its end
+        os.kill(pid, signal.SIGKILL)
     return launcher.wait()
 
 
@@ -142,13 +144,14 @@ def test_killed_again_and_again_it_ends_as_one_never_stopped(
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     launcher.start(*arguments, straight)
     assert launcher.wait() == 0, launcher.log.read_text()
-    pid, seen = launcher.start(*arguments, broken), []
+    pid, seen, ends = launcher.start(*arguments, broken), [], []
     for _ in range(KILLS):
         rows = len(rows_of(broken)) + chance.randint(1, 6)
-        assert kill_after(launcher, pid, broken, rows, chance.uniform(0, 0.03)) == -signal.SIGKILL, seen
+        ends.append(kill_after(launcher, pid, broken, rows, chance.uniform(0, 0.03)))
         seen.append((rows, checkpoints.newest(broken / "checkpoints").name))
         pid = launcher.start(verb, "--resume", broken)
     assert launcher.wait() == 0, launcher.log.read_text()
+    assert ends[0] == -signal.SIGKILL and set(ends) <= {0, -signal.SIGKILL}, ends
     print(SEED, case, seen)
     last = max(losses(straight))
     assert last > 25

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from tiny_runs import Ended, examples, mlm, run, sentiment, small_tokenizer
 
-from nlpkit import checkpoints
+from nlpkit import checkpoints, stopping
 from nlpkit.config import OptimConfig
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.objectives.mlm_nsp import MlmNsp, MlmNspConfig
@@ -258,20 +257,32 @@ def test_patience_is_waited_for_across_a_stop(tmp_path: Path) -> None:
         assert_same(tmp_path / "straight", path, straight, (resumed, again), step)
 
 
-class Sleep(pl.Callback):
-    """Take a second for the third batch."""
+class Clock(pl.Callback):
+    """A clock that stands still, but for one batch, which takes so many seconds."""
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        if index == 2:
-            time.sleep(1)
+    def __init__(self) -> None:
+        self.now, self.slow, self.seconds = 0.0, 2, 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if index == self.slow:
+            self.now += self.seconds
 
 
-def test_minutes_that_are_over_stay_over(tmp_path: Path) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(stopping, "time", made)
+    return made
+
+
+def test_minutes_that_are_over_stay_over(tmp_path: Path, clock: Clock) -> None:
     """A run that its time has ended, and that was killed before its model was written."""
-    more: dict[str, Any] = {"epochs": 6, "minutes": 0.01, "every": 1000}
-    ended = run(tmp_path / "run", sentiment(), callbacks=[Sleep()], **more)
+    more: dict[str, Any] = {"epochs": 6, "minutes": 1, "every": 1000}
+    ended = run(tmp_path / "run", sentiment(), callbacks=[clock], **more)
+    assert ended.outcome.steps == 3
     last = checkpoints.newest(tmp_path / "run" / "checkpoints")
     assert last.name == f"step-{ended.outcome.steps:08d}"
     again = run(tmp_path / "run", sentiment(), resume_from=last, **more)
@@ -279,14 +290,14 @@ def test_minutes_that_are_over_stay_over(tmp_path: Path) -> None:
     assert equal(again.module.state_dict(), ended.module.state_dict())
 
 
-def test_minutes_of_all_parts_of_a_run_count(tmp_path: Path) -> None:
-    more: dict[str, Any] = {"epochs": 6, "minutes": 0.05}
+def test_minutes_of_all_parts_of_a_run_count(tmp_path: Path, clock: Clock) -> None:
+    more: dict[str, Any] = {"epochs": 2, "minutes": 10}
     with pytest.raises(Stop):
-        run(tmp_path, sentiment(), callbacks=[Sleep(), Raise(tmp_path, 4)], **more)
-    used = state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"]
-    assert 1 < used < 3
-    run(tmp_path, sentiment(), resume_from=checkpoints.newest(tmp_path / "checkpoints"), **more)
-    assert state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"] > used
+        run(tmp_path, sentiment(), callbacks=[clock, Raise(tmp_path, 4)], **more)
+    assert state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"] == 100
+    clock.slow, clock.seconds = 6, 7.0
+    run(tmp_path, sentiment(), callbacks=[clock], resume_from=checkpoints.newest(tmp_path / "checkpoints"), **more)
+    assert state_of(tmp_path)["callbacks"]["TimeLimit"]["seconds"] == 107
 
 
 def test_validations_in_between_do_not_change_the_training(tmp_path: Path) -> None:
