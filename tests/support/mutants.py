@@ -99,6 +99,13 @@ MUTANTS = (
         "pass",
         ("unit/test_folder.py::test_two_processes_cannot_begin_one_run",),
     ),
+    Mutant(
+        "place of the folder",
+        "nlpkit.folder",
+        "if not self.path.is_dir() or (self._lock and not self._is_ours()):",
+        "if False:",
+        ("unit/test_folder_in_use.py::test_another_run_in_the_place_of_a_moved_one_is_not_written",),
+    ),
     Mutant("finite loss", "nlpkit.callbacks", "if not math.isfinite(loss):", "if False:", (f"{_NAN}[1]",)),
     Mutant(
         "finite gradient",

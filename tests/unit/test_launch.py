@@ -18,6 +18,17 @@ from nlpkit.folder import RunFolder
 Ended = Callable[..., tuple[int, str]]
 START = "import os, signal, sys, time; rank = int(os.environ['RANK']); here = sys.argv[1]\n"
 WAIT = "time.sleep(300)"
+OUTLIVE = """
+import fcntl
+if rank:  # until it ends, in whatever way, it holds a lock
+    held = open(f'{here}/held', 'w')
+    fcntl.flock(held, fcntl.LOCK_EX)
+    os.rename(f'{here}/held', f'{here}/alive')
+else:
+    while not os.path.exists(f'{here}/alive'):
+        time.sleep(0.01)
+    fcntl.flock(open(f'{here}/alive'), fcntl.LOCK_EX)
+"""
 
 
 @pytest.fixture
@@ -44,14 +55,14 @@ def test_the_first_speaks_for_all(ended: Ended) -> None:
 
 
 def test_what_another_process_failed_with_is_said_with_its_number(ended: Ended) -> None:
-    script = "print('error: bad row', file=sys.stderr) if rank else time.sleep(1)\nsys.exit(3 if rank else 6)"
-    assert ended(script) == (3, "process 1: error: bad row\n")
+    script = "if rank: print('error: bad row', file=sys.stderr)\nsys.exit(3 if rank else 6)"
+    assert ended(OUTLIVE + script) == (3, "process 1: error: bad row\n")
 
 
 def test_a_process_that_was_killed_is_named(ended: Ended) -> None:
     """R19."""
-    script = "os.kill(os.getpid(), signal.SIGKILL) if rank else time.sleep(1)\nsys.exit(6)"
-    assert ended(script) == (6, "error: process 1 of 2 was ended by SIGKILL\n")
+    script = "if rank: os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(6)"
+    assert ended(OUTLIVE + script) == (6, "error: process 1 of 2 was ended by SIGKILL\n")
     script = "os.kill(os.getpid(), signal.SIGKILL) if not rank else " + WAIT
     assert ended(script) == (6, "error: process 0 of 2 was ended by SIGKILL\n")
 
