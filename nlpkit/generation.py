@@ -34,6 +34,9 @@ class Sampling:
         top_p: only the likeliest that together reach this probability (Holtzman et al. 2020); 1: all.
         repetition_penalty: above 1 makes tokens that are there already less likely (Keskar et al. 2019).
         stop: texts at which it ends; they are left out.
+
+    Raises:
+        UsageError: an empty stop.
     """
 
     tokens: int = 100
@@ -42,6 +45,10 @@ class Sampling:
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if "" in self.stop:
+            raise UsageError("a text to stop at is empty", "leave --stop out, or name a text")
 
     def settings(self, tokenizer: Any) -> dict[str, Any]:
         """What transformers' ``generate`` takes."""

@@ -41,7 +41,7 @@ class Head(nn.Module, ABC):
         return self.loss(self(hidden, batch), batch)
 
     def terms(self, hidden: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
-        """The same as means that add up to it, each with its `count`: what several processes need to be as one."""
+        """The same as means that add up to it, 8 at most, each with its `count`: so several processes are as one."""
         return [(self.loss_from(hidden, batch), self.count(batch))]
 
     def count(self, batch: Batch) -> int:
@@ -54,7 +54,7 @@ class Head(nn.Module, ABC):
         return self(hidden, batch).float().softmax(-1)
 
     def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], Any]:
-        """`terms` and `predict`; for heads in which these share their work."""
+        """`terms` and `predict`; for heads in which these share their work. It must give what they give."""
         return self.terms(hidden, batch), self.predict(hidden, batch)
 
     def places(self, batch: Batch) -> Tensor | None:

@@ -15,7 +15,7 @@ from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
-_MOST_TERMS = 8  # of a loss
+MOST_TERMS = 8  # of a loss
 
 
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
@@ -54,13 +54,22 @@ class MeanLoss(Metric):
     def __init__(self) -> None:
         super().__init__()
         for name in ("sums", "counts"):
-            self.add_state(name, torch.zeros(_MOST_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(MOST_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, terms: Sequence[tuple[torch.Tensor, int]]) -> None:
-        """Add the terms of a batch."""
+        """Add the terms of a batch; a mean over nothing counts for nothing, whatever it is.
+
+        Raises:
+            PluginError: more terms than `MOST_TERMS`.
+        """
+        if len(terms) > MOST_TERMS:
+            raise PluginError(
+                f"the head's loss has {len(terms)} terms, at most {MOST_TERMS} can be scored", "add some up"
+            )
         for place, (mean, count) in enumerate(terms):
-            self.sums[place] += mean.detach().double() * count
-            self.counts[place] += count
+            if count:
+                self.sums[place] += mean.detach().double() * count
+                self.counts[place] += count
 
     def compute(self) -> torch.Tensor:
         """The sum of the means."""

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -39,7 +40,7 @@ class Signals(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Listen again: Lightning has put a handler of its own in between, which stops inside an accumulation."""
         self.listen()
-        if not self._before:
+        if threading.current_thread() is not threading.main_thread():
             log.warning("not in the main thread: Ctrl-C and SIGTERM do not save; the last checkpoint serves")
         if number := self._received_by_any():
             raise Interrupted("interrupted before the first step", self.resume, signal_number=number)

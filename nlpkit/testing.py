@@ -164,8 +164,11 @@ def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
     with torch.no_grad():
         whole = float(it.loss(it.batch()))
         terms = [it.module.head.terms(it.module.hidden(half), half) for half in halves]
-    means = [sum(float(m) * n for m, n in same) / max(1, sum(n for _, n in same)) for same in zip(*terms, strict=True)]
-    assert math.isclose(sum(means), whole, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE), f"{sum(means)}, not {whole}"
+        scored = [it.module.head.scored(it.module.hidden(half), half)[0] for half in halves]
+    for name, found in (("terms", terms), ("scored", scored)):
+        parts = list(zip(*found, strict=True))
+        mean = sum(sum(float(m) * n for m, n in same) / max(1, sum(n for _, n in same)) for same in parts)
+        assert math.isclose(mean, whole, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE), f"{name}: {mean}, not {whole}"
 
 
 def learns_a_few_examples(it: TaskUnderTest) -> None:

@@ -131,8 +131,11 @@ def test_closed_terminal_saves(reviews: Path, tmp_path: Path) -> None:
     process, terminal = pty.fork()
     if not process:
         os.execv(sys.executable, [sys.executable, "-m", *command])
+    began = time.monotonic()
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         assert os.waitpid(process, os.WNOHANG) == (0, 0)
+        if time.monotonic() > began + PATIENCE:
+            os.kill(process, signal.SIGKILL)
         if select.select([terminal], [], [], 0.05)[0]:
             os.read(terminal, 1 << 16)
     os.close(terminal)

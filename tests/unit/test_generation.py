@@ -124,3 +124,9 @@ def test_encoder_generates_nothing(make_bundle: object, tmp_path: Path, registry
     with pytest.raises(ModelError) as caught:
         Generator(bundle.load(str(tmp_path / "model"), registry))
     assert caught.value.message == "a model of sentiment generates no text"
+
+
+def test_an_empty_stop_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        Sampling(stop=("end", ""))
+    assert caught.value.message == "a text to stop at is empty"

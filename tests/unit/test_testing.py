@@ -65,3 +65,17 @@ def test_check_task_notices_a_loss_that_cannot_be_shared() -> None:
     with pytest.raises(AssertionError) as caught:
         check_task(Summed, EXAMPLES, skip=set(CHECKS) - {"loss_is_a_mean_by_count"})
     assert str(caught.value).splitlines()[1].startswith("loss_is_a_mean_by_count: ")
+
+
+def test_check_task_notices_a_head_that_scores_another_loss_than_it_learns() -> None:
+    sentiment = Registry().task("sentiment")
+
+    class Other(sentiment):  # type: ignore[misc, valid-type]
+        def build_head(self, backbone):
+            head = super().build_head(backbone)
+            head.scored = lambda hidden, batch: ([(head.loss_from(hidden, batch) + 1, head.count(batch))], None)
+            return head
+
+    with pytest.raises(AssertionError) as caught:
+        check_task(Other, EXAMPLES, skip=set(CHECKS) - {"loss_is_a_mean_by_count"})
+    assert "AssertionError: scored: " in str(caught.value)
