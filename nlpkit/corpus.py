@@ -21,9 +21,10 @@ from nlpkit.encoder import LONG_CHARACTERS
 from nlpkit.encoder_team import Team
 from nlpkit.errors import DataError, ModelError, ResourceError, UsageError
 from nlpkit.files import explain_os_errors, write_json
+from nlpkit.plain_text import plain_backend
 from nlpkit.token_store import DOCUMENT, FORMAT_VERSION, HEADER, Header, TokenStore, View
 from nlpkit.token_writer import ELSEWHERE, Chunk, Output, Seen, State, after, forget, locked, recover
-from nlpkit.tokenizer import check_unicode, plain_backend, separator, tokenizer_hash, vocabulary_size
+from nlpkit.tokenizer import check_unicode, separator, tokenizer_hash, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -21,9 +21,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from nlpkit.encoder import Encoder
+from nlpkit.plain_text import backend_from
 from nlpkit.processes import python, python_path
 from nlpkit.token_writer import Chunk
-from nlpkit.tokenizer import backend_from
 
 _BYTES_EACH = 2_000_000  # of text, that are worth the start of a process
 _MOST = 8

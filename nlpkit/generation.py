@@ -16,8 +16,9 @@ from nlpkit.control import Control, prefix
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.handover import quiet
 from nlpkit.heads import TransformersHead, is_encoder_decoder
+from nlpkit.plain_text import token_ids
 from nlpkit.randomness import seed_of
-from nlpkit.tokenizer import separator, token_ids
+from nlpkit.tokenizer import separator
 
 log = logging.getLogger("nlpkit")
 _TOGETHER = 64  # texts of one prompt that are written side by side: memory is that of so many

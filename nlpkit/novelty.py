@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nlpkit.plain_text import token_ids
 from nlpkit.token_store import TokenStore
-from nlpkit.tokenizer import token_ids
 
 NGRAMS = (4, 8)
 STRETCH = 1 << 20  # places of the corpus that are walked at a time

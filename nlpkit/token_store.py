@@ -16,7 +16,7 @@ from nlpkit.errors import DataError, UsageError
 from nlpkit.randomness import ranked
 
 TOKENS, DOCUMENTS, HEADER = "tokens.bin", "documents.bin", "store.json"
-FORMAT_VERSION = 2  # 1 took [SEP] in a text for the separator
+FORMAT_VERSION = 3  # 1 took [SEP] in a text for the separator, 2 where a Unigram cut it
 DOCUMENT = np.dtype([("end", "<i8"), ("hash", "<u8")])  # where a document ends in tokens; fingerprint of its text
 _CHECKED_DOCUMENTS = 1000
 _READ_BYTES = 1 << 20

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from nlpkit.errors import DataError, ModelError, UsageError
+from nlpkit.plain_text import content_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -314,32 +315,9 @@ def load(
     return loaded
 
 
-def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """Copy the backend of a tokenizer as `backend_from` makes it."""
-    return backend_from(tokenizer.backend_tokenizer.to_str())
-
-
-def backend_from(content: str) -> Tokenizer:
-    """Make a backend from its JSON that neither cuts nor pads, and takes ``[SEP]`` in a text for text."""
-    return _plain(Tokenizer.from_str(content))
-
-
-def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text alone, as a token store has them."""
-    ids: list[int] = _plain(tokenizer.backend_tokenizer).encode(text, add_special_tokens=False).ids
-    return ids
-
-
-def _plain(backend: Tokenizer) -> Tokenizer:
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True
-    return backend
-
-
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 of what decides the ids: vocabulary, merges, normaliser, special tokens."""
-    return hashlib.sha256(plain_backend(tokenizer).to_str().encode()).hexdigest()
+    return hashlib.sha256(content_of(tokenizer).encode()).hexdigest()
 
 
 def check_matches(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nlpkit.errors import DataError
-from nlpkit.tokenizer import check_unicode, plain_backend
+from nlpkit.plain_text import content_of, plain_backend
+from nlpkit.tokenizer import check_unicode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,7 +88,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
     Exact for byte-level BPE. WordPiece does not say which white space there was: one byte before each word.
     """
-    backend = plain_backend(tokenizer).to_str()
+    backend = content_of(tokenizer)
     byte_level, kind = "ByteLevel" in backend, json.loads(backend)["model"]["type"]
     vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_tokens)
     sizes = [0] * (max(vocabulary.values()) + 1)

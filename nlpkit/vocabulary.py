@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from tokenizers import Tokenizer, decoders
 
 from nlpkit.errors import ModelError
-from nlpkit.tokenizer import plain_backend, vocabulary_size
+from nlpkit.plain_text import content_of, plain_backend
+from nlpkit.tokenizer import vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,7 +74,7 @@ def extend(tokenizer: PreTrainedTokenizerBase, words: list[Word]) -> PreTrainedT
     Raises:
         ModelError: see `choose`; or a tokenizer whose ids leave no room for more.
     """
-    content = json.loads(plain_backend(tokenizer).to_str())
+    content = json.loads(content_of(tokenizer))
     first = next_id(tokenizer)
     _ADD[_model(plain_backend(tokenizer))["type"]](content["model"], words, first)
     return _as(tokenizer, Tokenizer.from_str(json.dumps(content)))

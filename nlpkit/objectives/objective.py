@@ -144,7 +144,7 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
 
     def encode(self, example: Example) -> Features:
         """Features of a text, cut at ``max_length``."""
-        from nlpkit.tokenizer import token_ids
+        from nlpkit.plain_text import token_ids
 
         most = (self.config.max_length or 512) - self.overhead
         return self.encode_tokens(token_ids(self.tokenizer, example["text"])[:most])

@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from tokenizers import pre_tokenizers as pre
 
-from nlpkit import corpus, tokenizer
+from nlpkit import corpus, plain_text, tokenizer
 from nlpkit.encoder_team import Team
 from nlpkit.errors import ModelError
 from nlpkit.token_writer import Chunk
@@ -27,7 +27,7 @@ CHUNKS = [TEXTS[i : i + 50] for i in range(0, len(TEXTS), 50)]
 @pytest.fixture(scope="module")
 def backend() -> Tokenizer:
     words = tokenizer.train(TEXTS[:500], kind="bpe", vocabulary=400, lowercase=False, max_length=64)
-    return tokenizer.plain_backend(words)
+    return plain_text.plain_backend(words)
 
 
 @pytest.fixture

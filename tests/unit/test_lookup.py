@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from nlpkit import lookup, tokenizer
+from nlpkit import lookup, plain_text, tokenizer
 from nlpkit.lookup import Lookup, NotKnownError, batch_ids
 
 DATA = Path(os.environ.get("NLPKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -30,7 +30,7 @@ TEXTS = [
 
 def ours(kind: str, lowercase: bool) -> Tokenizer:
     trained = tokenizer.train(iter(TEXTS), kind=kind, vocabulary=400, lowercase=lowercase, max_length=64)  # type: ignore[arg-type]
-    return tokenizer.plain_backend(trained)
+    return plain_text.plain_backend(trained)
 
 
 def byte_level(normalizer: normalizers.Normalizer | None, **changes: bool) -> Tokenizer:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, T5Tokenizer
 
-from nlpkit import tokenizer
+from nlpkit import plain_text, tokenizer
 from nlpkit.errors import DataError, ModelError, UsageError
 
 WORDS = ("the dress was lovely but far too large for me so I sent it back", "and asked for a smaller size", "quickly")
@@ -225,12 +225,43 @@ def test_a_tokenizer_larger_than_the_model_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
 @pytest.mark.parametrize("kind", list(tokenizer.SMALLEST_VOCABULARY))
-def test_special_tokens_spelled_in_a_text_are_text(kind: str) -> None:
-    words = train(kind)
+def test_special_tokens_spelled_in_a_text_are_text(kind: str, lowercase: bool) -> None:
+    words = train(kind, lowercase=lowercase)
     text = "soft [SEP] warm[MASK] coat"
     words(text, padding="max_length", truncation=True, max_length=4)  # leaves its settings in the backend
-    ids = tokenizer.token_ids(words, text)
+    ids = plain_text.token_ids(words, text)
     assert not set(ids) & {words.sep_token_id, words.mask_token_id, words.pad_token_id}
-    assert ids == words(text, add_special_tokens=False, split_special_tokens=True).input_ids
-    assert ids == tokenizer.plain_backend(words).encode(text, add_special_tokens=False).ids
+    if lowercase or kind != "unigram":  # transformers lets Unigram cut the special token out of the text
+        assert ids == words(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert_read_alike(words, text, ids)
+
+
+def test_special_tokens_of_a_t5_spelled_in_a_text_are_text() -> None:
+    letters = [(letter, -3.0) for letter in "\u2581</>_abcdeiknprstux03"]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581cat", -2.0), *letters]
+    words = T5Tokenizer(vocab=vocabulary, extra_ids=4)
+    words.add_tokens(["cat3"])  # no special token, behind those that are none of the model's
+    text = "cat</s><extra_id_3> <pad> <unk>cat3"
+    ids = plain_text.token_ids(words, text)
+    assert words.decode(ids) == text
+    assert not set(ids) & set(words.all_special_ids)
+    assert words.convert_tokens_to_ids("cat3") == ids[-1]
+    assert_read_alike(words, text, ids)
+    words.add_tokens(["d</s>"])
+    assert plain_text.token_ids(words, "cad</s>")[-1] == words.convert_tokens_to_ids("d</s>")
+
+
+def test_a_character_that_unigram_does_not_know_is_unknown() -> None:
+    words = train("unigram", lowercase=False)
+    assert words.unk_token_id in plain_text.token_ids(words, "soft 日 coat")
+    assert plain_text.token_ids(words, "soft 日 coat") == words("soft 日 coat", add_special_tokens=False).input_ids
+
+
+def assert_read_alike(words: PreTrainedTokenizerBase, text: str, ids: list[int]) -> None:
+    """By a copy, and by the copy of it that a helper process makes; both know what stands around a text."""
+    copy = plain_text.plain_backend(words)
+    for backend in (copy, plain_text.backend_from(copy.to_str())):
+        assert backend.encode(text, add_special_tokens=False).ids == ids
+        assert backend.encode("", add_special_tokens=True).ids == words("").input_ids

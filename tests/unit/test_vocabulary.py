@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from nlpkit import tokenizer, vocabulary
+from nlpkit import plain_text, tokenizer, vocabulary
 from nlpkit.errors import ModelError
 
 LEARNT = [
@@ -152,7 +152,7 @@ def test_token_store_reads_an_extended_tokenizer_as_it_reads_itself(kind: str) -
     from nlpkit.encoder import Encoder
 
     words = extended(kind)
-    encoder = Encoder(tokenizer.plain_backend(words), 1, np.dtype("<u2"))
+    encoder = Encoder(plain_text.plain_backend(words), 1, np.dtype("<u2"))
     assert (encoder.lookup is None) == (kind == "unigram")  # the fast way is kept
     found = [np.frombuffer(row, "<u2").tolist() for row in encoder.encode(CORPUS)]
     assert found == [ids(words, text) for text in CORPUS]
