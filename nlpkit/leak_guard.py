@@ -13,7 +13,7 @@ from nlpkit.ngrams import count, ngrams, words_of
 from nlpkit.splits import fingerprints
 
 _SHARED = 0.5  # in two sets of reviews, no pair above was there by chance, and hardly any stood between 0.3 and 0.5
-_LONG, _FEWEST = 1000, 8  # n-grams of a document that has some by chance; so many are none (15 words in a row)
+_LONG, _FEWEST = 1000, 8  # n-grams of a document that has some by chance; so many are none (as 15 words in a row have)
 _COMMON = 20  # test texts that have an n-gram in common: more is a form that they were written by
 _BATCH = 1 << 20  # characters that are compared at a time
 

@@ -68,7 +68,7 @@ class Texts:
         """The token store of the texts that a guard keeps, from the cache or made now."""
         texts, data = self.read(report=report), self.config.data
         kept = guard.keep(texts) if guard else None
-        parts = (tokenizer.tokenizer_hash(words), _what_is_read(data), *([guard.key] if guard else []))
+        parts = (tokenizer.tokenizer_hash(words), _what_is_read(data, self.columns), *([guard.key] if guard else []))
         key = corpus.content_key(self.paths, *parts)
         return corpus.build(
             kept or texts,
@@ -145,6 +145,7 @@ def _documents(data: DataConfig, paths: Sequence[str]) -> readers.Documents:
     return readers.Documents(data.documents, max(_SHORTEST_PART, size // _PARTS))
 
 
-def _what_is_read(data: DataConfig) -> str:
-    """The settings that decide what a file's texts are; how they are divided changes no token."""
-    return repr((data.columns, data.control, data.reader, data.documents, data.encoding, data.delimiter, data.errors))
+def _what_is_read(data: DataConfig, columns: Mapping[str, str] | None) -> str:
+    """What decides what a file's texts are, columns as in `read_beside`; how they are divided changes no token."""
+    taken = dict(data.columns or columns or {})
+    return repr((taken, data.control, data.reader, data.documents, data.encoding, data.delimiter, data.errors))

@@ -74,7 +74,7 @@ class Masker:
         draw = np.where(words, draw, 2.0)
         chosen = ((draw < settings.rate) | (draw == draw.min(1, keepdims=True))) & words
         how = uniform(seeds, length, 1)
-        other = (uniform(seeds, length, 2) * len(self.tokenizer)).astype(np.int64)
+        other = self._numbers[(uniform(seeds, length, 2) * len(self._numbers)).astype(np.int64)]
         hidden = np.where(chosen & (how < settings.mask_share), self.tokenizer.mask_token_id, plain)
         hidden = np.where(chosen & (how >= 1 - settings.random_share), other, hidden)
         return hidden, np.where(chosen, plain, -100)
@@ -105,6 +105,13 @@ class Masker:
         places = np.arange(draw.shape[1])
         ends = np.where(draw < share, places + np.minimum(length, _LONGEST_SPAN), 0)
         return np.where(places < np.maximum.accumulate(ends, axis=1), 0.0, 1.0 + draw)
+
+    @functools.cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """The ids that are tokens, in their order; there may be gaps between them."""
+        import numpy as np
+
+        return np.unique(np.array(list(self.tokenizer.get_vocab().values()), np.int64))
 
     @functools.cached_property
     def _goes_on(self) -> NDArray[np.bool_]:

@@ -61,7 +61,9 @@ class Mlm(Objective[MlmConfig]):
         from torchmetrics import MetricCollection
         from torchmetrics.classification import MulticlassAccuracy
 
-        accuracy = MulticlassAccuracy(len(self.tokenizer), average="micro", validate_args=False)
+        from nlpkit.tokenizer import vocabulary_size
+
+        accuracy = MulticlassAccuracy(vocabulary_size(self.tokenizer), average="micro", validate_args=False)
         return MetricCollection({"accuracy": accuracy}, compute_groups=False)
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:

@@ -97,7 +97,9 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
         """What a tokenizer lacks of the special tokens that the objective needs, in words; empty: nothing."""
         if missing := [role for role in cls.special_tokens if getattr(tokenizer, role) is None]:
             return f"has no {' and no '.join(missing)}"
-        begins = tokenizer.backend_tokenizer.encode("").ids[:1]
+        from nlpkit.plain_text import plain_backend
+
+        begins = plain_backend(tokenizer).encode("", add_special_tokens=True).ids[:1]
         if "cls_token" in cls.special_tokens and begins != [tokenizer.cls_token_id]:
             return f"puts no {tokenizer.cls_token} before a text"
         return ""

@@ -26,7 +26,7 @@ def choose_columns(
 
     A column the user named must be there. The others are guessed: a header name the field knows, in the order of
     the field; then the one column whose last words are such a name (``airline_sentiment``); then, for fields that
-    must be there, the only column that is left. Case, ``_``, ``-`` and camelCase make no difference.
+    must be there, the only column that is left. Names are compared as `plain_name` has them.
 
     Args:
         columns: of the file.
@@ -102,8 +102,11 @@ def _lookup(column: str, columns: Sequence[str]) -> str | None:
 
 
 def plain_name(name: str) -> str:
-    """A name without what makes no difference: case, ``_``, ``-``, ``.`` and camelCase."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    """A name without what makes no difference: case, ``_``, ``-``, ``.`` and camelCase.
+
+    ``|`` is ``/``, as it stands before texts (``data.control``).
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("|", "/"))
     return " ".join(re.split(r"[\s_\-.]+", words.casefold().strip()))
 
 

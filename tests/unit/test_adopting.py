@@ -171,6 +171,16 @@ def test_special_tokens_that_no_text_gets_are_not_enough(tmp_path: Path) -> None
         adopting.adopt(str(tmp_path / "tok"), Mlm, 32)
 
 
+def test_padding_that_is_stored_in_a_tokenizer_is_none_of_what_it_puts_before_a_text(saved: Any) -> None:
+    file = Path(folder := saved("ours"), "tokenizer.json")
+    content = json.loads(file.read_text())
+    before = {"direction": "Left", "strategy": {"Fixed": 8}, "pad_to_multiple_of": None}
+    content["padding"] = {**before, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    file.write_text(json.dumps(content))
+    assert tokenizer.load(folder).backend_tokenizer.encode("").ids == [0] * 6 + [2, 3]
+    assert adopting.adopt(folder, Mlm, 32)("").input_ids == [2, 3]
+
+
 def test_length_of_the_new_model_is_that_of_its_tokenizer_and_a_shorter_one_is_said(
     saved: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import examples, make_module, mlm, small_bert, small_tokenizer
-from transformers import AutoModelForMaskedLM, BertForMaskedLM
+from transformers import AutoModelForMaskedLM, BertForMaskedLM, BertTokenizer
 
 from nlpkit import tokenizer
 from nlpkit.data import TaskDataModule, make_batch
@@ -96,6 +96,17 @@ def test_replacements_come_from_the_whole_vocabulary() -> None:
     counts = torch.bincount(batch["input_ids"][chosen(batch)], minlength=len(small_tokenizer()))
     assert counts.min() > 0
     assert counts.max() < 3 * counts.float().mean()
+
+
+def test_replacements_and_scores_come_from_the_numbers_that_are_tokens() -> None:
+    numbers = [0, 1, 2, 3, 4, 20, 30, 40]
+    names = [*tokenizer.SPECIAL_TOKENS, "coat", "hat", "soft"]
+    masked = Mlm(
+        MlmConfig(mask_share=0.0, random_share=1.0), BertTokenizer(vocab=dict(zip(names, numbers, strict=True)))
+    )
+    batch = masked.collate([{"input_ids": [2, 20, 30, 40, 3], "seed": i} for i in range(400)])
+    assert sorted(set(batch["input_ids"][chosen(batch)].tolist())) == numbers
+    assert masked.build_metrics()["accuracy"].num_classes == 41
 
 
 @settings(max_examples=60, deadline=None)
