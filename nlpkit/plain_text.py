@@ -48,7 +48,11 @@ def _whole(backend: Tokenizer) -> Tokenizer:
 
 
 def _unspelled(content: str) -> str:
-    """Take from a Unigram, which cuts a text into any pieces it has, the spelling of those that are special tokens."""
+    """Take from a Unigram, which cuts a text into any pieces it has, the spelling of those that are special tokens.
+
+    Other models keep theirs: they read words, from which punctuation is cut, so that none is ``[SEP]``; where
+    they are cut at white space alone, one may be.
+    """
     values = json.loads(content)
     if values["model"]["type"] != "Unigram":
         return content

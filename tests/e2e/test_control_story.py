@@ -78,7 +78,8 @@ def test_text_is_as_it_is_asked_for(asked: Path, command: Any) -> None:
         texts = [row["text"] for row in rows]
         assert {row["attributes"]["Stars"] for row in rows} == {stars}
         assert sum(word in text for text in texts) >= 8 > 2 >= sum(other in text for text in texts), texts
-        # In most documents a second attribute follows the first " | ", and a model this small may take the last for it.
+        # In most documents a second attribute follows the first " | ": a model this small may put one behind the last,
+        # and how often depends on its start and on rounding.
         assert sum(text.startswith(("Stars", "Kind of thing")) for text in texts) <= 2, texts
 
 
