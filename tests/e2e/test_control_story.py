@@ -72,15 +72,17 @@ def test_documents_begin_with_their_attributes(asked: Path) -> None:
 
 
 def test_text_is_as_it_is_asked_for(asked: Path, command: Any) -> None:
-    how = ("-n", "10", "--tokens", "12", "--temperature", "0.3", "--seed", "1")
-    for stars, word, other in (("5", "soft", "torn"), ("1", "torn", "soft")):
+    how = ("-n", "30", "--tokens", "12", "--temperature", "0.3", "--seed", "1")
+    found = {}
+    for stars in "51":
         rows = generated(command, asked, "--set", f"Stars={stars}", *how)
-        texts = [row["text"] for row in rows]
         assert {row["attributes"]["Stars"] for row in rows} == {stars}
-        assert sum(word in text for text in texts) >= 8 > 2 >= sum(other in text for text in texts), texts
-        # In most documents a second attribute follows the first " | ": a model this small may put one behind the last,
-        # and how often depends on its start and on rounding.
-        assert sum(text.startswith(("Stars", "Kind of thing")) for text in texts) <= 2, texts
+        for text, attributes in ((row["text"], row["attributes"]) for row in rows):
+            assert not text.startswith(" | ".join(f"{k}: {v}" for k, v in attributes.items() if v)), text
+        found[stars] = {word: sum(word in row["text"] for row in rows) for word in ("soft", "torn")}
+    # what a model this small writes depends on its start and on rounding: it need only follow what is asked for
+    assert found["5"]["soft"] > found["1"]["soft"] + 8, found
+    assert found["1"]["torn"] > found["5"]["torn"] + 8, found
 
 
 def test_columns_that_are_not_asked_for_are_drawn_from_rows_of_the_data(asked: Path, command: Any) -> None:

@@ -181,7 +181,7 @@ def test_facts_have_the_versions_that_numbers_depend_on() -> None:
     facts = begin().read_facts()
     assert facts["stage"] == "pretrain"
     assert facts["versions"] == versions()
-    assert {"python", "nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers"} == set(
+    assert {"python", "nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy"} == set(
         facts["versions"]
     )
 
