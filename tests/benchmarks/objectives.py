@@ -121,9 +121,13 @@ def _drawn(points: list[tuple[float, float]], below: str, beside: str) -> str:
 
     line = " ".join("{},{}".format(*place(x, y)) for x, y in points)
     parts = [f'<polyline points="{line}" fill="none" stroke="#2563eb" stroke-width="2"/>']
-    for x, y in points:
+    labelled = math.inf
+    for x, y in reversed(points):
         across, down = place(x, y)
         parts.append(f'<circle cx="{across}" cy="{down}" r="3" fill="#2563eb"/>')
+        if across > labelled - 56:
+            continue
+        labelled = across
         parts.append(f'<text x="{across}" y="{down - 8}" text-anchor="middle">{y:.2f}</text>')
         parts.append(f'<text x="{across}" y="{height - bottom + 18}" text-anchor="middle">{x / 1e6:.1f}M</text>')
     for tick in range(round(10 * low), round(10 * high) + 1):
