@@ -21,6 +21,7 @@ from nlpkit.texts import LOOKED_AT, Texts, check_known, read_beside
 from nlpkit.watch import Spread
 
 log = logging.getLogger("nlpkit")
+_OTHER = "leave --watch out, or watch another text"
 _FEW_TOKENS = 2000  # of a text that is watched
 
 
@@ -38,7 +39,7 @@ def watched(task: Objective[Any], request: Request, config: RunConfig, registry:
     file = request.watch
     if not file:
         return None
-    _, store, whole = text_beside(task, [file], config, registry, "watch another text")
+    _, store, whole = text_beside(task, [file], config, registry, _OTHER, role=" (--watch)")
     samples = Spread(whole)
     scored = count_scored(task, store, samples)
     log.info("watch: %s of the %s tokens of %s are scored", f"{scored:,}", f"{len(store):,}", file)
@@ -54,6 +55,8 @@ def text_beside(
     registry: Registry,
     hint: str,
     columns: Mapping[str, str] | None = None,
+    *,
+    role: str = "",
 ) -> tuple[Texts, TokenStore, Samples]:
     """A text that is scored and not learnt from: its token store, and the samples that an objective makes of it.
 
@@ -64,17 +67,22 @@ def text_beside(
         registry: of readers.
         hint: what to do where the text will not do.
         columns: column of each field that is taken where a file has it.
+        role: stands behind the files in messages.
 
     Raises:
-        DataError: too short for one sample, or in another language.
+        DataError: it makes no sample, or is in another language.
     """
     texts = Texts(type(task), readers.expand(list(files)), config, registry, beside=True, columns=columns)
     _warn_of_bare(texts.paths, config.data)
     store = texts.store(task.tokenizer)
     check_known(store.read(0, LOOKED_AT), task.tokenizer, files, hint)
-    samples = task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length)
+    named = ", ".join(files) + role
+    try:
+        samples = task.samples(store.holdout(0.0, config.seed)[0], task.config.max_length)
+    except DataError as error:  # of pairs
+        raise DataError(f"{named}: {error.message}", f"{hint}, with documents of several sentences") from None
     if not len(samples.lengths):
-        raise DataError(f"{', '.join(files)}: {len(store)} tokens make no sample of {task.name}", hint)
+        raise DataError(f"{named}: {len(store)} tokens make no sample of {task.name}", hint)
     return texts, store, samples
 
 

@@ -17,11 +17,13 @@ from typing import IO, Any
 
 from nlpkit.errors import ModelError, RunFolderError
 from nlpkit.files import explain_os_errors, write_json
+from nlpkit.vetting import check_is_folder
 
 _WRITTEN = {"lock", "model", "checkpoints", "setup", "config", "metrics", "results", "run"}  # names without ending
 _VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy")
 
 
+_NAME_IT = "give the folder that --out named"
 _held: set[IO[str]] = set()
 
 
@@ -83,12 +85,23 @@ class RunFolder:
             ModelError: it is no run folder.
         """
         folder = cls(Path(path))
-        if not folder.facts.is_file():
-            if (folder.path / ".lock").exists():
-                raise ModelError(f"{path}: the run ended before it began to learn", f"rm -r {path}, and start it again")
-            raise ModelError(f"{path}: no run.json, so it is no run folder", "give the folder that --out named")
+        folder.check_began()
         folder.lock()
         return folder
+
+    def check_began(self) -> None:
+        """Refuse what is no folder of a run.
+
+        Raises:
+            ModelError: saying why.
+        """
+        if self.facts.is_file():
+            return
+        check_is_folder(self.path, _NAME_IT)
+        if (self.path / ".lock").exists():
+            again = f"rm -r {self.path}, and start it again"
+            raise ModelError(f"{self.path}: the run ended before it began to learn", again)
+        raise ModelError(f"{self.path}: no run.json, so it is no run folder", _NAME_IT)
 
     def lock(self) -> None:
         """Hold the folder until `unlock` or the end of the process."""
@@ -152,15 +165,18 @@ class RunFolder:
         """Whether any state of the run was saved."""
         return any(self.checkpoints.glob("step-*")) or any(self.checkpoints.glob(".step-*.old"))
 
+    def verb(self) -> str:
+        """The command that made the run, ``pretrain`` or ``fit``, once run.json is written."""
+        return "pretrain" if self.read_facts().get("stage") == "pretrain" else "fit"
+
     def resume_command(self) -> str:
         """What to type to go on with the run, once run.json is written."""
         facts = self.read_facts()
-        verb = "pretrain" if facts.get("stage") == "pretrain" else "fit"
         named, folder = facts.get("request", {}).get("plugins", ()), facts.get("folder", os.getcwd())
         files = [file if folder == os.getcwd() else os.path.join(folder, file) for file in named]
         plugins = [word for file in files for word in ("--plugin", file)]
         hub = ["--hub"] if facts.get("request", {}).get("hub") and not self.has_checkpoint() else []
-        return shlex.join(["nlpkit", verb, "--resume", str(self.path), *plugins, *hub])
+        return shlex.join(["nlpkit", self.verb(), "--resume", str(self.path), *plugins, *hub])
 
     def read_facts(self) -> dict[str, Any]:
         """What run.json says.

@@ -123,6 +123,7 @@ class Generator:
         """
         sampling = sampling or Sampling()
         asked = self._check(attributes or {})
+        self._warn_of_attributes(prompts)
         plans = [self._plan(number, prompt, count, asked, seed) for number, prompt in enumerate(prompts)]
         for number, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
             torch.manual_seed(seed_of(seed, 5, number))
@@ -138,6 +139,16 @@ class Generator:
                 "nlpkit pretrain TABLE --objective clm --control COLUMN makes one with",
             )
         return self.control.check(attributes) if self.control else {}
+
+    def _warn_of_attributes(self, prompts: Sequence[str]) -> None:
+        """Say of the first prompt that begins like attributes that these are asked for in another way."""
+        for number, prompt in enumerate(prompts, 1):
+            column, colon, rest = (part.strip() for part in prompt.partition(":"))
+            if self.control and colon and column in self.control.columns:
+                value = rest.partition("|")[0].strip()
+                found = f"prompt {number} begins with '{column}:', and stands behind the attributes as text"
+                log.warning('%s; ask for it by --set "%s=%s"', found, column, value)
+                return
 
     def _plan(
         self, number: int, prompt: str, count: int, asked: Mapping[str, str], seed: int

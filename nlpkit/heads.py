@@ -193,6 +193,12 @@ def is_encoder_decoder(config: PretrainedConfig) -> bool:
     return type(config) in transformers.AutoModelForSeq2SeqLM._model_mapping
 
 
+def is_decoder(config: PretrainedConfig) -> bool:
+    """Whether a family guesses the next word, and no hidden one."""
+    causal, masked = transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM
+    return type(config) in causal._model_mapping and type(config) not in masked._model_mapping
+
+
 def body_of(model: PreTrainedModel) -> PreTrainedModel:
     """What makes hidden states in a model: of an encoder-decoder its encoder."""
     whole: Any = model

@@ -42,11 +42,11 @@ def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
         UsageError: a run of the other stage.
     """
     folder = RunFolder(run)
-    if not folder.facts.is_file():
-        raise ModelError(f"{run}: no run.json, so it is no run folder", "give the folder that --out named")
+    folder.check_began()
     began = Began.read(folder, plugins, hub=False, anyway=False)
     if began.stage != "pretrain":
-        raise UsageError(f"{run}: a run of the other stage", "further text is for a run of nlpkit pretrain")
+        more = f"more labelled rows: nlpkit fit --task {began.request.task} FILES --from {run}"
+        raise UsageError(f"{run}: made by nlpkit fit, and further text is for a run of nlpkit pretrain", more)
     if not folder.results.is_file():
         raise ModelError(
             f"{run}: the run is unfinished, so further text cannot follow yet",

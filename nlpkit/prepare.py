@@ -52,6 +52,7 @@ class Prepared:
         seen: fingerprints of the texts that the model will have seen.
         watch: samples that are scored beside the dev part; None: there are none.
         word_frequencies: losses of a model that knows these only; pre-training is to get well below.
+        chance: scores of a model that tosses a coin; likewise.
         record: for nlpkit.json, beside what every stage writes there.
         store: folder of the token store; None in fine-tuning.
     """
@@ -68,6 +69,7 @@ class Prepared:
     seen: Seen = field(default_factory=dict)
     watch: Samples | None = None
     word_frequencies: dict[str, float] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     store: Path | None = None
 
@@ -103,7 +105,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     excluded = _excluded(store, request)
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
-    train = task.samples(learnt, length)
+    train = _learnt(task, learnt, length, named)
     if not len(train.lengths) or not len(held_out):
         raise DataError(
             f"{named}: {store.documents} documents with {len(store)} tokens are too few to learn from",
@@ -133,6 +135,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         seen=seen_texts,
         watch=watched(task, request, config, registry),
         word_frequencies=task.scores_of_frequencies(_word_entropy(store)),
+        chance=task.scores_of_chance(),
         record=record,
         store=store.folder,
     )
@@ -179,6 +182,14 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _source(request: Request, setup: Path | None) -> str:
     """The folder or hub name that architecture and tokenizer come from; empty: from nothing."""
     return str(setup) if setup else bundle.find(request.source) if request.source else ""
+
+
+def _learnt(task: Objective[Any], documents: View, length: int, named: str) -> Samples:
+    """Samples to train on; where a text makes none, its files are named."""
+    try:
+        return task.samples(documents, length)
+    except DataError as error:
+        raise DataError(f"{named}: {error.message}", error.hint) from None
 
 
 def _held_out(task: Objective[Any], documents: View, length: int, share: float, named: str) -> Samples:

@@ -190,7 +190,7 @@ def go_on(run: Name, stage: Stage | None, watched: Watched, anyway: bool, plugin
         began = Began.read(folder, plugins, hub=hub, anyway=anyway)
         found, request = began.stage, began.request
         if stage not in (None, found):
-            raise UsageError(f"{run}: a run of the other stage", folder.resume_command())
+            raise UsageError(f"{run}: made by nlpkit {folder.verb()}", folder.resume_command())
         if folder.results.exists():
             log.info("%s: already finished; nothing was done", run)
             return Run(folder.path, read_json(folder.results))

@@ -36,7 +36,7 @@ log = logging.getLogger("nlpkit")
 
 OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
 OF_NEW_TOKENIZERS = ("model.tokenizer", "model.lowercase", "model.vocabulary")
-_PLATEAU = 0.5
+_PLATEAU, _UNSURE = 0.5, 0.05  # nats: of words, of one of two
 
 
 def check_request(request: Request, config: RunConfig, registry: Registry) -> None:
@@ -216,16 +216,10 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
         results["baselines"] = baselines
     if prepared.word_frequencies:
         results["word_frequencies"] = prepared.word_frequencies
-    for name, loss in prepared.word_frequencies.items():
-        if dev.get(name, 0.0) > loss - _PLATEAU:
-            log.warning(
-                "the %s (%.2f) is %s that of word frequencies alone (%.2f): the model has learnt little of "
-                "context; train longer, or on more text",
-                name,
-                dev[name],
-                "hardly below" if dev[name] < loss else "not below",
-                loss,
-            )
+    if prepared.chance:
+        results["chance"] = prepared.chance
+    _warn_of_plateau(dev, prepared.word_frequencies, _PLATEAU, "word frequencies alone", "context")
+    _warn_of_plateau(dev, prepared.chance, _UNSURE, "chance", "what follows what")
     stage = {
         "stage": task.stage,
         "task": task.name,
@@ -247,3 +241,19 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
+
+
+def _warn_of_plateau(dev: dict[str, float], simple: dict[str, float], margin: float, of: str, little: str) -> None:
+    """Say which losses are no lower, by a margin in nats, than those of something simple."""
+    for name, loss in simple.items():
+        if name.endswith("loss") and dev.get(name, 0.0) > loss - margin:
+            log.warning(
+                "the %s (%.2f) is %s that of %s (%.2f): the model has learnt little of %s; "
+                "train longer, or on more text",
+                name,
+                dev[name],
+                "hardly below" if dev[name] < loss else "not below",
+                of,
+                loss,
+                little,
+            )

@@ -50,7 +50,7 @@ def check_is_folder(folder: Path, hint: str) -> None:
         ModelError: with the nearest name.
     """
     if not folder.is_dir():
-        problem = "is a file, not a model folder" if folder.exists() else "no such folder"
+        problem = "is a file, not a folder" if folder.exists() else "no such folder"
         raise ModelError(f"{folder}: {problem}", nearest_path(str(folder), _folders_beside(folder)) + hint)
 
 

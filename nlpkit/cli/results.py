@@ -147,7 +147,7 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
         task = tasks[0] if len(tasks) == 1 else "TASK"
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
-        return [f'nlpkit generate {folder} --prompt "TEXT"', fit] if run.results.get("generates") else [fit]
+        return [f"nlpkit generate {folder} {_asking(run.folder)}", fit] if run.results.get("generates") else [fit]
     from nlpkit.folder import read_json
 
     request = read_json(run.folder / "run.json").get("request", {})
@@ -158,11 +158,22 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
     ]
 
 
+def _asking(folder: Path) -> str:
+    """What a decoder is asked by: a value of a column that stands before its texts, or a beginning."""
+    from nlpkit.bundle import RECORD
+    from nlpkit.control import Control
+    from nlpkit.folder import read_json
+
+    known = Control.of(read_json(folder / "model" / RECORD))
+    values = [(column, value) for column in known.columns for value in known.values(column) if value] if known else []
+    return f"--set {shlex.quote('='.join(values[0]))}" if values else '--prompt "TEXT"'
+
+
 def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     baselines: dict[str, dict[str, float]] = results.get("baselines", {})
-    words, watch = results.get("word_frequencies"), results.get("watch", {})
-    frequencies = {"word frequencies": words} if words else {}
-    return {**baselines, **frequencies, **{f"watch at {at}": watch[at] for at in ("start", "end") if at in watch}}
+    simple = {name.replace("_", " "): results[name] for name in ("word_frequencies", "chance") if name in results}
+    watch = results.get("watch", {})
+    return {**baselines, **simple, **{f"watch at {at}": watch[at] for at in ("start", "end") if at in watch}}
 
 
 def _number(value: float | None) -> str:

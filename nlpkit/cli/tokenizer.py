@@ -146,7 +146,7 @@ def extend(common: Common, model: str, arguments: tuple[str, ...], add: int, out
 
     \b
     nlpkit tokenizer extend runs/base corpus.csv --add 500 --out runs/extended
-    nlpkit pretrain corpus.csv --from runs/extended
+    nlpkit pretrain corpus.csv --from runs/extended --objective OBJECTIVE
     """
     _refuse_existing(out)
     texts = _texts(arguments, f"nlpkit tokenizer extend {model} FILES... --out DIR")

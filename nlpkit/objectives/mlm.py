@@ -30,6 +30,7 @@ class Mlm(Objective[MlmConfig]):
     name = "mlm"
     config_class = MlmConfig
     score = "loss"
+    both_sides = True
     special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "cls_token", "sep_token", "mask_token")
 
     @functools.cached_property

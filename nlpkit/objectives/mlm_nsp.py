@@ -46,6 +46,10 @@ class MlmNsp(Nsp):
         """That of the hidden words; the loss as a whole is also that of pairs."""
         return {"mlm_loss": entropy}
 
+    def scores_of_chance(self) -> dict[str, float]:
+        """Those of pairs alone, by the names that they have here."""
+        return {f"nsp_{name}": value for name, value in super().scores_of_chance().items()}
+
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad pairs (B, L) and hide tokens of each by its own seed."""
         batch = super().collate(features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -35,12 +36,17 @@ class Nsp(Objective[NspConfig]):
     name = "nsp"
     config_class = NspConfig
     score = "loss"
+    both_sides = True
     special_tokens: ClassVar[tuple[str, ...]] = ("pad_token", "cls_token", "sep_token")
     defaults: ClassVar[dict[str, Any]] = {**Objective.defaults, "model.family": "bert"}
 
     def scores_of_frequencies(self, entropy: float) -> dict[str, float]:
         """None: no word is guessed."""
         return {}
+
+    def scores_of_chance(self) -> dict[str, float]:
+        """Half of the pairs go on, half do not."""
+        return {"loss": math.log(2), "accuracy": 0.5}
 
     @property
     def overhead(self) -> int:

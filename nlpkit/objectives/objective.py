@@ -49,6 +49,8 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
     }
     reads_and_writes: ClassVar[bool] = False
     """Whether it is for models of an encoder and a decoder; one is refused where the other is needed."""
+    both_sides: ClassVar[bool] = False
+    """Whether it is for models that read a text from both sides; a decoder is refused."""
     generates: ClassVar[bool] = False
     """Whether its models write, so that texts may begin with what they can be asked for (``data.control``)."""
     special_tokens: ClassVar[tuple[str, ...]] = ()
@@ -92,6 +94,10 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
         """
         return {"loss": entropy}
 
+    def scores_of_chance(self) -> dict[str, float]:
+        """What a model would score that tosses a coin; empty: nothing is answered with one of two."""
+        return {}
+
     @classmethod
     def lacking(cls, tokenizer: PreTrainedTokenizerBase) -> str:
         """What a tokenizer lacks of the special tokens that the objective needs, in words; empty: nothing."""
@@ -111,7 +117,7 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             ModelError: an encoder-decoder where it is not one, or the other way round.
         """
         from nlpkit.errors import ModelError
-        from nlpkit.heads import is_encoder_decoder
+        from nlpkit.heads import is_decoder, is_encoder_decoder
 
         if is_encoder_decoder(backbone) and not self.reads_and_writes:
             raise ModelError(
@@ -122,6 +128,11 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             raise ModelError(
                 f"{backbone.model_type} is no encoder with a decoder, which {self.name} needs",
                 "model.family=t5 or m2m100; for an encoder --objective mlm, for a decoder --objective clm",
+            )
+        if self.both_sides and is_decoder(backbone):
+            raise ModelError(
+                f"{backbone.model_type} is a decoder, and {self.name} is for an encoder",
+                "--objective clm; for a new model model.family=bert",
             )
 
     def check_backbone(self, backbone: PreTrainedModel) -> None:

@@ -35,6 +35,10 @@ _KINDS = (
 _NOT_OF_FILES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
 _REPLACEMENT = "\ufffd"
+_NEITHER = (
+    "data.encoding=NAME if you know it; "
+    "data.encoding=utf-8 data.errors=replace goes on with U+FFFD in place of what is not"
+)
 _NAME_IT = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16-le"
 
 
@@ -79,8 +83,24 @@ def detect_encoding(stream: ByteStream) -> tuple[str, bool]:
     try:
         prefix.decode("cp1252")
     except UnicodeDecodeError:
-        raise DataError(f"{shown(stream.path)}: neither UTF-8 nor CP1252", _NAME_IT) from None
+        raise _neither(stream) from None
     return "cp1252", True
+
+
+def _neither(stream: ByteStream) -> DataError:
+    """What to say of a file that is neither UTF-8 nor CP1252, with the first place where it is not UTF-8."""
+    start = _first_not_utf8(stream.prefix)
+    line, byte = _place(stream.prefix, start)
+    where = f"{shown(stream.path)}:{line + 1}:{byte}"
+    return DataError(f"{where}: byte 0x{stream.prefix[start]:02x} is not UTF-8, and the file is not CP1252", _NEITHER)
+
+
+def _first_not_utf8(prefix: bytes) -> int:
+    try:
+        prefix.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(prefix)
 
 
 def _without_mark(prefix: bytes) -> str | None:

@@ -378,7 +378,7 @@ def plain_model(run: Path, folder: Path) -> Path:
     ("kind", "message"),
     [
         ("absent", "MODEL: no such folder"),
-        ("file", "MODEL: is a file, not a model folder"),
+        ("file", "MODEL: is a file, not a folder"),
         ("empty", "MODEL: no config.json, so it is no model folder"),
     ],
 )

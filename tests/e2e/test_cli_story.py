@@ -173,7 +173,7 @@ def test_fit_without_data_says_that_it_runs_on_the_sample(command: Any, tmp_path
         (("evaluate", "absent"), 2, "no text given"),
         (("predict", "absent"), 2, "no text given"),
         (("predict", "absent", "x.csv", "seed=1"), 2, "seed is no setting of a finished model"),
-        (("fit", "--resume", "absent"), 4, "absent: no run.json, so it is no run folder"),
+        (("fit", "--resume", "absent"), 4, "absent: no such folder"),
         (("fit", "--resume-anyway"), 2, "--resume-anyway without --resume"),
         (
             ("fit", "--resume", "absent", "--seed", "1", "a.csv"),
@@ -302,7 +302,7 @@ def test_model_of_another_kind_is_refused_before_anything_is_written(shop: Path,
     for folder in (gpt2, t5):
         words.save_pretrained(folder)
     for verb, folder, message in (
-        ("pretrain", gpt2, "gpt2: transformers has no ModelForMaskedLM of this family"),
+        ("pretrain", gpt2, "gpt2 is a decoder, and mlm is for an encoder"),
         ("fit", t5, "config.json has no decoder_start_token_id, the token that the decoder begins with"),
         ("pretrain", t5, "t5 has an encoder and a decoder, of which mlm trains only one"),
     ):

@@ -50,6 +50,26 @@ def generated(command: Any, *arguments: object) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
+def test_run_ends_with_what_it_can_be_asked_for(asked: Path, command: Any) -> None:
+    again = command("pretrain", "--resume", asked)
+    asking = next(line.strip() for line in again.out.splitlines() if line.strip().startswith("nlpkit generate"))
+    assert asking == f"nlpkit generate {asked} --set 'Kind of thing=coat'"
+    assert command(*shlex.split(asking)[1:], "--tokens", "1").code == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "value"), [("Stars: 5 | soft", "Stars=5"), ("Kind of thing:coat", "Kind of thing=coat"), ("soft: 5", "")]
+)
+def test_prompt_that_begins_with_attributes_is_said_to_be_text(
+    prompt: str, value: str, asked: Path, command: Any
+) -> None:
+    ended = command("generate", asked, "--prompt", prompt, "--tokens", "1")
+    assert ended.code == 0, ended.err
+    what = f"prompt 1 begins with '{value.partition('=')[0]}:', and stands behind the attributes as text"
+    said = [line for line in ended.err.splitlines() if "begins with" in line]
+    assert said == ([f'warning: {what}; ask for it by --set "{value}"'] if value else [])
+
+
 def test_what_was_read_is_known(asked: Path) -> None:
     control = json.loads((asked / "model" / "nlpkit.json").read_text())["control"]
     assert control["columns"] == ["Kind of thing", "Stars"]

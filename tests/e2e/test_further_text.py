@@ -152,7 +152,13 @@ def test_fit_takes_no_further_text(shop: Path, fitted: Any, command: Any) -> Non
         f"error: --resume goes on with the run as it began, and {shop / 'labelled.csv'} would change it",
     )
     ended = command("pretrain", shop / "labelled.csv", "--resume", fitted.folder, "--quiet")
-    assert (ended.code, ended.err.splitlines()[0]) == (2, f"error: {fitted.folder}: a run of the other stage")
+    assert (ended.code, ended.err.splitlines()) == (
+        2,
+        [
+            f"error: {fitted.folder}: made by nlpkit fit, and further text is for a run of nlpkit pretrain",
+            f"hint: more labelled rows: nlpkit fit --task sentiment FILES --from {fitted.folder}",
+        ],
+    )
 
 
 def test_further_text_of_a_plugin_s_objective_finds_the_plugin_again(

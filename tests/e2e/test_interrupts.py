@@ -93,7 +93,7 @@ def story(
     _, err = process.communicate(timeout=PATIENCE)
     before = len(losses(runs / "broken"))
     other = command("fit", "--resume", runs / "broken")
-    assert (other.code, other.err.splitlines()[0]) == (2, f"error: {runs / 'broken'}: a run of the other stage")
+    assert (other.code, other.err.splitlines()[0]) == (2, f"error: {runs / 'broken'}: made by nlpkit pretrain")
     resumed = command("pretrain", "--resume", runs / "broken")
     return Story(number, runs / "straight", runs / "broken", second, locked, process.returncode, err, before, resumed)
 

@@ -207,7 +207,7 @@ def test_folder_that_is_not_there_gets_the_nearest_name(content: str | None, tmp
         (tmp_path / "token").write_text(content)
     with pytest.raises(ModelError) as caught:
         adopting.read(str(tmp_path / "token"), "so")
-    problem = "is a file, not a model folder" if content else "no such folder"
+    problem = "is a file, not a folder" if content else "no such folder"
     assert caught.value.message == f"{tmp_path / 'token'}: {problem}"
     assert caught.value.hint == f"did you mean '{tmp_path / 'tokens'}'? so"
 

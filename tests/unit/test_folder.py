@@ -154,6 +154,14 @@ def test_folder_without_run_json_is_no_run() -> None:
     assert os.listdir("run") == []
 
 
+def test_run_folder_that_is_not_there_gets_the_nearest_name() -> None:
+    Path("runs/reviews").mkdir(parents=True)
+    with pytest.raises(ModelError) as caught:
+        RunFolder.open_existing("runs/review")
+    assert caught.value.message == "runs/review: no such folder"
+    assert caught.value.hint == "did you mean 'runs/reviews'? give the folder that --out named"
+
+
 def test_run_that_was_killed_before_it_began_says_so() -> None:
     Path("run").mkdir()
     Path("run/.lock").touch()

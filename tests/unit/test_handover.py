@@ -237,7 +237,7 @@ def test_handover_refuses_what_is_no_model_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("text")
     assert refusal(tmp_path / "empty") == "MODEL: no config.json, so it is no model folder"
-    assert refusal(tmp_path / "file.txt") == "MODEL: is a file, not a model folder"
+    assert refusal(tmp_path / "file.txt") == "MODEL: is a file, not a folder"
     assert refusal(tmp_path / "absent") == "MODEL: no such folder"
 
 

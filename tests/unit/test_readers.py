@@ -409,8 +409,12 @@ def test_utf16_cut_in_mid_character_names_line_and_byte(write: Any) -> None:
 
 
 def test_text_that_is_neither_utf8_nor_cp1252_is_refused(write: Any) -> None:
-    hint = "name the encoding: data.encoding=NAME, for example cp1252 or utf-16-le"
-    fails(lambda: read_rows(write("a.txt", b"\x8d\x81\x9d hello\n")), "a.txt: neither UTF-8 nor CP1252", hint)
+    path = write("a.txt", b"hello\nso \x8d\x81\x9d\n")
+    goes_on = "data.encoding=utf-8 data.errors=replace goes on with U+FFFD in place of what is not"
+    hint = f"data.encoding=NAME if you know it; {goes_on}"
+    fails(lambda: read_rows(path), "a.txt:2:4: byte 0x8d is not UTF-8, and the file is not CP1252", hint)
+    read = examples(path, encoding="utf-8", errors="replace")
+    assert [row["text"] for row in read] == ["hello", "so \ufffd\ufffd\ufffd"]
 
 
 def test_errors_replace_goes_on_and_logs_the_count(write: Any, caplog: pytest.LogCaptureFixture) -> None:
