@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from nlpkit import signals
 from nlpkit.errors import ResourceError
@@ -49,6 +50,8 @@ def made_ahead(
         multiprocessing_context="fork",
         generator=torch.Generator(),
     )
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL:  # a Trainer's end takes away what torch sets but once
+        signal_handling._SIGCHLD_handler_set = False
     with _held_back():
         made: Any = iter(loader)
     end = atexit.register(partial(_kill, made))

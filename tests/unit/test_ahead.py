@@ -128,6 +128,13 @@ def test_interruption_that_ended_others_too_is_one(tmp_path: Path) -> None:
     assert (caught.value.exit_code, caught.value.hint) == (143, "again")
 
 
+def test_death_is_noticed_at_once_in_a_second_run_too(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        with pytest.raises(ResourceError):
+            run(tmp_path / name, mlm(), epochs=2, workers=2, callbacks=[Kill()])
+        assert checkpoints.newest(tmp_path / name / "checkpoints").name == "step-00000003"
+
+
 def test_process_that_hangs_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """R23."""
     monkeypatch.setattr(ahead, "_PATIENCE", 0.5)
