@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import pty
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import first_rows
 
 SETTINGS = (
     "model.preset=tiny",
@@ -66,12 +66,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def reviews(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("small") / "reviews.csv"
-    with open(shop / "reviews.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[:300]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return path
+    return first_rows(shop / "reviews.csv", 300, tmp_path_factory.mktemp("small") / "reviews.csv")
 
 
 @pytest.fixture(scope="module", params=[(1, signal.SIGTERM), (2, signal.SIGINT)], ids=["SIGTERM-1", "SIGINT-2"])

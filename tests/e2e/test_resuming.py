@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 from safetensors.torch import load_file
+from tables import first_rows
 
 import nlpkit
 from nlpkit import checkpoints
@@ -59,11 +59,7 @@ class Story:
 @pytest.fixture(scope="module")
 def told(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("story")
-    data, straight = folder / "reviews.csv", folder / "straight"
-    with open(shop / "reviews.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[:200]
-    with open(data, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
+    data, straight = first_rows(shop / "reviews.csv", 200, folder / "reviews.csv"), folder / "straight"
     nlpkit.pretrain(data, out=straight, overrides=SETTINGS, callbacks=[Copy(straight, (3,))])
     return Story(straight, folder / "killed-3", data)
 

@@ -5,7 +5,6 @@ Each moment is a function that the run comes through; the signal is sent to this
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from tables import first_rows
 
 from nlpkit import bundle, checkpoints, corpus
 from nlpkit.module import TaskModule
@@ -35,12 +35,7 @@ NOTHING = "interrupted before training began; nothing is left of it"
 
 @pytest.fixture(scope="module")
 def reviews(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "reviews.csv"
-    with open(shop / "reviews.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[:200]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return path
+    return first_rows(shop / "reviews.csv", 200, tmp_path_factory.mktemp("data") / "reviews.csv")
 
 
 @pytest.fixture(scope="module")
