@@ -18,6 +18,7 @@ from nlpkit import activation
 from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
 from nlpkit.errors import DivergedError
+from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
@@ -67,7 +68,7 @@ class TaskModule(pl.LightningModule):
         if "documents" in batch:
             self._apart = self._apart or Apart(self.backbone)
             inputs |= self._apart.inputs(batch["documents"])
-        with only_at(self.backbone, self.head.places(batch)):
+        with only_at(self.backbone, self.head.places(batch)), sliced(self.backbone):
             return self.backbone(**inputs).last_hidden_state
 
     def forward(self, batch: Batch) -> Tensor:

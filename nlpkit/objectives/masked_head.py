@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from nlpkit.heads import TransformersHead
+from nlpkit.objectives import cross_entropy
 from nlpkit.task import Batch
 
-_ROWS = 64  # in bfloat16 oneDNN keeps a kernel and memory for each number of rows it meets: gigabytes in the end
+# their logits are the output layer's, with its bias, of what the rest of the head makes; a test shows it of each
+_PLAIN = {
+    "BertForMaskedLM",
+    "BertForPreTraining",
+    "ElectraForMaskedLM",
+    "ModernBertForMaskedLM",
+    "RobertaForMaskedLM",
+    "XLMRobertaForMaskedLM",
+}
 
 
 class MaskedHead(TransformersHead):
@@ -18,15 +25,18 @@ class MaskedHead(TransformersHead):
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states (B, L, D) to logits (N, V) at the places whose label is not -100."""
-        return in_whole_rows(
+        return cross_entropy.in_whole_rows(
             lambda places: super(MaskedHead, self).forward(places.unsqueeze(0), {}).squeeze(0),
             hidden[batch["labels"] != -100],
         )
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross entropy of the N hidden tokens, in nats; 0 where the batch has no word to hide."""
-        labels = batch["labels"][batch["labels"] != -100]
-        return nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))
+        return loss_of_words(logits, batch)
+
+    def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """The same from hidden states (B, L, D), in stretches."""
+        return loss_in_stretches(self, hidden, batch)
 
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens."""
@@ -47,7 +57,22 @@ def with_guesses(logits: Tensor, batch: Batch) -> Tensor:
     return batch["input_ids"].masked_scatter(batch["labels"] != -100, logits.argmax(-1).to(torch.int64))
 
 
-def in_whole_rows(project: Callable[[Tensor], Tensor], places: Tensor) -> Tensor:
-    """Project places (N, D) to logits (N, V) with N filled up to a multiple of 64, so that few sizes are met."""
-    filled = nn.functional.pad(places, (0, 0, 0, -len(places) % _ROWS))
-    return project(filled)[: len(places)]
+def loss_of_words(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy of logits (N, V) of the hidden tokens."""
+    labels = batch["labels"][batch["labels"] != -100]
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))
+
+
+def loss_in_stretches(head: TransformersHead, hidden: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy of the hidden tokens from hidden states (B, L, D), if the class is known without all logits.
+
+    Args:
+        head: gives logits (N, V) of the hidden places.
+    """
+    output = head.output_embeddings
+    if type(head.model).__name__ not in _PLAIN or type(output) is not nn.Linear:
+        return loss_of_words(head(hidden, batch), batch)
+    with cross_entropy.passing(output):
+        states = head(hidden, batch)
+    labels = batch["labels"][batch["labels"] != -100]
+    return cross_entropy.summed(states, output, labels) / max(1, len(labels))

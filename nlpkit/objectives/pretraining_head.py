@@ -9,7 +9,8 @@ from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
 from nlpkit.heads import TransformersHead
-from nlpkit.objectives.masked_head import in_whole_rows, with_guesses
+from nlpkit.objectives.cross_entropy import in_whole_rows
+from nlpkit.objectives.masked_head import loss_in_stretches, loss_of_words, with_guesses
 from nlpkit.task import Batch
 
 
@@ -46,7 +47,7 @@ class PretrainingHead(TransformersHead):
 
     def losses(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the hidden tokens and of the pairs, in nats."""
-        return _losses(self(hidden, batch), self.pairs(hidden), batch)
+        return loss_in_stretches(self, hidden, batch), _loss_of_pairs(self.pairs(hidden), batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The two losses by their weights."""
@@ -72,12 +73,11 @@ class PretrainingHead(TransformersHead):
     def predict(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The input with the best guess at each hidden place (B, L), classes of the pairs (B,), and both losses."""
         words, pairs = self(hidden, batch), self.pairs(hidden)
-        word_loss, pair_loss = _losses(words, pairs, batch)
         return {
             "words": with_guesses(words, batch),
             "pairs": pairs.argmax(-1),
-            "word_loss": word_loss,
-            "pair_loss": pair_loss,
+            "word_loss": loss_of_words(words, batch),
+            "pair_loss": _loss_of_pairs(pairs, batch),
         }
 
     def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], dict[str, Tensor]]:
@@ -86,8 +86,6 @@ class PretrainingHead(TransformersHead):
         return self._weighted(found["word_loss"], found["pair_loss"], batch), found
 
 
-def _losses(words: Tensor, pairs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy of logits (N, V) of the hidden tokens and (B, 2) of the pairs."""
-    labels = batch["labels"][batch["labels"] != -100]
-    mean = nn.functional.cross_entropy(words.float(), labels, reduction="sum") / max(1, len(labels))
-    return mean, nn.functional.cross_entropy(pairs.float(), batch["next_sentence_label"])
+def _loss_of_pairs(pairs: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy of logits (B, 2)."""
+    return nn.functional.cross_entropy(pairs.float(), batch["next_sentence_label"])

@@ -19,7 +19,7 @@ from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.heads import Head
 from nlpkit.module import TaskModule
-from nlpkit.objectives import projected_head
+from nlpkit.objectives import cross_entropy
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.objectives.denoise import Denoise, DenoiseConfig
 from nlpkit.objectives.mlm import Mlm, MlmConfig
@@ -96,7 +96,7 @@ def inputs_of(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_gradients_equal_those_of_plain_transformers(
     family: str, denoise: Denoise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projected_head, "_ROWS", 4)
+    monkeypatch.setattr(cross_entropy, "ROWS", 4)
     module, batch = module_of(denoise, family), batch_of(denoise)
     (3 * module.head.loss_from(module.hidden(batch), batch)).backward()
     with module.head.assemble(module.backbone) as model:
