@@ -33,7 +33,7 @@ def read_examples(
     report: bool = True,
     documents: readers.Documents = readers.LINES,
 ) -> Iterator[Example]:
-    """Examples under the task's field names, from tables or the reader that ``data.reader`` names.
+    """Examples under the task's field names, from tables or by the reader that ``data.reader`` or a file's name asks for.
 
     Args:
         task_class: whose fields.
@@ -51,30 +51,45 @@ def read_examples(
         DataError: anything in a file that cannot be read as it should, with its line.
         UsageError: ``data.reader`` names no reader.
     """
-    data, files = config.data, readers.expand(list(paths))
-    if data.reader:
-        if data.columns:
-            raise UsageError(
-                f"data.reader={data.reader} gives the fields itself, so that data.columns says nothing",
-                "leave out one of them; data.reader= reads tables",
+    data, fields = config.data, task_class.fields
+    must = {name: fields[name].structured for name in fields if fields[name].required or name in need}
+    must |= dict.fromkeys(extra or (), False)
+    sources = _Sources(need, {**(preferred or {}), **data.columns}, report)
+    for path in readers.expand(list(paths)):
+        if reader := data.reader or _reader_of(path, registry):
+            if data.columns:
+                raise UsageError(
+                    f"{path}: reader '{reader}' gives the fields itself, so that data.columns says nothing",
+                    "leave out one of them; data.reader= reads tables",
+                )
+            rows = _by_reader(reader, path, must, registry)
+        else:
+            rows = readers.read_examples(
+                [path],
+                fields,
+                data.columns,
+                need=need,
+                encoding=data.encoding or None,
+                delimiter=data.delimiter or None,
+                errors=data.errors,
+                on_source=sources,
+                extra=extra,
+                wanted=wanted,
+                preferred=preferred,
+                documents=documents,
             )
-        must = [name for name, f in task_class.fields.items() if f.required or name in need]
-        yield from _by_reader(data.reader, files, [*must, *(extra or ())], registry)
-        return
-    yield from readers.read_examples(
-        files,
-        task_class.fields,
-        data.columns,
-        need=need,
-        encoding=data.encoding or None,
-        delimiter=data.delimiter or None,
-        errors=data.errors,
-        on_source=_Sources(need, {**(preferred or {}), **data.columns}, report),
-        extra=extra,
-        wanted=wanted,
-        preferred=preferred,
-        documents=documents,
-    )
+        yield from map(task_class.check, rows)
+
+
+def _reader_of(path: str, registry: Registry) -> str:
+    """The reader that knows the ending of a name; none for names that tables and plain text have."""
+    if path == readers.STDIN or readers.format_of(path):
+        return ""
+    name = path.lower().removesuffix(".gz")
+    found = [key for key, d in registry.datasets().items() if d.read and d.endings and name.endswith(d.endings)]
+    if len(found) > 1:
+        raise UsageError(f"{path}: readers {' and '.join(found)} know this ending", f"data.reader={found[0]}")
+    return found[0] if found else ""
 
 
 class _Sources:
@@ -97,7 +112,7 @@ class _Sources:
                 )
 
 
-def _by_reader(name: str, paths: Sequence[str], must: Sequence[str], registry: Registry) -> Iterator[Example]:
+def _by_reader(name: str, path: str, must: Mapping[str, bool], registry: Registry) -> Iterator[Example]:
     try:
         read, plugin = registry.dataset(name).read, registry.owner("dataset", name)
     except UsageError as error:
@@ -105,12 +120,11 @@ def _by_reader(name: str, paths: Sequence[str], must: Sequence[str], registry: R
         raise UsageError(f"data.reader: {error.message}", f"{error.hint}; {more}") from None
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
-    for path in paths:
-        log.info("%s: read by '%s' of plugin %s", path, name, plugin)
-        for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
-            example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
-            _check_row(example, must, name)
-            yield example
+    log.info("%s: read by '%s' of plugin %s", path, name, plugin)
+    for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
+        example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
+        _check_row(example, must, name)
+        yield example
 
 
 def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:
@@ -134,12 +148,14 @@ def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:
         raise PluginError(f"{who} ends the program at {path} (SystemExit: {error})", _MEND) from error
 
 
-def _check_row(example: Example, must: Sequence[str], reader: str) -> None:
-    for key in must:
+def _check_row(example: Example, must: Mapping[str, bool], reader: str) -> None:
+    for key, structured in must.items():
         value = example.get(key)
         if value is None:
             found = ", ".join(f"'{name}'" for name in example) or "nothing"
             raise DataError(f"{example.where}: no '{key}' in what reader '{reader}' gives, found {found}", _MEND)
+        if structured:
+            continue
         if not isinstance(value, str):
             raise DataError(
                 f"{example.where}: '{key}' of reader '{reader}' is {type(value).__name__}, expected a text", _MEND
@@ -214,7 +230,7 @@ def read_parts(
             log.warning("%s are also in the training data: scores are too high", what)
         return examples, chooses
     first, second = splits.split(
-        examples, config.data.dev_share, seed=config.seed, group=column or None, text=text, label="label"
+        examples, config.data.dev_share, seed=config.seed, group=column or None, text=text, labels_of=task_class.labels_of
     )
     return [examples[i] for i in first], [examples[i] for i in second]
 
@@ -228,16 +244,17 @@ def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
     return [sample.files["train"]]
 
 
-def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> None:
+def check_parts(task_class: type[Task[Any]], train: list[Example], dev: list[Example], labels: list[str]) -> None:
     """Make sure that both parts can do their work.
 
     Args:
+        task_class: knows the labels of an example.
         train: to learn from.
         dev: chooses the best step.
         labels: of the task; none: it has no classes.
 
     Raises:
-        DataError: no dev part, a label that is none of these, or one that the dev part lacks.
+        DataError: no dev part, a label that is none of these, or a class that the dev part lacks.
     """
     if not dev:
         raise DataError(
@@ -246,26 +263,42 @@ def check_parts(train: list[Example], dev: list[Example], labels: list[str]) -> 
         )
     if not labels:
         return
-    counts = Counter(e["label"] for e in (*train, *dev))
+    in_train, in_dev = (Counter(label for e in part for label in task_class.labels_of(e)) for part in (train, dev))
+    counts = in_train + in_dev
     few = [f"{name} {counts[name]:,}" for name in labels[:_LISTED]] + ["..."] * (len(labels) > _LISTED)
     log.info("%d labels: %s", len(labels), ", ".join(few))
     if len({name.strip() for name in labels}) < len(labels):
         log.warning("labels that differ in white space only: %s", ", ".join(map(repr, labels)))
-    known = set(labels)
-    for example in (*train, *dev):
-        if example["label"] not in known:
-            raise DataError(
-                f"{example.where}: label '{example['label']}' is none of {', '.join(labels)}",
-                "the training data must have every label; or name them all with task.labels=[...]",
-            )
-    found = Counter(e["label"] for e in dev)
-    if absent := [name for name in labels if not found[name]]:
-        count = Counter(e["label"] for e in train)[absent[0]]
+    check_labels(
+        task_class,
+        (*train, *dev),
+        labels,
+        f"is none of {', '.join(labels)}",
+        "the training data must have every label; or name them all with task.labels=[...]",
+    )
+    if absent := [name for name in labels if not in_dev[name]]:
+        count = in_train[absent[0]]
         more = "raise data.dev_share, or give a dev file with --dev" if count else "or leave it out of task.labels"
-        raise DataError(
-            f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})",
-            f"add rows of that label, {more}",
-        )
+        what = f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})"
+        if "label" not in task_class.fields:  # a text may have several, or none: that one is rare is no mistake
+            log.warning("%s", what)
+            return
+        raise DataError(what, f"add rows of that label, {more}")
+
+
+def check_labels(
+    task_class: type[Task[Any]], examples: Iterable[Example], labels: Sequence[str], what: str, hint: str
+) -> None:
+    """Refuse an example with a label that is not known.
+
+    Raises:
+        DataError: naming the first; ``what`` is said of it.
+    """
+    known = set(labels)
+    for example in examples:
+        for label in task_class.labels_of(example):
+            if label not in known:
+                raise DataError(f"{example.where}: label '{label}' {what}", hint)
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

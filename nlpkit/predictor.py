@@ -73,7 +73,7 @@ class Predictor:
         answers: list[dict[str, Any]] = [{}] * len(window)
         for rows, batch in self._batches([_without_label(e, self.task) for e in window]):
             for row, answer in zip(rows, self.module.predict_step(batch), strict=True):
-                answers[row] = answer
+                answers[row] = self.task.complete(answer, window[row])
         return answers
 
     def _batches(self, examples: Sequence[Example] | Samples) -> Iterator[tuple[list[int], Any]]:

@@ -10,8 +10,7 @@ from nlpkit import seen
 from nlpkit.beside import count_scored, text_beside
 from nlpkit.config import RunConfig
 from nlpkit.data import Samples
-from nlpkit.errors import DataError
-from nlpkit.examples import read_labelled, texts_of
+from nlpkit.examples import check_labels, read_labelled, texts_of
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task
@@ -51,18 +50,16 @@ def to_score(
         facts = {"documents": total, "tokens": scored, "labels": []}
     else:
         samples = read_labelled(type(task), files, config, registry, preferred=columns)
-        _check_labels(samples, task.config.labels)
+        if task.config.labels:
+            check_labels(
+                type(task),
+                samples,
+                task.config.labels,
+                f"is none of the model's ({', '.join(task.config.labels)})",
+                "name the column of the labels with data.label=COLUMN, if this file has labels",
+            )
         texts = list(texts_of(samples, type(task)))
         total, facts = len(texts), {"examples": len(samples), "labels": task.config.labels}
     counts = seen.count(known, texts)
     seen.warn(counts, total, files)
     return samples, {**facts, "seen": counts}
-
-
-def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
-    for example in examples:
-        if labels and example.get("label") not in labels:
-            raise DataError(
-                f"{example.where}: label '{example.get('label')}' is none of the model's ({', '.join(labels)})",
-                "name the column of the labels with data.label=COLUMN, if this file has labels",
-            )

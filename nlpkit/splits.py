@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,12 +42,16 @@ def fold(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
+def _label(example: Example) -> list[Any]:
+    return [example.get("label")]
+
+
 def split(
     examples: Sequence[Example],
     share: float,
     *,
     seed: int,
-    label: str | None = "label",
+    labels_of: Callable[[Example], Sequence[Any]] = _label,
     group: str | None = None,
     text: str = "text",
 ) -> tuple[list[int], list[int]]:
@@ -62,7 +66,7 @@ def split(
         examples: labelled or not.
         share: to hold out, from 0 to below 1.
         seed: another seed, another part.
-        label: key whose values are spread evenly; None: no such key.
+        labels_of: the labels of an example, which are spread evenly; examples without one are, too.
         group: key whose equal values are kept together.
         text: key of the text; a list of tokens is joined by blanks.
 
@@ -75,7 +79,7 @@ def split(
     if not 0 <= share < 1:
         raise UsageError(f"data.dev_share: {share} of the rows cannot be held out; expected 0 to below 1")
     units = sorted(_units(examples, group, text), key=lambda unit: _hash(f"{seed}:{unit[0]:x}"))
-    labels = [example.get(label) if label else None for example in examples]
+    labels = [labels_of(example) or [None] for example in examples]
     held = _take([rows for _, rows in units], labels, share)
     return [i for i in range(len(examples)) if i not in held], sorted(held)
 
@@ -149,9 +153,9 @@ def _connected(groups: Sequence[int], texts: Sequence[int], blank: int) -> list[
     return [root(group) for group in groups]
 
 
-def _take(units: Sequence[Sequence[int]], labels: Sequence[Any], share: float) -> set[int]:
+def _take(units: Sequence[Sequence[int]], labels: Sequence[Sequence[Any]], share: float) -> set[int]:
     """Rows of the units that are held out: a unit is when it brings the counts of its labels nearer to their share."""
-    counts = [Counter(_hashable(labels[i]) for i in rows) for rows in units]
+    counts = [Counter(_hashable(label) for i in rows for label in labels[i]) for rows in units]
     total: Counter[Hashable] = Counter()
     spread: Counter[Hashable] = Counter()
     for count in counts:

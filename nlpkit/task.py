@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -56,10 +56,12 @@ class Field:
     Args:
         columns: header names that are recognised, in lower case, best first.
         required: False for what new texts do not have (the label).
+        structured: values may be lists and objects, as JSON has them; else each is a text.
     """
 
     columns: tuple[str, ...]
     required: bool = True
+    structured: bool = False
 
 
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)
@@ -98,6 +100,21 @@ class Task(ABC, Generic[ConfigT]):
         self.config = config
         self.tokenizer = tokenizer
 
+    @classmethod
+    def check(cls, example: Example) -> Example:
+        """The example as the task wants it, from what was read; for tasks whose fields have a form of their own.
+
+        Raises:
+            DataError: it cannot be used; the message begins with ``example.where``.
+        """
+        return example
+
+    @classmethod
+    def labels_of(cls, example: Example) -> Sequence[str]:
+        """The labels in an example: every one must be known to a model, and each is on both sides of a split."""
+        label = example.get("label") if "label" in cls.fields else None
+        return [] if label is None else [label]
+
     @abstractmethod
     def encode(self, example: Example) -> Features:
         """Turn one example into the model's input; must also work where the label is missing."""
@@ -127,7 +144,7 @@ class Task(ABC, Generic[ConfigT]):
         if config.labels:
             _check_named(config.labels)
             return config
-        labels = sorted({e["label"] for e in examples if e.get("label") is not None}, key=_label_order)
+        labels = sorted({label for e in examples for label in cls.labels_of(e)}, key=_label_order)
         if len(labels) < 2:
             found = f"only the label '{labels[0]}'" if labels else "no label"
             raise DataError(
@@ -156,6 +173,21 @@ class Task(ABC, Generic[ConfigT]):
             length = max(map(len, values))
             batch[key] = torch.tensor([v + [fill] * (length - len(v)) for v in values])  # (B, L)
         return batch
+
+    def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
+        """What `decode` gives of one example, completed by what its fields say."""
+        return answer
+
+    def page(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+        """Parts of an HTML page, whole in itself, that shows answers; ``predict --html`` writes it.
+
+        Args:
+            rows: each answer, behind the fields that it was made from.
+
+        Raises:
+            UsageError: the task draws none.
+        """
+        raise UsageError(f"{self.name} draws no page of its answers", "leave out --html")
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
@@ -195,8 +227,10 @@ class Dataset:
         read: path -> examples; None reads the files as any table (csv, tsv, jsonl, txt).
         files: split name (``train``, ``dev``, ``test``) -> path.
         about: one line that is printed when the files are used.
+        endings: of names, such as ``.conll``: files that are read by this reader without being told to.
     """
 
     read: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
+    endings: tuple[str, ...] = ()

@@ -41,7 +41,8 @@ class TaskUnderTest:
         self, task_class: type[Task[Any]], examples: Sequence[Mapping[str, Any]], settings: Any = None
     ) -> None:
         self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
-        texts = [str(v) for e in self.examples for k, v in e.items() if k != "label"]
+        needed = [name for name, field in task_class.fields.items() if field.required]
+        texts = [str(e[name]) for e in self.examples for name in needed]
         model = ModelConfig(preset="tiny", family=task_class.defaults.get("model.family", "bert"), sequence_length=64)
         roles = {
             "generates": model.family in backbone.DECODERS,

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,14 +19,15 @@ from nlpkit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from nlpkit.predictor import Predictor
-    from nlpkit.task import Example
+    from nlpkit.task import Example, Task
 
 
 @click.command(name="predict")
 @click.argument("run")
 @click.argument("arguments", nargs=-1, metavar="FILES|- [data.KEY=VALUE]...")
+@click.option("--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one.")
 @shared
-def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
+def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None) -> None:
     """Predict for new text: one JSON object a line, in the order of the input.
 
     `-` reads standard input, a line a text.
@@ -50,13 +52,21 @@ def command(common: Common, run: str, arguments: tuple[str, ...]) -> None:
                 f"{run}: pre-trained by {predictor.task.name}, which has learnt no task yet",
                 f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(run)}",
             )
+        if html:
+            "".join(predictor.task.page([]))  # a task that draws none says so now
         total = blank = 0
+        shown = []
         for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
             _write(row)
+            if html:
+                shown.append(row)
             total += 1
             blank += not any(str(row[name]).strip() for name in _inputs(predictor))
         if blank:
             common.warn(f"{blank:,} of {total:,} texts are empty; what is predicted for them means nothing")
+        if html:
+            _draw(predictor.task, shown, html)
+            common.say(f"the page is {html}")
 
 
 def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
@@ -72,6 +82,12 @@ def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[d
     for prediction in predictor.stream(passing()):
         example = waiting.popleft()
         yield {**{name: example[name] for name in fields}, **prediction}
+
+
+def _draw(task: Task[Any], rows: list[dict[str, Any]], target: str) -> None:
+    from nlpkit.files import write_bytes
+
+    write_bytes(Path(target), "".join(task.page(rows)).encode("utf-8", "replace"))
 
 
 def _inputs(predictor: Predictor) -> list[str]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 from nlpkit.readers.columns import choose_columns, find_columns, plain_name
 from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.examples import describe, inspect, read_examples, read_rows
-from nlpkit.readers.paths import expand
+from nlpkit.readers.paths import STDIN, expand, format_of
 from nlpkit.readers.source import Source
 
 __all__ = [
     "LINES",
+    "STDIN",
     "Documents",
     "Source",
     "choose_columns",
     "describe",
     "expand",
     "find_columns",
+    "format_of",
     "inspect",
     "plain_name",
     "read_examples",

@@ -109,7 +109,8 @@ def read_examples(
             keys = find_columns(wanted, source.columns) | mapping
             keys |= {name: _extra(name, setting, source, mapping) for name, setting in (extra or {}).items()}
             must = {f for f in mapping if f in need or fields[f].required}
-            yield from _examples(_rows(source, text), keys, must, source)
+            loose = {f for f in mapping if fields[f].structured}
+            yield from _examples(_rows(source, text), keys, must, loose, source)
             if text.replaced:
                 _log.warning("%s: %d characters replaced by U+FFFD", shown(path), text.replaced)
 
@@ -169,23 +170,29 @@ def _extra(name: str, setting: str, source: Source, mapping: Mapping[str, str]) 
 
 
 def _examples(
-    rows: Iterator[tuple[int, Any]], keys: Mapping[str, str], must: Collection[str], source: Source
+    rows: Iterator[tuple[int, Any]],
+    keys: Mapping[str, str],
+    must: Collection[str],
+    loose: Collection[str],
+    source: Source,
 ) -> Iterator[Example]:
     name = shown(source.path)
     if source.format == "jsonl":
         for line, row in rows:
-            yield _from_object(row, keys, must, f"{name}:{line}")
+            yield _from_object(row, keys, must, loose, f"{name}:{line}")
         return
     places = [(key, source.columns.index(column)) for key, column in keys.items()]
     for line, cells in rows:
         yield Example({key: cells[place] for key, place in places}, f"{name}:{line}")
 
 
-def _from_object(row: dict[str, Any], keys: Mapping[str, str], must: Collection[str], where: str) -> Example:
+def _from_object(
+    row: dict[str, Any], keys: Mapping[str, str], must: Collection[str], loose: Collection[str], where: str
+) -> Example:
     example = Example({}, where)
     for key, column in keys.items():
         value = row.get(column)
-        if isinstance(value, str):
+        if isinstance(value, str) or (value is not None and key in loose):
             example[key] = value
         elif value is not None:
             kind = "a list" if isinstance(value, list) else "an object"

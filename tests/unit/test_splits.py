@@ -70,7 +70,7 @@ def test_split_gives_indices_in_input_order() -> None:
 def test_split_without_labels_holds_out_the_share() -> None:
     examples = make(*({"text": f"t{n}"} for n in range(1000)))
     assert len(split(examples, 0.1, seed=3)[1]) == 100
-    assert len(split(examples, 0.1, seed=3, label=None)[1]) == 100
+    assert len(split(examples, 0.1, seed=3, labels_of=lambda _: [])[1]) == 100
 
 
 def test_split_of_another_seed_is_another() -> None:

@@ -1,0 +1,62 @@
+"""The token-classification head of the backbone's own class, and the best sequence of tags."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from nlpkit import Batch, TransformersHead
+from nlpkit_ner.crf import Crf
+from nlpkit_ner.transitions import viterbi
+
+Transitions = Literal["constrained", "crf", "none"]
+
+
+class NerHead(TransformersHead):
+    """Tags of the T pieces of B texts, which stand in W windows of length L.
+
+    Args:
+        backbone: its configuration.
+        types: entity types.
+        transitions: ``constrained``: the likeliest legal sequence; ``crf``: likewise, with learned transitions; ``none``:
+            the likeliest tag of each piece.
+    """
+
+    def __init__(self, backbone: PretrainedConfig, types: list[str], transitions: Transitions) -> None:
+        names = dict(enumerate(["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]))
+        super().__init__(
+            "AutoModelForTokenClassification",
+            backbone,
+            id2label=names,
+            label2id={name: i for i, name in names.items()},
+        )
+        self.transitions = transitions
+        if transitions == "crf":  # in the model, to be saved with it; plain transformers leaves it aside
+            self.model.crf = Crf(len(types))
+
+    def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Map hidden states of the windows (W, L, D) to logits of the texts (B, T, C)."""
+        logits = super().forward(hidden, batch).flatten(0, 1)  # (W * L, C)
+        return logits[batch["places"]]
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross entropy of the tags, or of the whole sequences divided by their pieces, in nats."""
+        if self.transitions != "crf":
+            return super().loss(logits, batch)
+        tags = batch["labels"].clamp(min=0)
+        likelihood = self.model.crf.log_likelihood(logits.float(), tags, batch["pieces"], batch["inside"].bool())
+        return -likelihood.sum() / max(1, self.count(batch))
+
+    def predict(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Tags (B, T), and the probability of each (B, T)."""
+        logits, lengths, inside = self(hidden, batch).float(), batch["pieces"], batch["inside"].bool()
+        if self.transitions == "crf":
+            tags = self.model.crf.decode(logits, lengths, inside)
+            shares = self.model.crf.marginals(logits, lengths, inside)
+        else:
+            shares = logits.softmax(-1)
+            tags = viterbi(logits, lengths, inside=inside) if self.transitions == "constrained" else shares.argmax(-1)
+        return {"tags": tags, "scores": shares.gather(-1, tags.unsqueeze(-1)).squeeze(-1)}
