@@ -74,7 +74,7 @@ class SpanScores(Metric):
         scores["f1_macro"] = by_type["f1"].sum() / occur.sum().clamp(min=1)
         for score, values in by_type.items():
             scores |= {f"{score}/{name}": value for name, value in zip(self.types, values, strict=True)}
-        counts = self.errors.float()  # Lightning logs no integers
+        counts = self.errors.float()  # Lightning warns of integers
         return scores | {f"errors/{name}": count for name, count in zip(ERRORS, counts, strict=True)}
 
     def _by_type(self, spans: Sequence[Span]) -> Tensor:
