@@ -145,14 +145,13 @@ class Ner(Task[NerConfig]):
         return MetricCollection({"spans": SpanScores(self.config.labels)})
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
-        """Spans found (N, 4) and true (M, 4): row, first and last character, type."""
+        """Spans found (N, 4) and true (M, 4): row, first character, the character behind the last, type."""
         import torch
 
         found, _ = self._spans(predictions, batch)
         true = batch["entities"].unflatten(1, (-1, 3))  # (B, S, 3)
         rows, places = (true[..., 2] >= 0).nonzero(as_tuple=True)
-        true = torch.cat([rows.unsqueeze(1), true[rows, places]], 1)
-        return _to_last(found), _to_last(true)
+        return found, torch.cat([rows.unsqueeze(1), true[rows, places]], 1)
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The entities of each text, by their characters."""
@@ -181,18 +180,12 @@ class Ner(Task[NerConfig]):
         from nlpkit_ner.spans import spans
 
         found = spans(predictions["tags"], batch["pieces"], "conlleval")
-        rows, first, last, kinds = found.unbind(1)
-        start, end = batch["starts"][rows, first], batch["ends"][rows, last]
+        rows, first, behind, kinds = found.unbind(1)
+        start, end = batch["starts"][rows, first], batch["ends"][rows, behind - 1]
         sums = torch.nn.functional.pad(predictions["scores"].cumsum(1), (1, 0))  # (B, T + 1)
-        means = (sums[rows, last + 1] - sums[rows, first]) / (last + 1 - first)
+        means = (sums[rows, behind] - sums[rows, first]) / (behind - first)
         real = end > start
         return torch.stack([rows, start, end, kinds], 1)[real], means[real]
-
-
-def _to_last(spans: Any) -> Any:
-    spans = spans.clone()
-    spans[:, 2] -= 1
-    return spans
 
 
 def _frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame:

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from nlpkit import Batch, TransformersHead
-from nlpkit_ner.crf import Crf
+from nlpkit_ner.crf import CRF
 from nlpkit_ner.transitions import viterbi
 
 Transitions = Literal["constrained", "crf", "none"]
@@ -35,7 +35,7 @@ class NerHead(TransformersHead):
         )
         self.transitions = transitions
         if transitions == "crf":  # in the model, to be saved with it; plain transformers leaves it aside
-            self.model.crf = Crf(len(types))
+            self.model.crf = CRF(len(types))
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states of the windows (W, L, D) to logits of the texts (B, T, C)."""
