@@ -9,12 +9,12 @@ Forms, told for each row:
   ["LOC"]}}]}]}``, or ``completions`` in old versions; the first annotation that was not cancelled.
 * spaCy: ``[text, {"entities": [[0, 6, "LOC"]]}]``, and displaCy's ``{"text": ..., "ents": [...]}``
 
-Offsets are characters (code points), as Python counts them. Prodigy and spaCy count so, and Label Studio since about
-version 1.6; older versions counted UTF-16 units, in which a character above U+FFFF, such as most emoji, is two. Where a
-span repeats its text, as Label Studio's do, it shows which of the two was counted, and offsets are converted. doccano
-counts UTF-16 units too (its issue 2290), or what is seen as one character if the project says so, and repeats no text:
-its offsets are taken as they are, with a warning where that matters. Texts without such characters have the same
-offsets everywhere.
+Offsets are characters (code points), as Python counts them. Prodigy and spaCy count so, and Label Studio by version 1.9
+(its issue 4988); in 2021 it counted UTF-16 units (1347), in which a character above U+FFFF, such as most emoji, is two.
+Where a span repeats its text, as Label Studio's do, that shows which of the two was counted, and offsets are converted.
+doccano counts UTF-16 units too (its issue 2290), or what is seen as one character if the project says so, and repeats
+no text: its offsets are taken as they are, with a warning where that matters. Texts without such characters have the
+same UTF-16 offsets as code points.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 from nlpkit import Example
 from nlpkit.errors import DataError
 from nlpkit.readers.paths import NO_ROWS, shown
+from nlpkit_ner.json_values import values
 from nlpkit_ner.lines import Errors, lines
 from nlpkit_ner.offsets import SHRUNK, UTF16, CharacterSpan, checked
 
@@ -65,7 +66,7 @@ def read(path: str, *, encoding: str | None = None, errors: Errors = "strict") -
     """
     name = shown(path)
     counts: Counter[str] = Counter()
-    for line, value in _values(lines(path, encoding, errors), name):
+    for line, value in values(lines(path, encoding, errors), name):
         where = f"{name}:{line}"
         row = _row(value, where)
         if row.skipped:
@@ -245,67 +246,3 @@ def _report(name: str, counts: Counter[str]) -> None:
             name,
             f"{counts[_WIDE]:,}",
         )
-
-
-def _values(numbered: Iterator[str], name: str) -> Iterator[tuple[int, Any]]:
-    """JSON values with the line in which each begins: one a line, or those of one array."""
-    for number, line in enumerate(numbered, 1):
-        if not line.strip():
-            continue
-        try:
-            value = _DECODER.decode(line)
-        except (ValueError, RecursionError) as error:
-            if not _ARRAY.match(line):
-                raise _no_json(error, name, number) from None
-            yield from _array("\n".join((line, *numbered)), number, name)
-            return
-        if isinstance(value, list) and not (value and isinstance(value[0], str)):
-            yield from ((number, item) for item in value)
-        else:
-            yield number, value
-
-
-def _array(text: str, first: int, name: str) -> Iterator[tuple[int, Any]]:
-    """The values of an array that goes on over lines, ``first`` the number of its first line."""
-    place = _skip(text, text.index("[") + 1)
-    line, counted = first, 0
-    try:
-        while not text.startswith("]", place):
-            line += text.count("\n", counted, place)
-            counted = place
-            value, place = _DECODER.raw_decode(text, place)
-            yield line, value
-            place = _skip(text, place)
-            if text.startswith(",", place):
-                place = _skip(text, place + 1)
-            elif not text.startswith("]", place):
-                raise json.JSONDecodeError("expecting ',' or ']'", text, place)
-    except (ValueError, RecursionError) as error:
-        raise _no_json(error, name, first if isinstance(error, json.JSONDecodeError) else line) from None
-
-
-def _skip(text: str, place: int) -> int:
-    while text[place : place + 1] in (" ", "\t", "\n", "\r"):
-        place += 1
-    return place
-
-
-def _no_json(error: Exception, name: str, first: int) -> DataError:
-    if isinstance(error, json.JSONDecodeError):
-        where = f"{name}:{first + error.lineno - 1}: not JSON at character {error.colno}"
-        return DataError(f"{where}: {error.msg.lower()}", "write one JSON object a line, or one array of them")
-    if isinstance(error, RecursionError):
-        return DataError(f"{name}:{first}: JSON nested too deeply", _SHAPE)
-    return DataError(f"{name}:{first}: {error}", "keep one of the two")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
-    return row
-
-
-_ARRAY = re.compile(r"\s*\[\s*([\[{]|$)")
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, strict=False)

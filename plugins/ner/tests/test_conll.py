@@ -196,6 +196,11 @@ IN_IOB2 = "in IOB2 an entity begins with B-LOC"
             "a.conll:4: 'c': 2 columns; expected 3, divided by blanks, as on other lines",
             "write the columns that are missing",
         ),
+        (
+            "# global.columns = ID FORM NER\n1\ta\n",
+            "a.conll:2: 'a': 2 columns; expected 3, divided by tabs, as named in line 1",
+            "put a tab between columns",
+        ),
         ("a\tO\n\tO\n", "a.conll:2: no word in column 1", "delete the line, or mend it"),
         ("a\tO\n \tO\n", "a.conll:2: no word in column 1", "delete the line, or mend it"),
         (

@@ -396,7 +396,7 @@ def test_rows_that_are_not_understood(write: Write, row: Any, message: str, hint
             ONE_EACH,
         ),
         ('{"text": "a", "text": "b"}', "a.jsonl:1: the key 'text' stands twice in one object", "keep one of the two"),
-        ("[" * 100_000, "a.jsonl:1: JSON nested too deeply", SHAPE),
+        ("[" * 100_000, "a.jsonl:1: JSON nested too deeply", ONE_EACH),
         ("Oslo is cold\n", "a.jsonl:1: not JSON at character 1: expecting value", ONE_EACH),
         ("[]\n", "a.jsonl: no rows", "give a file with rows; nlpkit demo shop writes some to look at"),
     ],
