@@ -1,0 +1,38 @@
+"""Lines of a file in any encoding, plain or gzip, or of standard input."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Literal
+
+from nlpkit.readers.encodings import Text, check_encoding, detect_encoding
+from nlpkit.readers.paths import shown
+from nlpkit.readers.streams import open_bytes
+from nlpkit.readers.tables import split_lines
+
+Errors = Literal["strict", "replace"]
+_log = logging.getLogger("nlpkit")
+
+
+def lines(path: str, encoding: str | None = None, errors: Errors = "strict") -> Iterator[str]:
+    """Lines without their LF or CRLF; no other character ends a line.
+
+    Args:
+        path: a file, or ``-`` for standard input.
+        encoding: None: detected; a guess is logged.
+        errors: ``replace`` puts U+FFFD where a byte cannot be decoded, and logs how often.
+
+    Raises:
+        DataError: missing, empty, binary, damaged, or not in this encoding; with file and, where there is one, line.
+        UsageError: no such encoding.
+    """
+    with open_bytes(path) as stream:
+        name, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream)
+        if guessed:
+            _log.info("%s: %s (a guess)", shown(path), name)
+        text = Text(stream, name, errors)
+        for line in split_lines(text):
+            yield line.removesuffix("\n").removesuffix("\r")
+        if text.replaced:
+            _log.warning("%s: %d characters replaced by U+FFFD", shown(path), text.replaced)
