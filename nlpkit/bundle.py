@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
@@ -85,6 +85,8 @@ def save(
         if isinstance(head, TransformersHead):
             with head.assemble(backbone) as model:
                 model.save_pretrained(temporary)
+            if own := head.own_weights():
+                save_file(own, temporary / handover.HEAD_FILE)
         else:
             handover.save_body(backbone, temporary)
             save_model(head, str(temporary / handover.HEAD_FILE))
@@ -160,10 +162,10 @@ def load(source: str, registry: Registry) -> Loaded:
         _of_plugin(source, f"head '{other}'", record.get("head_plugin"), lambda: registry.head(other))
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
-    if not isinstance(head, TransformersHead):
+    if not isinstance(head, TransformersHead) or head.own_weights():
         _load_head(Path(source) / handover.HEAD_FILE, head)
-    elif account.new:
-        raise ModelError(f"{source}: the weights lack {', '.join(account.new[:4])}", "copy the whole folder")
+    if isinstance(head, TransformersHead) and (lost := set(account.new) - {f"head.{n}" for n in head.own_weights()}):
+        raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
     head.tie(backbone)
     return Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
 
@@ -221,7 +223,7 @@ def _of_plugin(source: str, what: str, plugin: Any, look_up: Callable[[], Any]) 
 
 def _load_head(path: Path, head: Head) -> None:
     if not path.is_file():
-        raise ModelError(f"{path}: missing, and the head is a module of its own", "copy the whole folder")
+        raise ModelError(f"{path}: missing, and the head has weights of its own", "copy the whole folder")
     try:
         tensors = load_file(path)
         missing, unexpected = head.load_state_dict(tensors, strict=False)
@@ -229,6 +231,8 @@ def _load_head(path: Path, head: Head) -> None:
         raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
     except RuntimeError as error:  # torch names each tensor of another shape in a line of its own
         raise ModelError(f"{path}: {'; '.join(line.strip() for line in str(error).splitlines()[1:4])}") from None
+    if isinstance(head, TransformersHead):
+        missing = [name for name in missing if name in head.own_weights()]
     own = {id(p) for n, p in head.named_parameters() if n in tensors}
     lost = [n for n in missing if id(dict(head.named_parameters(remove_duplicate=False)).get(n)) not in own]
     if lost or unexpected:

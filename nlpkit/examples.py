@@ -230,7 +230,12 @@ def read_parts(
             log.warning("%s are also in the training data: scores are too high", what)
         return examples, chooses
     first, second = splits.split(
-        examples, config.data.dev_share, seed=config.seed, group=column or None, text=text, labels_of=task_class.labels_of
+        examples,
+        config.data.dev_share,
+        seed=config.seed,
+        group=column or None,
+        text=text,
+        labels_of=task_class.labels_of,
     )
     return [examples[i] for i in first], [examples[i] for i in second]
 

@@ -113,6 +113,7 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
     if isinstance(head, TransformersHead):
         account = _forget_other_labels(model, head, config, account)
         head.adopt(model)
+        account = replace(account, new=[*account.new, *(f"head.{name}" for name in head.own_weights())])
     else:
         detach_pooler(body)
         account = replace(account, new=[*account.new, *(f"head.{name}" for name, _ in head.named_parameters())])

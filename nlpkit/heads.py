@@ -69,7 +69,8 @@ class TransformersHead(Head):
     """The head of a transformers class, so that the saved folder opens in that class with equal outputs.
 
     The class is built from the backbone's configuration and everything but its body is kept. BERT's pooler counts
-    as a part of the head, and so does a decoder behind an encoder: hidden states are all that a head receives.
+    as a part of the head, and so does a decoder behind an encoder: hidden states are all that a head receives. A
+    subclass may have further modules: the saved folder keeps their weights beside the class's.
 
     Args:
         auto_class: name of the class, such as ``AutoModelForSequenceClassification``.
@@ -134,6 +135,10 @@ class TransformersHead(Head):
     def output_embeddings(self) -> Any:
         """The projection to the vocabulary, if there is one; without its body the class itself may no longer know."""
         return self.model.get_submodule(self._output) if self._output else None
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """The weights of a subclass that its class of transformers does not have, by name."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("model.")}
 
     def adopt(self, model: PreTrainedModel) -> None:
         """Take over the head's weights of a whole model of the same class."""

@@ -44,7 +44,12 @@ class Ner(Task[NerConfig]):
     }
     score = "f1"
     sample = "ner-sample"
-    padding: ClassVar[dict[str, int]] = {"labels": -100, "entities": -1, "attention_mask": 0, **dict.fromkeys(("places", "starts", "ends", "inside"), 0)}
+    padding: ClassVar[dict[str, int]] = {
+        "labels": -100,
+        "entities": -1,
+        "attention_mask": 0,
+        **dict.fromkeys(("places", "starts", "ends", "inside"), 0),
+    }
 
     def __init__(self, config: NerConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         from nlpkit.plain_text import plain_backend

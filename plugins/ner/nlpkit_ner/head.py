@@ -34,8 +34,7 @@ class NerHead(TransformersHead):
             label2id={name: i for i, name in names.items()},
         )
         self.transitions = transitions
-        if transitions == "crf":  # in the model, to be saved with it; plain transformers leaves it aside
-            self.model.crf = CRF(len(types))
+        self.crf = CRF(len(types)) if transitions == "crf" else None
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states of the windows (W, L, D) to logits of the texts (B, T, C)."""
@@ -44,18 +43,18 @@ class NerHead(TransformersHead):
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Cross entropy of the tags, or of the whole sequences divided by their pieces, in nats."""
-        if self.transitions != "crf":
+        if self.crf is None:
             return super().loss(logits, batch)
         tags = batch["labels"].clamp(min=0)
-        likelihood = self.model.crf.log_likelihood(logits.float(), tags, batch["pieces"], batch["inside"].bool())
+        likelihood = self.crf.log_likelihood(logits.float(), tags, batch["pieces"], batch["inside"].bool())
         return -likelihood.sum() / max(1, self.count(batch))
 
     def predict(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Tags (B, T), and the probability of each (B, T)."""
         logits, lengths, inside = self(hidden, batch).float(), batch["pieces"], batch["inside"].bool()
-        if self.transitions == "crf":
-            tags = self.model.crf.decode(logits, lengths, inside)
-            shares = self.model.crf.marginals(logits, lengths, inside)
+        if self.crf:
+            tags = self.crf.decode(logits, lengths, inside)
+            shares = self.crf.marginals(logits, lengths, inside)
         else:
             shares = logits.softmax(-1)
             tags = viterbi(logits, lengths, inside=inside) if self.transitions == "constrained" else shares.argmax(-1)

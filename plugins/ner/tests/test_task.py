@@ -1,0 +1,183 @@
+"""The task: from examples to spans, through windows, heads and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nlpkit_ner
+import pytest
+import torch
+from nlpkit_ner import Ner, NerConfig, conll
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+
+from nlpkit import Example, TaskModule, bundle
+from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.errors import DataError
+from nlpkit.plugins import Registry
+from nlpkit.predictor import Predictor
+from nlpkit.testing import check_task
+
+MakeTask = Callable[..., Ner]
+MakeModule = Callable[[Ner], TaskModule]
+SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
+
+
+@pytest.mark.parametrize("transitions", ["constrained", "crf", "none"])
+def test_the_task_keeps_the_contract(transitions: Any) -> None:
+    check_task(Ner, list(conll.read(str(SAMPLE)))[:10], config=NerConfig(transitions=transitions))
+
+
+def test_the_task_keeps_the_contract_with_spans_inside_words() -> None:
+    texts = [("(Oslo)", 1, 5), ("Anna's", 0, 4), ("to Rome.", 3, 7), ("@Bo", 1, 3)] * 2
+    examples = [
+        {"text": t, "entities": [{"start": s, "end": e, "label": "person" if t[0] in "A@" else "place"}]}
+        for t, s, e in texts
+    ]
+    assert Ner.prepare(NerConfig(), [Example(e) for e in examples]).unit == "piece"
+    check_task(Ner, examples)
+
+
+def _batch(task: Ner, examples: list[Example]) -> Any:
+    return make_batch(task, EncodedExamples(task, examples), torch.arange(len(examples)).numpy(), 0, 0)
+
+
+def test_perfect_tags_give_the_entities_that_were_read(make_task: MakeTask, examples: list[Example]) -> None:
+    for kind in ("wordpiece", "bpe", "unigram"):
+        task = make_task(kind)
+        batch = _batch(task, examples)
+        perfect = {"tags": batch["labels"].clamp(min=0), "scores": torch.ones(batch["labels"].shape)}
+        answers = [task.complete(a, e) for a, e in zip(task.decode(perfect, batch), examples, strict=True)]
+        for answer, example in zip(answers, examples, strict=True):
+            bare = [{k: e[k] for k in ("start", "end", "label")} for e in answer["entities"]]
+            assert bare == example["entities"]
+            assert all(e["text"] == example["text"][e["start"] : e["end"]] for e in answer["entities"])
+            assert all(e["score"] == pytest.approx(1) for e in answer["entities"])
+        scores = task.build_metrics()
+        scores.update(*task.compare(perfect, batch))
+        assert scores.compute()["f1"] == 1
+
+
+def test_a_text_of_50_000_characters_gives_what_shorter_parts_give(
+    make_task: MakeTask, make_module: MakeModule
+) -> None:
+    task = make_task()
+    module = make_module(task)
+    for layer in module.backbone.encoder.layer:  # a model that sees nothing of its neighbours: only places differ
+        torch.nn.init.zeros_(layer.attention.output.dense.weight)
+    torch.nn.init.zeros_(module.backbone.embeddings.position_embeddings.weight)
+    sentence = "Marta Lindqvist moved to Harrow Bay last spring . "
+    long, part = sentence * 1000, sentence
+    found = _predict(module, task, long)
+    expected = _predict(module, task, part)
+    assert len(long) == 50_000
+    assert found
+    # in each repetition the middle is what it is in a text of its own; at its edges entities may run on
+    per = [e for e in found if 500 * len(part) <= e["start"] < 501 * len(part)]
+    assert [(e["start"] % len(part), e["label"]) for e in per][1:] == [(e["start"], e["label"]) for e in expected][1:]
+
+
+def _predict(module: TaskModule, task: Ner, text: str) -> list[dict[str, Any]]:
+    with torch.inference_mode():
+        entities: list[dict[str, Any]] = module.predict_step(_batch(task, [Example({"text": text})]))[0]["entities"]
+    return entities
+
+
+def test_windows_change_no_logit_of_a_piece_that_sees_the_same(make_task: MakeTask, make_module: MakeModule) -> None:
+    task = make_task()
+    module = make_module(task)
+    text = " ".join(f"Anna{i} left Oslo" for i in range(12))
+    batch = _batch(task, [Example({"text": text})])
+    assert len(batch["input_ids"]) > 1
+    with torch.inference_mode():
+        merged = module(batch)[0]  # (T, C)
+        rows = module.head.model.classifier(module.hidden(batch))  # (W, L, C)
+    pieces = task.encode(Example({"text": text}))["input_ids"]
+    assert len(merged) == len(pieces)
+    flat = batch["input_ids"].flatten()[batch["places"][0]].tolist()
+    assert flat == pieces
+    torch.testing.assert_close(merged, rows.flatten(0, 1)[batch["places"][0]])
+
+
+def test_the_bundle_opens_in_plain_transformers_with_equal_logits_and_names(
+    make_task: MakeTask, make_module: MakeModule, examples: list[Example], tmp_path: Path
+) -> None:
+    for transitions in ("constrained", "crf"):
+        task = make_task(transitions=transitions)
+        module = make_module(task)
+        folder = tmp_path / transitions
+        bundle.save(folder, task, module.backbone, module.head, {}, Registry())
+        plain = AutoModelForTokenClassification.from_pretrained(folder).eval()
+        words = AutoTokenizer.from_pretrained(folder)
+        assert plain.config.id2label == {0: "O", 1: "B-person", 2: "I-person", 3: "B-place", 4: "I-place"}
+        batch = _batch(task, examples)
+        with torch.inference_mode():
+            ours = module(batch)
+            for row, example in enumerate(examples):
+                theirs = plain(**words(example["text"], return_tensors="pt")).logits[0, 1:-1]
+                torch.testing.assert_close(ours[row, : len(theirs)], theirs, rtol=1e-4, atol=1e-5)
+        found = pipeline("token-classification", plain, tokenizer=words, aggregation_strategy="simple")(
+            "Anna left Oslo"
+        )
+        assert {f["entity_group"] for f in found} <= {"person", "place"}
+        loaded = bundle.load(str(folder), Registry())
+        again = Predictor(loaded, "cpu").predict([e["text"] for e in examples])
+        module.task = task
+        with torch.inference_mode():
+            first = [task.complete(a, e) for a, e in zip(module.predict_step(batch), examples, strict=True)]
+        assert [[(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in again] == [
+            [(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in first
+        ]
+
+
+def test_entities_of_a_word_model_begin_and_end_at_words(make_task: MakeTask, make_module: MakeModule) -> None:
+    task = make_task()
+    text = "xLindqvistissimo (Harrow-Bay) naïvecafé 東京 \U0001f600 end " * 5
+    for entity in _predict(make_module(task), task, text):
+        assert (" " + text)[entity["start"]] == " "
+        assert (text + " ")[entity["end"]] == " "
+
+
+def test_any_form_of_spans_is_read_and_sorted() -> None:
+    read = Ner.check(
+        Example({"text": "Anna left Oslo", "entities": [[10, 14, "place"], [0, 4, "person"]]}, "x.jsonl:1")
+    )
+    assert read["entities"] == [
+        {"start": 0, "end": 4, "label": "person"},
+        {"start": 10, "end": 14, "label": "place"},
+    ]
+    assert Ner.labels_of(read) == ["person", "place"]
+    assert Ner.check(Example({"text": "no spans"})) == {"text": "no spans"}
+
+
+def test_data_without_an_entity_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^a\.jsonl: no entity in the training data; ner needs at least one"):
+        Ner.prepare(NerConfig(), [Example({"text": "nothing", "entities": []}, "a.jsonl:1")])
+
+
+def test_the_page_is_whole_and_escapes_what_it_shows(make_task: MakeTask) -> None:
+    text = "<b>Anna</b> & שלום"
+    entity = {"start": 3, "end": 7, "label": "person", "score": 0.5}
+    made = "".join(make_task().page([{"text": text, "entities": [entity]}]))
+    assert made.startswith("<!doctype html>")
+    assert made.endswith("</html>\n")
+    assert "&lt;b&gt;<mark" in made
+    assert ">Anna<small>person</small></mark>&lt;/b&gt; &amp; שלום" in made
+    assert "http" not in made
+
+
+def test_answers_are_json_with_text_and_score(make_task: MakeTask, make_module: MakeModule, tmp_path: Path) -> None:
+    task = make_task()
+    module = make_module(task)
+    bundle.save(tmp_path / "m", task, module.backbone, module.head, {}, Registry())
+    predictor = Predictor(bundle.load(str(tmp_path / "m"), Registry()), "cpu")
+    texts = ["Anna left Oslo", "", "   ", "\u200b", "[CLS] [SEP]", "x" * 5000, "e\u0301" * 30]
+    for text, answer in zip(texts, predictor.predict(texts), strict=True):
+        assert json.loads(json.dumps(answer)) == answer
+        for entity in answer["entities"]:
+            assert list(entity) == ["start", "end", "label", "score", "text"]
+            assert entity["text"] == text[entity["start"] : entity["end"]]
+            assert entity["text"].strip() == entity["text"] != ""
+            assert 0 <= entity["score"] <= 1
