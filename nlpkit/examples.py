@@ -33,7 +33,7 @@ def read_examples(
     report: bool = True,
     documents: readers.Documents = readers.LINES,
 ) -> Iterator[Example]:
-    """Examples under the task's field names, from tables or by the reader that ``data.reader`` or a file's name asks for.
+    """Examples under the task's field names, from tables or the reader that ``data.reader`` or a file's name asks for.
 
     Args:
         task_class: whose fields.
@@ -229,14 +229,8 @@ def read_parts(
             what = f"{len(both)} of {len(chooses)} dev texts"
             log.warning("%s are also in the training data: scores are too high", what)
         return examples, chooses
-    first, second = splits.split(
-        examples,
-        config.data.dev_share,
-        seed=config.seed,
-        group=column or None,
-        text=text,
-        labels_of=task_class.labels_of,
-    )
+    share, group, labels_of = config.data.dev_share, column or None, task_class.labels_of
+    first, second = splits.split(examples, share, seed=config.seed, group=group, text=text, labels_of=labels_of)
     return [examples[i] for i in first], [examples[i] for i in second]
 
 

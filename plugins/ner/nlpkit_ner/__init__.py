@@ -45,9 +45,9 @@ class Ner(Task[NerConfig]):
     score = "f1"
     sample = "ner-sample"
     padding: ClassVar[dict[str, int]] = {
+        "attention_mask": 0,
         "labels": -100,
         "entities": -1,
-        "attention_mask": 0,
         **dict.fromkeys(("places", "starts", "ends", "inside"), 0),
     }
 
@@ -112,14 +112,15 @@ class Ner(Task[NerConfig]):
         return features
 
     def collate(self, features: Sequence[Features]) -> Batch:
-        """Windows ``input_ids`` (W, L), and for each text what stands where: ``places`` (B, T) in all windows' pieces."""
+        """Windows (W, L) of B texts, and where each of their T pieces is answered: ``places`` (B, T) among W * L."""
         import torch
 
         from nlpkit_ner.windows import windows
 
         before, after = self._frame.before, self._frame.after
         size = max(1, self.config.max_length - len(before) - len(after))
-        rows, places = [], []
+        rows: list[list[int]] = []
+        places: list[list[tuple[int, int]]] = []
         for feature in features:
             ids = feature["input_ids"]
             parts = windows(len(ids), size, self.config.stride)

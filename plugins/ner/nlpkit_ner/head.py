@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -21,8 +20,8 @@ class NerHead(TransformersHead):
     Args:
         backbone: its configuration.
         types: entity types.
-        transitions: ``constrained``: the likeliest legal sequence; ``crf``: likewise, with learned transitions; ``none``:
-            the likeliest tag of each piece.
+        transitions: ``constrained``: the likeliest legal sequence; ``crf``: likewise, with learned transitions;
+            ``none``: the likeliest tag of each piece.
     """
 
     def __init__(self, backbone: PretrainedConfig, types: list[str], transitions: Transitions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -34,7 +35,7 @@ def windows(pieces: int, size: int, stride: int) -> list[Window]:
         return [Window(0, pieces, 0, pieces)]
     step = max(1, size - min(stride, size // 2))
     starts = [*range(0, pieces - size, step), pieces - size]
-    middles = [(after + before + size + 1) // 2 for before, after in zip(starts, starts[1:], strict=False)]
+    middles = [(after + before + size + 1) // 2 for before, after in pairwise(starts)]
     edges = [0, *middles, pieces]
     return [Window(s, s + size, edges[i], edges[i + 1]) for i, s in enumerate(starts)]
 

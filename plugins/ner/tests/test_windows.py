@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_ner.windows import Window, windows
@@ -23,7 +25,7 @@ def test_every_piece_is_answered_once_and_inside_its_window(pieces: int, size: i
 def test_neighbours_share_the_stride_and_answer_away_from_their_edges(pieces: int, size: int, stride: int) -> None:
     made = windows(pieces, size, stride)
     shared = min(stride, size // 2)
-    for one, two in zip(made, made[1:], strict=False):
+    for one, two in pairwise(made):
         assert one.end - two.start >= shared
         assert one.end - one.last >= shared // 2
         assert two.first - two.start >= shared // 2
@@ -35,9 +37,5 @@ def test_a_short_text_is_one_window() -> None:
 
 
 def test_the_last_window_ends_with_the_text() -> None:
-    assert windows(20, 8, 4) == [
-        Window(0, 8, 0, 6),
-        Window(4, 12, 6, 10),
-        Window(8, 16, 10, 14),
-        Window(12, 20, 14, 20),
-    ]
+    made = windows(20, 8, 4)
+    assert made == [Window(0, 8, 0, 6), Window(4, 12, 6, 10), Window(8, 16, 10, 14), Window(12, 20, 14, 20)]
