@@ -60,9 +60,7 @@ def test_perfect_tags_give_the_entities_that_were_read(make_task: MakeTask, exam
         assert scores.compute()["f1"] == 1
 
 
-def test_a_text_of_50_000_characters_gives_what_shorter_parts_give(
-    make_task: MakeTask, make_module: MakeModule
-) -> None:
+def test_a_long_text_gives_what_shorter_parts_give(make_task: MakeTask, make_module: MakeModule) -> None:
     task = make_task()
     module = make_module(task)
     for layer in module.backbone.encoder.layer:  # a model that sees nothing of its neighbours: only places differ
