@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import logging
 import sys
 from collections import Counter
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nlpkit import readers, splits
-from nlpkit.config import RunConfig
+from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, PluginError, UsageError
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task, files_of
@@ -57,12 +59,7 @@ def read_examples(
     sources = _Sources(need, {**(preferred or {}), **data.columns}, report)
     for path in readers.expand(list(paths)):
         if reader := data.reader or _reader_of(path, registry):
-            if data.columns:
-                raise UsageError(
-                    f"{path}: reader '{reader}' gives the fields itself, so that data.columns says nothing",
-                    "leave out one of them; data.reader= reads tables",
-                )
-            rows = _by_reader(reader, path, must, registry)
+            rows = _by_reader(reader, path, data, preferred or {}, must, registry)
         else:
             rows = readers.read_examples(
                 [path],
@@ -86,7 +83,7 @@ def _reader_of(path: str, registry: Registry) -> str:
     if path == readers.STDIN or readers.format_of(path):
         return ""
     name = path.lower().removesuffix(".gz")
-    found = [key for key, d in registry.datasets().items() if d.read and d.endings and name.endswith(d.endings)]
+    found = sorted(key for key, d in registry.datasets().items() if d.read and name.endswith(d.endings))
     if len(found) > 1:
         raise UsageError(f"{path}: readers {' and '.join(found)} know this ending", f"data.reader={found[0]}")
     return found[0] if found else ""
@@ -112,7 +109,14 @@ class _Sources:
                 )
 
 
-def _by_reader(name: str, path: str, must: Mapping[str, bool], registry: Registry) -> Iterator[Example]:
+def _by_reader(
+    name: str,
+    path: str,
+    data: DataConfig,
+    preferred: Mapping[str, str],
+    must: Mapping[str, bool],
+    registry: Registry,
+) -> Iterator[Example]:
     try:
         read, plugin = registry.dataset(name).read, registry.owner("dataset", name)
     except UsageError as error:
@@ -120,6 +124,14 @@ def _by_reader(name: str, path: str, must: Mapping[str, bool], registry: Registr
         raise UsageError(f"data.reader: {error.message}", f"{error.hint}; {more}") from None
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
+    known = inspect.signature(read).parameters
+    if data.columns and "columns" not in known:
+        raise UsageError(
+            f"{path}: reader '{name}' gives the fields itself, so that data.columns says nothing",
+            "leave out one of them; data.reader= reads tables",
+        )
+    given = {"columns": {**preferred, **data.columns}, "encoding": data.encoding, "errors": data.errors}
+    read = functools.partial(read, **{key: value for key, value in given.items() if key in known})
     log.info("%s: read by '%s' of plugin %s", path, name, plugin)
     for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
         example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")

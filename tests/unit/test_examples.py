@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from nlpkit import splits
 from nlpkit.config import compose
 from nlpkit.errors import DataError, PluginError, UsageError
-from nlpkit.examples import read_examples, read_labelled
+from nlpkit.examples import check_parts, read_examples, read_labelled
 from nlpkit.plugins import Registry
 from nlpkit.prepare import pretraining
 from nlpkit.request import Request
-from nlpkit.task import Example
+from nlpkit.task import Example, Field, Task, TaskConfig
 
 PLUGIN = """
 import nlpkit
@@ -37,6 +38,10 @@ def nlpkit_datasets():
         print("hello")
         return [{"text": "a"}]
     made |= {"leaves": nlpkit.Dataset(leaves), "prints": nlpkit.Dataset(prints)}
+    def told(path, columns, encoding, errors):
+        yield {"text": f"{columns} {encoding} {errors}"}
+    made["told"] = nlpkit.Dataset(told, endings=(".told", ".twice"))
+    made["other"] = nlpkit.Dataset(bare, endings=(".twice",))
     return {"marked": nlpkit.Dataset(marked), "bare": nlpkit.Dataset(bare), "files": nlpkit.Dataset(files={}), **made}
 """
 
@@ -119,7 +124,9 @@ def test_unknown_reader_is_refused_with_the_nearest(log: str, plugins: Registry)
         read(log, plugins, "maked")
     assert caught.value.message == "data.reader: unknown dataset 'maked'"
     assert caught.value.hint.endswith("; --plugin FILE.py brings one, data.reader= reads tables")
-    assert caught.value.hint.startswith("did you mean 'marked'? known datasets: bare, files, half, leaves, marked, ")
+    assert caught.value.hint.startswith(
+        "did you mean 'marked'? known datasets: bare, conll, files, half, leaves, marked, "
+    )
 
 
 def test_guessed_label_column_must_be_the_same_in_all_files(tmp_path: Path, registry: Registry) -> None:
@@ -154,7 +161,8 @@ def test_columns_beside_a_reader_are_refused(log: str, plugins: Registry) -> Non
     config = compose(task, overrides=["data.reader=marked", "data.text=review"]).config
     with pytest.raises(UsageError) as caught:
         list(read_examples(task, [log], config, plugins))
-    assert caught.value.message == "data.reader=marked gives the fields itself, so that data.columns says nothing"
+    said = f"{log}: reader 'marked' gives the fields itself, so that data.columns says nothing"
+    assert caught.value.message == said
 
 
 def test_preferred_column_is_taken_where_a_file_has_it(tmp_path: Path, registry: Registry) -> None:
@@ -175,3 +183,78 @@ def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Re
     made = pretraining(Request("mlm", (str(path),)), config, plugins)
     assert made.facts["corpus"]["documents"] == 400
     assert "good" not in made.task.tokenizer.decode(made.train.features(0)["input_ids"])
+
+
+class Spans(Task[TaskConfig]):
+    """Examples with a list, which may be none, beside the text."""
+
+    name = "spans"
+    fields: ClassVar[dict[str, Field]] = {
+        "text": Field(("text",)),
+        "spans": Field(("spans",), required=False, structured=True),
+    }
+
+    @classmethod
+    def check(cls, example: Example) -> Example:
+        if "spans" in example and not isinstance(example["spans"], list):
+            raise DataError(f"{example.where}: 'spans' is no list")
+        return Example({**example, "spans": sorted(example.get("spans", []))}, example.where)
+
+    @classmethod
+    def labels_of(cls, example: Example) -> list[str]:
+        return example["spans"]
+
+    encode = build_head = build_metrics = decode = None  # type: ignore[assignment]
+
+
+def test_a_structured_field_keeps_lists_and_the_task_checks_each_example(tmp_path: Path, plugins: Registry) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one", "spans": ["b", "a"]}\n{"text": "two", "spans": []}\n')
+    found = read_labelled(Spans, [str(path)], compose(Spans).config, plugins)
+    assert found == [{"text": "one", "spans": ["a", "b"]}, {"text": "two", "spans": []}]
+    path.write_text('{"text": "one", "spans": ["b", "a"]}\n{"text": "two", "spans": "x"}\n')
+    with pytest.raises(DataError, match=f"^{path}:2: 'spans' is no list$"):
+        read_labelled(Spans, [str(path)], compose(Spans).config, plugins)
+    path.write_text('{"text": ["one"], "spans": []}\n')
+    with pytest.raises(DataError, match=r"'text' is a list; expected a string"):
+        read_labelled(Spans, [str(path)], compose(Spans).config, plugins)
+
+
+def test_labels_of_a_task_decide_what_is_known_and_what_is_held_out() -> None:
+    rows = [Example({"text": f"t{i}", "spans": ["a"] * (i % 3 == 0) + ["b"] * (i % 2)}, f"x:{i}") for i in range(40)]
+    train, held = splits.split(rows, 0.2, seed=0, labels_of=Spans.labels_of)
+    counts = [sum(label in rows[i]["spans"] for i in held) for label in ("a", "b")]
+    assert counts == [3, 4]  # of 14 and 20
+    parts = [rows[i] for i in train], [rows[i] for i in held]
+    check_parts(Spans, *parts, ["a", "b"])
+    with pytest.raises(DataError, match=r"^x:\d+: label 'b' is none of a\n"):
+        check_parts(Spans, *parts, ["a"])
+
+
+def test_a_label_that_is_rare_among_several_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    train, dev = [Example({"text": "t", "spans": ["a", "b"]}, "x:1")], [Example({"text": "u", "spans": ["a"]}, "x:2")]
+    check_parts(Spans, train, dev, ["a", "b"])
+    assert "x: the dev part has no row of label 'b' (training part: 1)" in caplog.messages
+
+
+def test_the_ending_of_a_name_chooses_a_reader_and_settings_reach_it(tmp_path: Path, plugins: Registry) -> None:
+    (tmp_path / "a.told").write_text("x")
+    task: Any = plugins.task("sentiment")
+    config = compose(task, overrides=["data.text=words", "data.encoding=latin-1", "data.errors=replace"]).config
+    (found,) = read_examples(task, [str(tmp_path / "a.told")], config, plugins)
+    assert found["text"] == "{'text': 'words'} latin-1 replace"
+    (found,) = read_examples(task, [str(tmp_path / "a.told")], compose(task).config, plugins, preferred={"text": "was"})
+    assert found["text"] == "{'text': 'was'}  strict"
+
+
+def test_two_readers_of_one_ending_are_an_error_and_tables_keep_theirs(tmp_path: Path, plugins: Registry) -> None:
+    (tmp_path / "a.twice").write_text("x|y")
+    (tmp_path / "a.told.csv").write_text("text\nfrom a table\n")
+    task: Any = plugins.task("sentiment")
+    with pytest.raises(UsageError) as caught:
+        list(read_examples(task, [str(tmp_path / "a.twice")], compose(task).config, plugins))
+    assert caught.value.message == f"{tmp_path}/a.twice: readers other and told know this ending"
+    assert caught.value.hint == "data.reader=other"
+    assert [e["text"] for e in read_examples(task, [str(tmp_path / "a.told.csv")], compose(task).config, plugins)] == [
+        "from a table"
+    ]

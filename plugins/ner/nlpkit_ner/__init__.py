@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nlpkit import Head
     from nlpkit_ner.windows import Frame
 
+Errors = Literal["strict", "replace"]
 ENTITY_COLUMNS = ("entities", "spans", "ents", "labels", "label", "annotations")
 
 
@@ -213,10 +214,26 @@ def nlpkit_tasks() -> list[type[Task[Any]]]:
 @hookimpl
 def nlpkit_datasets() -> Mapping[str, Dataset]:
     """The readers, and the sample that ``nlpkit fit --task ner`` runs on when it is given no data."""
-    from nlpkit_ner import conll
-
     path = os.path.join(os.path.dirname(__file__), "sample.conll")
     return {
-        "conll": Dataset(conll.read, endings=(".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")),
-        "ner-sample": Dataset(conll.read, files={"train": path}, about="short texts; a trial, no benchmark"),
+        "conll": Dataset(read_conll, endings=(".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")),
+        "spans": Dataset(read_spans),
+        "ner-sample": Dataset(read_conll, files={"train": path}, about="120 short texts; a trial, no benchmark"),
     }
+
+
+def read_conll(path: str, columns: Mapping[str, str], encoding: str, errors: Errors) -> Iterator[Example]:
+    """Words in columns with their tags; ``data.entities`` names the column of the tags, or counts it from 1."""
+    from nlpkit_ner import conll
+
+    tags: Any = columns.get("entities")
+    if tags and tags.removeprefix("-").isdecimal():
+        tags = int(tags) - (int(tags) > 0)
+    return conll.read(path, tags=tags, encoding=encoding or None, errors=errors)
+
+
+def read_spans(path: str, encoding: str, errors: Errors) -> Iterator[Example]:
+    """JSON of annotation tools, in any of their forms."""
+    from nlpkit_ner import span_files
+
+    return span_files.read(path, encoding=encoding or None, errors=errors)

@@ -1,0 +1,88 @@
+"""The commands, on the plugin's own sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nlpkit_ner
+import pytest
+
+SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
+TINY = ("model.preset=tiny", "trainer.max_steps=40", "optim.learning_rate=2e-3")
+
+
+def nlpkit(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-m", "nlpkit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ner") / "run"
+    ended = nlpkit("fit", "--task", "ner", "--out", folder, *TINY)
+    assert ended.returncode == 0, ended.stderr
+    assert "no data was given: running on the plugin's own sample (120 short texts" in ended.stderr
+    return folder
+
+
+def test_evaluate_tells_f1_by_type_and_errors_apart(run: Path) -> None:
+    ended = nlpkit("evaluate", run, SAMPLE, "--json")
+    assert ended.returncode == 0, ended.stderr
+    scores = json.loads(ended.stdout)["scores"]
+    assert {"f1", "precision", "recall", "f1_macro", "f1/person", "errors/boundary", "errors/missing"} <= set(scores)
+    assert 0 < scores["f1"] <= 1
+
+
+def test_written_predictions_score_by_seqeval_as_evaluate_says(run: Path, tmp_path: Path) -> None:
+    from nlpkit_ner import conll, schemes
+    from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
+
+    examples = list(conll.read(str(SAMPLE)))
+    (tmp_path / "texts.txt").write_text("".join(f"{e['text']}\n" for e in examples), "utf-8")
+    answers = [json.loads(line) for line in nlpkit("predict", run, tmp_path / "texts.txt").stdout.splitlines()]
+    assert [a["text"] for a in answers] == [e["text"] for e in examples]
+
+    def tags(row: dict[str, object]) -> list[str]:
+        words = str(row["text"]).split(" ")
+        places = [0]
+        for word in words:
+            places.append(places[-1] + len(word) + 1)
+        spans = [(places.index(e["start"]), places.index(e["end"] + 1), e["label"]) for e in row["entities"]]  # type: ignore[attr-defined]
+        return schemes.tags(spans, len(words))
+
+    expected = f1_score([tags(e) for e in examples], [tags(a) for a in answers], mode="strict", scheme=IOB2)
+    scores = json.loads(nlpkit("evaluate", run, SAMPLE, "--json").stdout)["scores"]
+    assert scores["f1"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_predict_draws_a_page(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "posts.txt").write_text("Tom Abara left Harrow Bay & <Lindholm>\n", "utf-8")
+    ended = nlpkit("predict", run, tmp_path / "posts.txt", "--html", tmp_path / "spans.html")
+    assert ended.returncode == 0, ended.stderr
+    (row,) = map(json.loads, ended.stdout.splitlines())
+    page = (tmp_path / "spans.html").read_text("utf-8")
+    assert page.count("<mark ") == len(row["entities"])
+    assert "&lt;" in page
+
+
+def test_a_type_that_the_model_does_not_know_is_named_with_its_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.conll").write_text("Bo\tB-person\n\nthe\tO\nTimes\tB-paper\n", "utf-8")
+    ended = nlpkit("evaluate", run, tmp_path / "other.conll")
+    assert ended.returncode == 3
+    assert (
+        f"{tmp_path}/other.conll:3: label 'paper' is none of the model's (organisation, person, place)" in ended.stderr
+    )
+
+
+def test_a_column_of_tags_is_chosen_by_number_or_name(run: Path, tmp_path: Path) -> None:
+    rows = "Bo\tB-person\tx\nleft\tO\tx\n"
+    (tmp_path / "three.conll").write_text(rows, "utf-8")
+    assert nlpkit("evaluate", run, tmp_path / "three.conll", "data.entities=2").returncode == 0
+    (tmp_path / "named.conll").write_text(f"# global.columns = FORM NER MISC\n{rows}", "utf-8")
+    assert nlpkit("evaluate", run, tmp_path / "named.conll", "data.entities=NER").returncode == 0
