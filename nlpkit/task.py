@@ -225,7 +225,7 @@ class Dataset:
 
     Args:
         read: path -> examples; None reads the files as any table (csv, tsv, jsonl, txt). What the user set of
-            ``data`` reaches it where it has arguments of that name: ``columns``, ``encoding`` (empty: detect), ``errors``.
+            ``data`` reaches it where it has such arguments: ``columns``, ``encoding`` (empty: detect), ``errors``.
         files: split name (``train``, ``dev``, ``test``) -> path.
         about: one line that is printed when the files are used.
         endings: of names, such as ``.conll``: files that are read by this reader without being told to.
