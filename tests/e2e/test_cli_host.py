@@ -50,7 +50,8 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.install("nlpkit-core", "0.1.0", "mlm = nlpkit.objectives.mlm")
-        self.install("nlpkit-sentiment", "0.1.0", "")
+        for ours in ("nlpkit-ner", "nlpkit-sentiment"):
+            self.install(ours, "0.1.0", "")
 
     def install(self, name: str, version: str, entries: str, source: str | None = None) -> None:
         metadata = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
