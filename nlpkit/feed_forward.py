@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from nlpkit.activation import FusedGELU
@@ -23,30 +24,37 @@ _SLICE = 1024
 
 @contextlib.contextmanager
 def sliced(body: nn.Module) -> Iterator[None]:
-    """Feed-forward layers of a known kind work by slices while the ``with`` block lasts; of others nothing changes.
+    """In training, feed-forward layers of a known kind work by slices while the ``with`` block lasts.
 
-    In evaluation, on other devices, in other types than float32, for weights that are frozen or no plain matrices
-    (LoRA's), and where somebody listens at a part of the layer, it is computed as ever.
+    A layer is computed as ever on other devices, in other types than float32, with other activations than GELU, with
+    weights that are frozen or no plain matrices with a bias (LoRA's), and where somebody listens at a part of it or has
+    changed it; so are all with gradient checkpointing, which runs them again after the block.
 
     Args:
         body: a transformers model without its head.
     """
-    patched = []
+    again = any(getattr(module, "gradient_checkpointing", False) for module in body.modules())
+    known = [] if not body.training or again or torch.is_autocast_enabled("cpu") else list(_known(body))
+    for module, name, forward in known:
+        setattr(module, name, partial(forward, module, getattr(module, name)))
     try:
-        for module in body.modules():
-            if known := _KINDS.get(type(module).__name__):
-                name, forward = known
-                setattr(module, name, partial(forward, module, getattr(module, name)))
-                patched.append((module, name))
         yield
     finally:
-        for module, name in patched:
+        for module, name, _ in known:
             delattr(module, name)
+
+
+def _known(body: nn.Module) -> Iterator[tuple[nn.Module, str, Callable[..., Tensor]]]:
+    for module in body.modules():
+        kind = _KINDS.get(type(module).__name__)
+        if kind and _of_transformers(module) and kind[0] not in vars(module):
+            yield module, *kind
 
 
 def _bert(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
     parts = layer.intermediate.dense, layer.intermediate.intermediate_act_fn, layer.output.dense
-    if not layer.training or not _plain(hidden, *parts) or _heard(layer.intermediate, layer.output, *parts):
+    around = layer.intermediate, layer.output
+    if not _plain(hidden, *parts) or _changed(*parts, *around) or not all(map(_of_transformers, around)):
         return usual(hidden)
     made = _apply(hidden, *parts)
     return layer.output.LayerNorm(layer.output.dropout(made) + hidden)
@@ -54,23 +62,29 @@ def _bert(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tens
 
 def _gpt2(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
     parts = layer.c_fc, layer.act, layer.c_proj
-    if not layer.training or not _plain(hidden, *parts) or _heard(*parts):
+    if not _plain(hidden, *parts) or _changed(*parts):
         return usual(hidden)
     return layer.dropout(_apply(hidden, *parts))
 
 
 def _plain(hidden: Tensor, up: Any, activation: Any, down: Any) -> bool:
     """Whether the states are float32 on a CPU, and the parts torch's own, with weights that learn."""
-    if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-        return False
-    known = type(activation) is FusedGELU or getattr(activation, "act", None) is nn.functional.gelu
+    gelu = type(activation) is GELUActivation and activation.act is nn.functional.gelu
     maps = (type(m) in (nn.Linear, Conv1D) and m.bias is not None and m.weight.requires_grad for m in (up, down))
-    return known and all(maps)
+    fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
+    return fits and (gelu or type(activation) is FusedGELU) and all(maps)
 
 
-def _heard(*parts: nn.Module) -> bool:
-    """Whether somebody listens at one of the parts."""
-    return any(p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks for p in parts)
+def _changed(*parts: nn.Module) -> bool:
+    """Whether somebody listens at one of the parts, or has given it another way to compute."""
+    return any(
+        p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks or "forward" in vars(p)
+        for p in parts
+    )
+
+
+def _of_transformers(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("transformers.models.")
 
 
 def _apply(hidden: Tensor, up: Any, activation: Any, down: Any) -> Tensor:

@@ -35,8 +35,8 @@ class MaskedHead(TransformersHead):
         return loss_of_words(logits, batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The same from hidden states (B, L, D), in stretches."""
-        return loss_in_stretches(self, hidden, batch)
+        """The same from hidden states (B, L, D), in stretches; a subclass may have another loss or other logits."""
+        return loss_in_stretches(self, hidden, batch) if type(self) is MaskedHead else super().loss_from(hidden, batch)
 
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens."""
@@ -70,7 +70,7 @@ def loss_in_stretches(head: TransformersHead, hidden: Tensor, batch: Batch) -> T
         head: gives logits (N, V) of the hidden places.
     """
     output = head.output_embeddings
-    if type(head.model).__name__ not in _PLAIN or type(output) is not nn.Linear:
+    if type(head.model).__name__ not in _PLAIN or not cross_entropy.is_plain(output):
         return loss_of_words(head(hidden, batch), batch)
     with cross_entropy.passing(output):
         states = head(hidden, batch)

@@ -47,7 +47,9 @@ class PretrainingHead(TransformersHead):
 
     def losses(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the hidden tokens and of the pairs, in nats."""
-        return loss_in_stretches(self, hidden, batch), _loss_of_pairs(self.pairs(hidden), batch)
+        own = type(self) is PretrainingHead
+        words = loss_in_stretches(self, hidden, batch) if own else loss_of_words(self(hidden, batch), batch)
+        return words, _loss_of_pairs(self.pairs(hidden), batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The two losses by their weights."""

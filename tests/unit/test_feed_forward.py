@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from nlpkit import activation
 from nlpkit.feed_forward import _Slices, sliced
 
-KNOWN = ("bert", "roberta", "electra", "gpt2")
+KNOWN = ("bert", "roberta", "xlm-roberta", "electra", "gpt2")
 Config = Callable[..., PretrainedConfig]
 ROWS, LENGTH = 65, 32  # 2,080 places: two slices and a part of one
 
@@ -91,14 +91,88 @@ def test_slices_have_the_derivatives_that_differences_show(places: int, approxim
     assert torch.autograd.gradcheck(some, inputs)
 
 
-def test_frozen_weights_get_no_gradient(small_config: Config) -> None:
-    body = _body(small_config("bert"))
-    frozen = body.encoder.layer[0].output.dense.weight.requires_grad_(False)
-    expected = _gradients(body)
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each layer that works by slices."""
+    calls: list[int] = []
+    apply = _Slices.apply
+    monkeypatch.setattr(_Slices, "apply", lambda *given: calls.append(1) or apply(*given))
+    return calls
+
+
+def test_training_of_a_task_module_works_by_slices(entered: list[int]) -> None:
+    from tiny_runs import examples, make_module, mlm
+
+    module = make_module(mlm()).train()
+    module.training_step(mlm().collate([mlm().encode(e) for e in examples(6)]), 0).backward()
+    assert len(entered) == len(module.backbone.encoder.layer)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_what_is_not_plain_is_left_to_torch(family: str, small_config: Config, entered: list[int]) -> None:
+    changes: dict[str, Callable[[PreTrainedModel], object]] = {
+        "frozen": lambda body: _maps(body)[0].weight.requires_grad_(False),
+        "frozen below": lambda body: _maps(body)[1].weight.requires_grad_(False),
+        "without a bias": lambda body: setattr(_maps(body)[1], "bias", None),
+        "another type": lambda body: body.bfloat16(),
+        "hook": lambda body: _maps(body)[0].register_forward_hook(lambda *_: None),
+        "hook before": lambda body: _maps(body)[1].register_forward_pre_hook(lambda *_: None),
+        "hook on the way back": lambda body: _maps(body)[1].register_full_backward_hook(lambda *_: None),
+        "hook before it": lambda body: _maps(body)[1].register_full_backward_pre_hook(lambda *_: None),
+        "another forward": lambda body: setattr(_maps(body)[1], "forward", _maps(body)[1].forward),
+    }
+    if family == "gpt2":
+        del changes["without a bias"]  # its class needs one
+    for name, change in changes.items():
+        body = _body(small_config(family, num_hidden_layers=1, n_layer=1))
+        change(body)
+        with sliced(body):
+            body(input_ids=torch.ones(2, 4, dtype=torch.long))
+        assert entered == [], name
+    body = _body(small_config(family, hidden_act="relu", activation_function="relu"))
     with sliced(body):
-        found = _gradients(body)
-    assert frozen.grad is None
-    assert found.keys() == expected.keys()
+        body(input_ids=torch.ones(2, 4, dtype=torch.long))
+    assert entered == []
+
+
+def _maps(body: PreTrainedModel) -> list[nn.Module]:
+    if body.config.model_type == "gpt2":
+        return [body.h[0].mlp.c_fc, body.h[0].mlp.c_proj]
+    return [body.encoder.layer[0].intermediate.dense, body.encoder.layer[0].output.dense]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_gradient_checkpointing_goes_as_ever(family: str, small_config: Config) -> None:
+    body = _body(small_config(family))
+    expected = _gradients(body)
+    body.activation_checkpointing_enable()
+    with sliced(body):
+        loss = _loss(body)
+    body.zero_grad()
+    loss.backward()  # behind the block, as in training
+    for name, parameter in body.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], msg=name)
+
+
+def test_a_layer_that_somebody_has_changed_keeps_what_it_was_given(small_config: Config) -> None:
+    bert, gpt2 = _body(small_config("bert")), _body(small_config("gpt2"))
+    output, mlp = bert.encoder.layer[0].output, gpt2.h[0].mlp
+    output.__class__ = type(
+        "Adapted", (type(output),), {"__module__": "theirs", "forward": lambda self, h, x: h[..., :64]}
+    )
+    own = mlp.forward = lambda hidden: hidden
+    for body in (bert, gpt2):
+        expected = _loss(body)
+        with sliced(body):
+            torch.testing.assert_close(_loss(body), expected)
+    assert mlp.forward is own
+
+
+def test_a_stranger_of_the_same_name_is_left_alone() -> None:
+    stranger = type("BertLayer", (nn.Linear,), {})(4, 4)
+    with sliced(stranger), sliced(stranger):
+        assert stranger(torch.ones(1, 4)).shape == (1, 4)
 
 
 @pytest.mark.parametrize("family", KNOWN)

@@ -119,3 +119,39 @@ def test_a_batch_without_words_costs_nothing(small_config: Config) -> None:
     loss.backward()
     assert loss.item() == 0
     assert not any(p.grad.any() for p in head.parameters() if p.grad is not None)
+
+
+class _Shifted(MaskedHead):
+    def loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return super().loss(logits, batch) + 100
+
+
+def test_a_subclass_trains_on_its_own_loss(small_config: Config) -> None:
+    head, batch = _Shifted("AutoModelForMaskedLM", small_config("bert")), {"labels": _labels()}
+    hidden = torch.randn(4, 50, 64)
+    torch.testing.assert_close(head.loss_from(hidden, batch), head.loss(head(hidden, batch), batch))
+
+
+def test_an_output_layer_that_somebody_has_changed_computes_what_it_was_given(small_config: Config) -> None:
+    head, batch = MaskedHead("AutoModelForMaskedLM", small_config("bert")), {"labels": _labels()}
+    hidden, output = torch.randn(4, 50, 64), head.output_embeddings
+    heard: list[tuple[int, ...]] = []
+    hook = output.register_forward_hook(lambda _, __, made: heard.append(made.shape))
+    head.loss_from(hidden, batch)
+    assert heard == [(1, 192, 200)]
+    hook.remove()
+    usual = output.forward
+    own = output.forward = lambda states: 2 * usual(states)
+    torch.testing.assert_close(head.loss_from(hidden, batch), head.loss(head(hidden, batch), batch))
+    assert output.forward is own
+
+
+def test_frozen_weights_get_no_gradient_and_the_states_theirs(small_config: Config) -> None:
+    head, batch = MaskedHead("AutoModelForMaskedLM", small_config("bert")), {"labels": _labels()}
+    found = []
+    for frozen in (False, True):
+        head.requires_grad_(not frozen)
+        hidden = torch.randn(4, 50, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        head.loss_from(hidden, batch).backward()
+        found.append(hidden.grad)
+    torch.testing.assert_close(found[0], found[1])
