@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nlpkit import readers, splits
@@ -53,12 +53,17 @@ def read_examples(
         DataError: anything in a file that cannot be read as it should, with its line.
         UsageError: ``data.reader`` names no reader.
     """
-    data, fields = config.data, task_class.fields
+    data = config.data
+    fields = {  # what new texts lack is not looked at where nothing learns from it
+        name: field
+        for name, field in task_class.fields.items()
+        if not field.structured or field.required or name in need
+    }
     must = {name: fields[name].structured for name in fields if fields[name].required or name in need}
     must |= dict.fromkeys(extra or (), False)
     sources = _Sources(need, {**(preferred or {}), **data.columns}, report)
     for path in readers.expand(list(paths)):
-        if reader := data.reader or _reader_of(path, registry):
+        if reader := data.reader or _reader_of(path, registry, {} if data.columns or not need else task_class.readers):
             rows = _by_reader(reader, path, data, preferred or {}, must, registry)
         else:
             rows = readers.read_examples(
@@ -78,10 +83,10 @@ def read_examples(
         yield from map(task_class.check, rows)
 
 
-def _reader_of(path: str, registry: Registry) -> str:
-    """The reader that knows the ending of a name; none for names that tables and plain text have."""
-    if path == readers.STDIN or readers.format_of(path):
-        return ""
+def _reader_of(path: str, registry: Registry, by_format: Mapping[str, str]) -> str:
+    """The reader that knows the ending of a name; for names that tables and plain text have that of the format."""
+    if path == readers.STDIN or (known := readers.format_of(path)):
+        return "" if path == readers.STDIN else by_format.get(str(known), "")
     name = path.lower().removesuffix(".gz")
     found = sorted(key for key, d in registry.datasets().items() if d.read and name.endswith(d.endings))
     if len(found) > 1:
@@ -124,19 +129,27 @@ def _by_reader(
         raise UsageError(f"data.reader: {error.message}", f"{error.hint}; {more}") from None
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
-    known = inspect.signature(read).parameters
+    known = _arguments(read)
     if data.columns and "columns" not in known:
         raise UsageError(
             f"{path}: reader '{name}' gives the fields itself, so that data.columns says nothing",
             "leave out one of them; data.reader= reads tables",
         )
-    given = {"columns": {**preferred, **data.columns}, "encoding": data.encoding, "errors": data.errors}
-    read = functools.partial(read, **{key: value for key, value in given.items() if key in known})
+    errors = "" if data.errors == "strict" else data.errors
+    given = {"columns": {**preferred, **data.columns}, "encoding": data.encoding, "errors": errors}
+    read = functools.partial(read, **{key: value for key, value in given.items() if value and key in known})
     log.info("%s: read by '%s' of plugin %s", path, name, plugin)
     for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
         example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
         _check_row(example, must, name)
         yield example
+
+
+def _arguments(read: Any) -> Collection[str]:
+    try:
+        return inspect.signature(read).parameters
+    except (TypeError, ValueError):  # of what is written in C
+        return ()
 
 
 def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:

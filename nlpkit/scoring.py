@@ -56,10 +56,14 @@ def to_score(
                 samples,
                 task.config.labels,
                 f"is none of the model's ({', '.join(task.config.labels)})",
-                "name the column of the labels with data.label=COLUMN, if this file has labels",
+                f"name the column of the labels with data.{_label_field(task)}=COLUMN, if this file has labels",
             )
         texts = list(texts_of(samples, type(task)))
         total, facts = len(texts), {"examples": len(samples), "labels": task.config.labels}
     counts = seen.count(known, texts)
     seen.warn(counts, total, files)
     return samples, {**facts, "seen": counts}
+
+
+def _label_field(task: Task[Any]) -> str:
+    return next((name for name, field in task.fields.items() if not field.required), "label")

@@ -90,6 +90,8 @@ class Task(ABC, Generic[ConfigT]):
     """Whether ``collate`` draws at random: each features dict then has a ``seed`` of (run, epoch, example)."""
     sample: ClassVar[str] = ""
     """Name of a dataset from nlpkit_datasets with files of its own, used when ``fit`` is given no data."""
+    readers: ClassVar[dict[str, str]] = {}
+    """Readers of labelled files by format (csv, tsv, jsonl, txt), where the task does not take them as tables."""
     padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100, "documents": 0}
     """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own.
 
@@ -225,7 +227,7 @@ class Dataset:
 
     Args:
         read: path -> examples; None reads the files as any table (csv, tsv, jsonl, txt). What the user set of
-            ``data`` reaches it where it has such arguments: ``columns``, ``encoding`` (empty: detect), ``errors``.
+            ``data`` reaches it where it has such arguments: ``columns``, ``encoding``, ``errors``.
         files: split name (``train``, ``dev``, ``test``) -> path.
         about: one line that is printed when the files are used.
         endings: of names, such as ``.conll``: files that are read by this reader without being told to.

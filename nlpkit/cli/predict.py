@@ -53,7 +53,7 @@ def command(common: Common, run: str, arguments: tuple[str, ...], html: str | No
                 f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(run)}",
             )
         if html:
-            "".join(predictor.task.page([]))  # a task that draws none says so now
+            _check_page(predictor.task, Path(html))
         total = blank = 0
         shown = []
         for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
@@ -82,6 +82,13 @@ def with_inputs(predictor: Predictor, examples: Iterable[Example]) -> Iterator[d
     for prediction in predictor.stream(passing()):
         example = waiting.popleft()
         yield {**{name: example[name] for name in fields}, **prediction}
+
+
+def _check_page(task: Task[Any], target: Path) -> None:
+    """What would go wrong after all the work."""
+    "".join(task.page([]))
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"--html {target}: no file can be written there", f"--html {task.name}.html")
 
 
 def _draw(task: Task[Any], rows: list[dict[str, Any]], target: str) -> None:

@@ -78,9 +78,16 @@ def _check_named(hook: str, result: Any) -> dict[str, Any]:
             raise Rubbish(f"returned a {kind} of the name {name!a}, expected letters, digits, '-', '_' and '.'")
         if kind == "dataset" and not isinstance(value, Dataset):
             raise Rubbish(f"dataset '{name}' is {_kind(value)}, expected an nlpkit.Dataset")
+        if kind == "dataset" and not _are_endings(value.endings):
+            raise Rubbish(f"endings of dataset '{name}' are {value.endings!a}, expected a tuple such as ('.conll',)")
         if kind != "dataset" and not callable(value):
             raise Rubbish(f"{kind} '{name}' is {_kind(value)}, expected a function that makes one")
     return dict(result)
+
+
+def _are_endings(given: Any) -> bool:
+    lower = isinstance(given, tuple) and all(isinstance(ending, str) for ending in given)
+    return lower and all(ending.startswith(".") and ending == ending.lower() for ending in given)
 
 
 def _kind(value: Any) -> str:

@@ -155,7 +155,10 @@ def _mapping(
     required = [f for f, known in fields.items() if known.required or f in need] or list(fields)[:1]
     if len(required) != 1:
         others = ", ".join(f"'{f}'" for f in required if f != "text")
-        raise DataError(f"{shown(source.path)}: plain text has no column for {others}", "use csv, tsv or jsonl")
+        raise DataError(
+            f"{shown(source.path)}: plain text has no column for {others}",
+            "use csv, tsv or jsonl; or name a reader: data.reader=NAME",
+        )
     return {required[0]: "text"}
 
 

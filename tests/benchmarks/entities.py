@@ -1,4 +1,4 @@
-"""How well are entities found? WNUT 2017 from nothing, from a bundle, from MiniLM; the ways to put tags together compared.
+"""How well are entities found? WNUT 2017 from nothing, from a bundle and from MiniLM, by each way to put tags together.
 
     python tests/benchmarks/entities.py fit minilm WORK --from MODEL [--seeds 0 1 2] [key=value ...]
     python tests/benchmarks/entities.py table WORK

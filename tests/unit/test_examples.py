@@ -38,7 +38,7 @@ def nlpkit_datasets():
         print("hello")
         return [{"text": "a"}]
     made |= {"leaves": nlpkit.Dataset(leaves), "prints": nlpkit.Dataset(prints)}
-    def told(path, columns, encoding, errors):
+    def told(path, columns=None, encoding="utf-8", errors="strict"):
         yield {"text": f"{columns} {encoding} {errors}"}
     made["told"] = nlpkit.Dataset(told, endings=(".told", ".twice"))
     made["other"] = nlpkit.Dataset(bare, endings=(".twice",))
@@ -244,7 +244,7 @@ def test_the_ending_of_a_name_chooses_a_reader_and_settings_reach_it(tmp_path: P
     (found,) = read_examples(task, [str(tmp_path / "a.told")], config, plugins)
     assert found["text"] == "{'text': 'words'} latin-1 replace"
     (found,) = read_examples(task, [str(tmp_path / "a.told")], compose(task).config, plugins, preferred={"text": "was"})
-    assert found["text"] == "{'text': 'was'}  strict"
+    assert found["text"] == "{'text': 'was'} utf-8 strict"  # its own defaults, where the user says nothing
 
 
 def test_two_readers_of_one_ending_are_an_error_and_tables_keep_theirs(tmp_path: Path, plugins: Registry) -> None:

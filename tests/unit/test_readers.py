@@ -623,7 +623,11 @@ def test_a_further_column_cannot_take_the_name_of_a_field(write: Any) -> None:
 def test_plain_text_has_no_label_to_fit(write: Any) -> None:
     path = write("a.txt", "a\n")
     message = "a.txt: plain text has no column for 'label'"
-    fails(lambda: read_examples([path], FIELDS, need=("label",)), message, "use csv, tsv or jsonl")
+    fails(
+        lambda: read_examples([path], FIELDS, need=("label",)),
+        message,
+        "use csv, tsv or jsonl; or name a reader: data.reader=NAME",
+    )
 
 
 def test_a_txt_is_read_though_another_column_was_named(write: Any) -> None:

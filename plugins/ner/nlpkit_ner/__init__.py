@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
-from nlpkit.errors import DataError
+from nlpkit.errors import DataError, UsageError
 from nlpkit.task import TEXT_COLUMNS, files_of
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torchmetrics import MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nlpkit_ner.windows import Frame
 
 Errors = Literal["strict", "replace"]
+_NOTHING = {"labels": [-100], "entities": [-1, -1, -1], "starts": [0], "ends": [0], "inside": [0]}
+"""What stands in a batch for a text without pieces or entities."""
 ENTITY_COLUMNS = ("entities", "spans", "ents", "labels", "label", "annotations")
 
 
@@ -29,7 +32,7 @@ class NerConfig(TaskConfig):
     transitions: Literal["constrained", "crf", "none"] = "constrained"
     """How tags become a sequence: the likeliest legal one, the same with learned transitions, or each for itself."""
     unit: Literal["auto", "word", "piece"] = "auto"
-    """What an entity is made of: words between white space, or any pieces; auto: words, if the training data allows."""
+    """What entities are made of: whole words, punctuation around them aside, or any pieces; auto: as in the data."""
     stride: int = field(default=64, metadata={"at_least": 0})
     """Pieces that neighbouring windows of a long text share, at least."""
 
@@ -45,6 +48,7 @@ class Ner(Task[NerConfig]):
     }
     score = "f1"
     sample = "ner-sample"
+    readers: ClassVar[dict[str, str]] = {"jsonl": "spans"}
     padding: ClassVar[dict[str, int]] = {
         "attention_mask": 0,
         "labels": -100,
@@ -58,7 +62,7 @@ class Ner(Task[NerConfig]):
         super().__init__(config, tokenizer)
         self._backend = plain_backend(tokenizer)
         self._types = {name: i for i, name in enumerate(config.labels)}
-        self._frame = _frame_of(tokenizer)
+        self._frame = _frame_of(self._backend)
 
     @classmethod
     def check(cls, example: Example) -> Example:
@@ -80,9 +84,10 @@ class Ner(Task[NerConfig]):
         """Types and unit as the training examples have them.
 
         Raises:
-            DataError: no entity in them.
+            DataError: no entity in them, or one that cuts a word although ``unit`` is ``word``.
+            UsageError: a type that is named twice.
         """
-        from nlpkit_ner.pieces import at_words
+        from nlpkit_ner.pieces import cuts_a_word
 
         if not config.labels:
             config = replace(config, labels=sorted({label for e in examples for label in cls.labels_of(e)}))
@@ -91,10 +96,14 @@ class Ner(Task[NerConfig]):
                 f"{files_of(examples)}: no entity in the training data; ner needs at least one",
                 "name another column with data.entities=COLUMN, or a reader with data.reader=conll",
             )
-        if config.unit == "auto":
-            words = all(at_words(e["text"], e.get("entities") or ()) for e in examples)
-            config = replace(config, unit="word" if words else "piece")
-        return config
+        if twice := [name for i, name in enumerate(config.labels) if name in config.labels[:i]]:
+            raise UsageError(f"task.labels has '{twice[0]}' twice, expected each type once", "leave one of them out")
+        found = ((e, entity) for e in examples for entity in e.get("entities") or ())
+        cut = None if config.unit == "piece" else next((f for f in found if cuts_a_word(f[0]["text"], f[1])), None)
+        if cut and config.unit == "word":
+            text = cut[0]["text"][cut[1]["start"] : cut[1]["end"]]
+            raise DataError(f"{cut[0].where}: '{text}' begins or ends inside of a word", "task.unit=piece")
+        return replace(config, unit="piece" if cut or config.unit == "piece" else "word")
 
     def encode(self, example: Example) -> Features:
         """Token ids of the whole text without special tokens, its pieces, and their tags where there are entities."""
@@ -131,7 +140,7 @@ class Ner(Task[NerConfig]):
         length = inputs["input_ids"].size(1)
         flat = [[row * length + len(before) + place for row, place in text] for text in places]
         rest = [
-            {"places": p or [0], **{k: v or 3 * [self.padding[k]] for k, v in f.items() if k != "input_ids"}}
+            {"places": p or [0], **{k: v or _NOTHING[k] for k, v in f.items() if k in _NOTHING}}
             for p, f in zip(flat, features, strict=True)
         ]
         pieces = torch.tensor([len(text) for text in places])
@@ -195,11 +204,10 @@ class Ner(Task[NerConfig]):
         return torch.stack([rows, start, end, kinds], 1)[real], means[real]
 
 
-def _frame_of(tokenizer: PreTrainedTokenizerBase) -> Frame:
+def _frame_of(backend: Tokenizer) -> Frame:
     """The special tokens that a tokenizer puts around a text."""
     from nlpkit_ner.windows import Frame
 
-    backend = tokenizer.backend_tokenizer
     bare, whole = (backend.encode("a", add_special_tokens=special).ids for special in (False, True))
     place = next(i for i in range(len(whole) + 1) if whole[i : i + len(bare)] == bare)
     return Frame(whole[:place], whole[place + len(bare) :])
@@ -222,18 +230,17 @@ def nlpkit_datasets() -> Mapping[str, Dataset]:
     }
 
 
-def read_conll(path: str, columns: Mapping[str, str], encoding: str, errors: Errors) -> Iterator[Example]:
+def read_conll(
+    path: str, columns: Mapping[str, str] | None = None, encoding: str | None = None, errors: Errors = "strict"
+) -> Iterator[Example]:
     """Words in columns with their tags; ``data.entities`` names the column of the tags, or counts it from 1."""
     from nlpkit_ner import conll
 
-    tags: Any = columns.get("entities")
-    if tags and tags.removeprefix("-").isdecimal():
-        tags = int(tags) - (int(tags) > 0)
-    return conll.read(path, tags=tags, encoding=encoding or None, errors=errors)
+    return conll.read(path, tags=(columns or {}).get("entities"), encoding=encoding, errors=errors)
 
 
-def read_spans(path: str, encoding: str, errors: Errors) -> Iterator[Example]:
+def read_spans(path: str, encoding: str | None = None, errors: Errors = "strict") -> Iterator[Example]:
     """JSON of annotation tools, in any of their forms."""
     from nlpkit_ner import span_files
 
-    return span_files.read(path, encoding=encoding or None, errors=errors)
+    return span_files.read(path, encoding=encoding, errors=errors)

@@ -129,10 +129,10 @@ def _tag_column(tags: int | str | None, width: int, names: list[str], name: str)
         raise UsageError(
             f"{name}: no column '{tags}'; {known}", f"{nearest(str(tags), names)}give its number, -1 for the last"
         ) from None
-    if not -width <= number < width:
+    if not 1 <= abs(number) <= width:
         columns = "1 column" if width == 1 else f"{width} columns"
-        raise UsageError(f"{name}: no column {number}; it has {columns}", "columns count from 0, from the end from -1")
-    return number % width
+        raise UsageError(f"{name}: no column {number}; it has {columns}", "columns count from 1, from the end from -1")
+    return number - 1 if number > 0 else number + width
 
 
 def _no_tags(values: list[str], columns: Columns, name: str) -> DataError:

@@ -38,7 +38,7 @@ def read(
 
     Args:
         path: a file, plain or gzip, or ``-`` for standard input.
-        tags: the column that has the tags: its number from 0, or from the end if negative, or its name in
+        tags: the column that has the tags: its number from 1, or from the end if negative, or its name in
             ``# global.columns`` or in a first line that begins with ``#``; None: the last.
         encoding: None: detected.
         errors: ``replace`` puts U+FFFD where a byte cannot be decoded.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nlpkit_ner.offsets import cuts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_BETWEEN_WORDS = " \t\r\n\f\v"  # of CoNLL and plain text; a no-break space holds a word together
+_WORD = re.compile(r"[^ \t\r\n\f\v]+")  # as in CoNLL and plain text; a no-break space holds a word together
 
 
 class Pieces(NamedTuple):
@@ -19,7 +23,7 @@ class Pieces(NamedTuple):
         ids: token ids.
         starts: the first character of each piece, white space left aside.
         ends: the character behind it; for a piece of white space alone that behind the piece before it.
-        inside: 1 where a piece goes on with the word of the piece before it.
+        inside: 1 where a piece belongs to the piece before it, and no entity may begin or end between them.
     """
 
     ids: list[int]
@@ -29,43 +33,58 @@ class Pieces(NamedTuple):
 
 
 def cut(backend: Tokenizer, text: str, *, whole_words: bool) -> Pieces:
-    """Cut a text.
+    """Cut a text; no border of an entity lies inside of a character, whatever the tokenizer makes of it.
 
     Args:
         backend: neither cuts off nor pads, and gives offsets in characters.
         text: any.
-        whole_words: words are what stands between white space, and an entity has all of a word or nothing of it;
-            else each piece stands for itself.
+        whole_words: an entity has all of a word or nothing of it, punctuation around it aside. Characters of a word
+            that the tokenizer drops belong to the word all the same.
     """
     encoding = backend.encode(text, add_special_tokens=False)
-    spans = [_trimmed(text, start, end) for start, end in encoding.offsets]
-    words = _word_starts(text) if whole_words else []
-    inside, ends, before, behind = [], [], 0, 0
-    for start, end in spans:
-        word = bisect_right(words, start) if end > start else 0  # counted from 1
-        inside.append(int(word > 0 and word == before))
-        before, behind = (word, end) if end > start else (before, behind)
-        ends.append(behind)
-    return Pieces(encoding.ids, [start for start, _ in spans], ends, inside)
+    words = list(_words(text)) if whole_words else []
+    word_starts = [start for start, _ in words]
+    starts: list[int] = []
+    ends: list[int] = []
+    inside: list[int] = []
+    owners: list[int | None] = []
+    for raw_start, raw_end in encoding.offsets:
+        start, end = _whole(text, *_trimmed(text, raw_start, raw_end))
+        blank, behind = start == end, ends[-1] if ends else 0
+        owner = _word_at(words, word_starts, raw_start if blank else start, raw_end if blank else end)
+        goes_on = bool(owners) and owner is not None and owner == owners[-1]
+        inside.append(int(goes_on or (not blank and start < behind)))
+        starts.append(start if owner is None or goes_on else min(start, words[owner][0]))
+        ends.append(behind if blank else end)
+        owners.append(owner if owner is not None or not blank or not owners else owners[-1])
+    for place, owner in enumerate(owners):
+        if owner is not None and (place + 1 == len(owners) or owners[place + 1] != owner):
+            ends[place] = max(ends[place], words[owner][1])
+    return Pieces(encoding.ids, starts, ends, inside)
 
 
 def tags(pieces: Pieces, entities: Sequence[Mapping[str, Any]], types: Mapping[str, int]) -> list[int]:
     """IOB2 tags of the pieces: 0 outside, 1 + 2e the first piece of an entity of type e, 2 + 2e the others.
+
+    A piece that belongs to the one before it goes on as that does, also where an entity begins or ends between them.
 
     Args:
         pieces: of the text.
         entities: ``start``, ``end`` and ``label`` of each, none over another, sorted.
         types: label -> e.
     """
-    found, last = [], -1
+    found: list[int] = []
+    last = -1
     starts = [entity["start"] for entity in entities]
-    for start, end in zip(pieces.starts, pieces.ends, strict=True):
+    for start, end, inside in zip(pieces.starts, pieces.ends, pieces.inside, strict=True):
         place = _entity_at(start, end, entities, starts)
-        if place is None:
+        if inside and found:
+            found.append(found[-1] + found[-1] % 2)
+        elif place is None:
             found.append(0)
-            continue
-        found.append(1 + 2 * types[entities[place]["label"]] + (place == last))
-        last = place
+        else:
+            found.append(1 + 2 * types[entities[place]["label"]] + (place == last))
+            last = place
     return found
 
 
@@ -79,20 +98,36 @@ def _entity_at(start: int, end: int, entities: Sequence[Mapping[str, Any]], star
     return None
 
 
-def at_words(text: str, entities: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every entity begins and ends where a word does."""
-    padded = f" {text} "
-    return all(padded[e["start"]] in _BETWEEN_WORDS and padded[e["end"] + 1] in _BETWEEN_WORDS for e in entities)
+def cuts_a_word(text: str, entity: Mapping[str, Any]) -> bool:
+    """Whether an entity begins or ends inside of a word; between it and the punctuation around it is not inside."""
+    edges = (entity["start"], entity["end"])
+    return any(start < edge < end for start, end in _words(text) for edge in edges)
 
 
-def _word_starts(text: str) -> list[int]:
-    before = " "
-    found = []
-    for place, character in enumerate(text):
-        if before in _BETWEEN_WORDS and character not in _BETWEEN_WORDS:
-            found.append(place)
-        before = character
-    return found
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each word, without the punctuation and symbols around it."""
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        while start < end and _is_edge(text[start]):
+            start += 1
+        while end > start and _is_edge(text[end - 1]):
+            end -= 1
+        if end > start:
+            yield start, end
+
+
+def _is_edge(character: str) -> bool:
+    if character.isalnum() or character == "\ufffd":  # which stands for anything
+        return False
+    return character.isspace() or unicodedata.category(character)[0] in "PS"
+
+
+def _word_at(words: Sequence[tuple[int, int]], starts: Sequence[int], start: int, end: int) -> int | None:
+    """The first word that a piece has a part of."""
+    place = bisect_right(starts, start) - 1
+    if place >= 0 and start < words[place][1]:
+        return place
+    return place + 1 if place + 1 < len(words) and words[place + 1][0] < end else None
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -100,4 +135,15 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    return start, end
+
+
+def _whole(text: str, start: int, end: int) -> tuple[int, int]:
+    """The same with all of its first and last character."""
+    if start == end or text.isascii():
+        return start, end
+    while cuts(text, start):
+        start -= 1
+    while cuts(text, end):
+        end += 1
     return start, end

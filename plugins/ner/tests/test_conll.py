@@ -141,7 +141,7 @@ CONLLU = (
 )
 
 
-@pytest.mark.parametrize("tags", ["NER", 3, -2, "-2"])
+@pytest.mark.parametrize("tags", ["NER", 4, "4", -2, "-2"])
 def test_conllu_names_its_columns_and_numbers_its_words(write: Write, tags: int | str) -> None:
     assert read(write(CONLLU), tags=tags) == [("vamos nos a Oslo", [("Oslo", "LOC")])]
 
@@ -158,9 +158,10 @@ def test_a_column_that_is_not_there(write: Write) -> None:
     fails(write(CONLLU), f"a.conll: no column 'NERR'; {known}", hint, UsageError, tags="NERR")
     nameless = "a.conll: no column 'ner'; no line names its columns"
     fails(write(TWO), nameless, "give its number, -1 for the last", UsageError, tags="ner")
-    counted = "columns count from 0, from the end from -1"
-    fails(write(TWO), "a.conll: no column 2; it has 2 columns", counted, UsageError, tags=2)
-    fails(write("Oslo\n"), "a.conll: no column 1; it has 1 column", counted, UsageError, tags=1)
+    counted = "columns count from 1, from the end from -1"
+    for number in (0, 3, -3):
+        fails(write(TWO), f"a.conll: no column {number}; it has 2 columns", counted, UsageError, tags=number)
+    fails(write("Oslo\n"), "a.conll: no column 2; it has 1 column", counted, UsageError, tags=2)
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

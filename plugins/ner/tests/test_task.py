@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ import nlpkit_ner
 import pytest
 import torch
 from nlpkit_ner import Ner, NerConfig, conll
+from nlpkit_ner.pieces import cuts_a_word
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from nlpkit import Example, TaskModule, bundle
 from nlpkit.data import EncodedExamples, make_batch
-from nlpkit.errors import DataError
+from nlpkit.errors import DataError, UsageError
 from nlpkit.plugins import Registry
 from nlpkit.predictor import Predictor
 from nlpkit.testing import check_task
@@ -31,9 +33,9 @@ def test_the_task_keeps_the_contract(transitions: Any) -> None:
 
 
 def test_the_task_keeps_the_contract_with_spans_inside_words() -> None:
-    texts = [("(Oslo)", 1, 5), ("Anna's", 0, 4), ("to Rome.", 3, 7), ("@Bo", 1, 3)] * 2
+    texts = [("(Oslo)", 1, 5), ("Anna's", 0, 4), ("to Rome.", 3, 7), ("Bo-Anna", 0, 2)] * 2
     examples = [
-        {"text": t, "entities": [{"start": s, "end": e, "label": "person" if t[0] in "A@" else "place"}]}
+        {"text": t, "entities": [{"start": s, "end": e, "label": "person" if t[0] in "AB" else "place"}]}
         for t, s, e in texts
     ]
     assert Ner.prepare(NerConfig(), [Example(e) for e in examples]).unit == "piece"
@@ -130,12 +132,59 @@ def test_the_bundle_opens_in_plain_transformers_with_equal_logits_and_names(
         ]
 
 
-def test_entities_of_a_word_model_begin_and_end_at_words(make_task: MakeTask, make_module: MakeModule) -> None:
+def test_entities_of_a_word_model_cut_no_word(make_task: MakeTask, make_module: MakeModule) -> None:
     task = make_task()
     text = "xLindqvistissimo (Harrow-Bay) naïvecafé 東京 \U0001f600 end " * 5
-    for entity in _predict(make_module(task), task, text):
-        assert (" " + text)[entity["start"]] == " "
-        assert (text + " ")[entity["end"]] == " "
+    found = _predict(make_module(task), task, text)
+    assert found
+    assert not any(cuts_a_word(text, entity) for entity in found)
+
+
+@pytest.mark.parametrize("transitions", ["constrained", "crf", "none"])
+@pytest.mark.parametrize("texts", [[""], ["", "a"], ["a", ""], ["", ""]])
+def test_texts_without_pieces_are_no_trouble(
+    transitions: Any, texts: list[str], make_task: MakeTask, make_module: MakeModule
+) -> None:
+    task = make_task(transitions=transitions)
+    module = make_module(task)
+    bare = [Example({"text": text}) for text in texts]
+    with torch.inference_mode():
+        answers = module.predict_step(_batch(task, bare))
+        loss = module.training_step(_batch(task, [Example({**e, "entities": []}) for e in bare]), 0)
+    assert [answer["entities"] for answer, text in zip(answers, texts, strict=True) if not text] == [[]] * texts.count(
+        ""
+    )
+    assert torch.isfinite(loss)
+
+
+def test_a_tokenizer_that_pads_and_cuts_is_read_as_it_is(words: Callable[..., Any]) -> None:
+    padding = copy.deepcopy(words())
+    padding.backend_tokenizer.enable_padding(length=16)
+    padding.backend_tokenizer.enable_truncation(4)
+    task = Ner(NerConfig(labels=["x"], max_length=32, unit="word"), padding)
+    text = "Anna left Oslo for Rome and Bergen"
+    batch = _batch(task, [Example({"text": text})])
+    assert batch["input_ids"][0].tolist() == words()(text)["input_ids"]
+
+
+def test_word_units_are_refused_where_entities_cut_words() -> None:
+    cut = Example({"text": "Anna's", "entities": [{"start": 0, "end": 4, "label": "x"}]}, "a.jsonl:3")
+    with pytest.raises(DataError) as caught:
+        Ner.prepare(NerConfig(unit="word"), [cut])
+    assert caught.value.message == "a.jsonl:3: 'Anna' begins or ends inside of a word"
+    assert caught.value.hint == "task.unit=piece"
+    with pytest.raises(UsageError, match=r"^task\.labels has 'x' twice"):
+        Ner.prepare(NerConfig(labels=["x", "x"]), [cut])
+
+
+def test_entities_that_cut_words_of_a_word_model_have_a_finite_loss(
+    make_task: MakeTask, make_module: MakeModule
+) -> None:
+    task = make_task(transitions="crf")
+    text = "Lindqvistissimo"
+    example = Example({"text": text, "entities": [{"start": 3, "end": 9, "label": "place"}]})
+    with torch.inference_mode():
+        assert float(make_module(task).training_step(_batch(task, [example]), 0)) < 1e6
 
 
 def test_any_form_of_spans_is_read_and_sorted() -> None:
