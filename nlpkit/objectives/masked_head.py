@@ -35,8 +35,9 @@ class MaskedHead(TransformersHead):
         return loss_of_words(logits, batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """The same from hidden states (B, L, D), in stretches; a subclass may have another loss or other logits."""
-        return loss_in_stretches(self, hidden, batch) if type(self) is MaskedHead else super().loss_from(hidden, batch)
+        """The same from hidden states (B, L, D), in stretches where loss and logits are those of this class."""
+        made = is_as_made(self, MaskedHead)
+        return loss_in_stretches(self, hidden, batch) if made else super().loss_from(hidden, batch)
 
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens."""
@@ -61,6 +62,11 @@ def loss_of_words(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross entropy of logits (N, V) of the hidden tokens."""
     labels = batch["labels"][batch["labels"] != -100]
     return nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))
+
+
+def is_as_made(head: TransformersHead, made: type[TransformersHead]) -> bool:
+    """Whether nobody has given a head another loss or other logits, in a subclass or in this one object."""
+    return type(head) is made and not {"loss", "forward"} & vars(head).keys()
 
 
 def loss_in_stretches(head: TransformersHead, hidden: Tensor, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from nlpkit.errors import ModelError
 from nlpkit.heads import TransformersHead
 from nlpkit.objectives.cross_entropy import in_whole_rows
-from nlpkit.objectives.masked_head import loss_in_stretches, loss_of_words, with_guesses
+from nlpkit.objectives.masked_head import is_as_made, loss_in_stretches, loss_of_words, with_guesses
 from nlpkit.task import Batch
 
 
@@ -47,8 +47,8 @@ class PretrainingHead(TransformersHead):
 
     def losses(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of the hidden tokens and of the pairs, in nats."""
-        own = type(self) is PretrainingHead
-        words = loss_in_stretches(self, hidden, batch) if own else loss_of_words(self(hidden, batch), batch)
+        made = is_as_made(self, PretrainingHead)
+        words = loss_in_stretches(self, hidden, batch) if made else loss_of_words(self(hidden, batch), batch)
         return words, _loss_of_pairs(self.pairs(hidden), batch)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -267,7 +267,7 @@ def test_line_of_ten_megabytes_is_read(verb: str, fitted: Any, command: Any, tmp
         (
             ("fit", "--task", "sentimnt"),
             "unknown task 'sentimnt'",
-            "did you mean 'sentiment'? known tasks: sentiment; see nlpkit tasks",
+            "did you mean 'sentiment'? known tasks: ner, sentiment; see nlpkit tasks",
         ),
         (
             ("pretrain", "--objective", "mlmm"),

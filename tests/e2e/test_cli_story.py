@@ -25,7 +25,7 @@ def test_pretrain_ends_with_its_loss_beside_word_frequencies_and_the_next_comman
     assert lines[-3:] == [
         f"run: {base.folder}",
         "next:",
-        f"  nlpkit fit --task sentiment LABELLED.csv --from {base.folder} --out {base.folder.parent / 'sentiment'}",
+        f"  nlpkit fit --task TASK LABELLED.csv --from {base.folder} --out {base.folder.parent / 'task'}",
     ]
 
 

@@ -130,6 +130,9 @@ def test_a_subclass_trains_on_its_own_loss(small_config: Config) -> None:
     head, batch = _Shifted("AutoModelForMaskedLM", small_config("bert")), {"labels": _labels()}
     hidden = torch.randn(4, 50, 64)
     torch.testing.assert_close(head.loss_from(hidden, batch), head.loss(head(hidden, batch), batch))
+    plain = MaskedHead("AutoModelForMaskedLM", small_config("bert"))
+    plain.loss = lambda logits, batch: logits.sum() * 0 + 7  # type: ignore[method-assign, assignment]
+    assert float(plain.loss_from(hidden, batch)) == 7
 
 
 def test_an_output_layer_that_somebody_has_changed_computes_what_it_was_given(small_config: Config) -> None:

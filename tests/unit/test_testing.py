@@ -10,7 +10,11 @@ from nlpkit.testing import CHECKS, check_task
 
 GOOD = ["lovely soft wool", "warm and well made", "a joy to wear", "fits me perfectly"]
 BAD = ["torn after a day", "cheap and itchy", "never arrived", "far too small for me"]
-EXAMPLES = [{"text": t, "label": "good"} for t in GOOD] + [{"text": t, "label": "bad"} for t in BAD]
+EXAMPLES = [
+    {"text": text, "label": label, "entities": [{"start": 0, "end": len(text.split()[0]), "label": label}]}
+    for label, texts in (("good", GOOD), ("bad", BAD))
+    for text in texts
+]
 
 
 @pytest.mark.parametrize("name", sorted(Registry().tasks()))
