@@ -42,7 +42,9 @@ def fit(variant: str, work: Path, seeds: list[int], source: str, overrides: list
         command("fit", *begin, "--out", str(run), f"seed={seed}", *overrides)
         evaluated = command("evaluate", str(run), path_of("test"), "data.reader=conll", "--json")
         answers = [json.loads(line) for line in command("predict", str(run), str(texts)).splitlines()]
-        expected = f1_score([_tags(e) for e in truth], [_tags(a) for a in answers], mode="strict", scheme=IOB2)
+        pairs = list(zip(truth, answers, strict=True))
+        tagged = [_tags(e, a) for e, a in pairs], [_tags(a, e) for e, a in pairs]
+        expected = f1_score(*tagged, mode="strict", scheme=IOB2)
         row = {"variant": variant, "seed": seed, "seconds": round(time.time() - start), "seqeval": expected}
         row |= json.loads(evaluated)["scores"]
         with open(work / "results.jsonl", "a") as file:
@@ -50,12 +52,9 @@ def fit(variant: str, work: Path, seeds: list[int], source: str, overrides: list
         print(json.dumps(row), flush=True)
 
 
-def _tags(row: Any) -> list[str]:
-    words = row["text"].split(" ")
-    places = [0]
-    for word in words:
-        places.append(places[-1] + len(word) + 1)
-    spans = [(places.index(e["start"]), places.index(e["end"] + 1), e["label"]) for e in row["entities"]]
+def _tags(row: Any, other: Any) -> list[str]:
+    """Of words that end where an entity of either does, as an answer may leave out the last sign of a word."""
+    words, spans = conll.words_of(row["text"], row["entities"], other["entities"])
     return schemes.tags(spans, len(words))
 
 

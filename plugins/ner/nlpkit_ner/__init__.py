@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
-from nlpkit.errors import DataError, UsageError
+from nlpkit.errors import DataError, ModelError, UsageError
 from nlpkit.task import TEXT_COLUMNS, files_of
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
+    from nlpkit.readers.examples import Errors
     from nlpkit_ner.windows import Frame
 
-Errors = Literal["strict", "replace"]
 _NOTHING = {"labels": [-100], "entities": [-1, -1, -1], "starts": [0], "ends": [0], "inside": [0]}
 """What stands in a batch for a text without pieces or entities."""
 ENTITY_COLUMNS = ("entities", "spans", "ents", "labels", "label", "annotations")
@@ -209,7 +209,11 @@ def _frame_of(backend: Tokenizer) -> Frame:
     from nlpkit_ner.windows import Frame
 
     bare, whole = (backend.encode("a", add_special_tokens=special).ids for special in (False, True))
-    place = next(i for i in range(len(whole) + 1) if whole[i : i + len(bare)] == bare)
+    place = next((i for i in range(len(whole) + 1) if whole[i : i + len(bare)] == bare), None)
+    if place is None:
+        raise ModelError(
+            "the tokenizer cuts a text otherwise where special tokens stand around it", "use another model"
+        )
     return Frame(whole[:place], whole[place + len(bare) :])
 
 

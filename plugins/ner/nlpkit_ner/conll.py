@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, TextIO
 
 from nlpkit import Example
 from nlpkit.errors import DataError
+from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit_ner import schemes
 from nlpkit_ner.columns import Columns, Line, find_columns, is_document, uneven
-from nlpkit_ner.lines import Errors, lines
+from nlpkit_ner.lines import lines
 from nlpkit_ner.schemes import Scheme, TagError, shortened
 
 _LOOKED_AT = 2_000
@@ -84,25 +86,29 @@ def write(examples: Iterable[Example], file: TextIO, scheme: Scheme = "IOB2") ->
     """
     for example in examples:
         entities = sorted(example["entities"], key=lambda entity: entity["start"])
-        words, spans = _cut(example["text"], entities)
+        words, spans = words_of(example["text"], entities)
         for word, tag in zip(words, schemes.tags(spans, len(words), scheme), strict=True):
             file.write(f"{word}\t{tag}\n")
         if words:
             file.write("\n")
 
 
-def _cut(text: str, entities: Sequence[dict[str, Any]]) -> tuple[list[str], list[schemes.Span]]:
-    """The words of a text, and the words of each entity."""
-    words: list[str] = []
-    spans = []
-    place = 0
-    for entity in entities:
-        words += _WORDS.findall(text, place, entity["start"])
-        first = len(words)
-        words += _WORDS.findall(text, entity["start"], entity["end"])
-        spans.append((first, len(words), entity["label"]))
-        place = entity["end"]
-    return words + _WORDS.findall(text, place), spans
+def words_of(
+    text: str, entities: Iterable[Mapping[str, Any]], beside: Iterable[Mapping[str, Any]] = ()
+) -> tuple[list[str], list[schemes.Span]]:
+    """The words of a text, and the words of each entity.
+
+    Args:
+        text: its words end at blanks, and at both ends of an entity.
+        entities: that do not overlap.
+        beside: others, at whose ends words end too; so two answers to one text are about the same words.
+    """
+    entities = list(entities)
+    borders = sorted({0, len(text), *(e[end] for e in (*entities, *beside) for end in ("start", "end"))})
+    places = [match.span() for part in pairwise(borders) for match in _WORDS.finditer(text, *part)]
+    starts = [start for start, _ in places]
+    spans = [(bisect_left(starts, e["start"]), bisect_left(starts, e["end"]), e["label"]) for e in entities]
+    return [text[start:end] for start, end in places], spans
 
 
 @dataclass(slots=True)

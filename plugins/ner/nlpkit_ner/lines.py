@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Literal
 
 from nlpkit.readers.encodings import Text, check_encoding, detect_encoding
+from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import shown
 from nlpkit.readers.streams import open_bytes
 from nlpkit.readers.tables import split_lines
 
-Errors = Literal["strict", "replace"]
 _log = logging.getLogger("nlpkit")
 
 

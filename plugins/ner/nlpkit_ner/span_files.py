@@ -29,9 +29,10 @@ from typing import Any
 
 from nlpkit import Example
 from nlpkit.errors import DataError
+from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit_ner.json_values import values
-from nlpkit_ner.lines import Errors, lines
+from nlpkit_ner.lines import lines
 from nlpkit_ner.offsets import SHRUNK, UTF16, CharacterSpan, checked
 
 _SPAN_KEYS = ("entities", "spans", "ents", "labels", "label")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,18 @@ TEXTS = [
     "mail@example.org writes to @anna about #HarrowBay \U0001f600\U0001f469\u200d\U0001f52c",
 ] * 5
 KINDS = ("wordpiece", "bpe", "unigram")
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Write a file into the current folder, so that messages hold its bare name."""
+    monkeypatch.chdir(tmp_path)
+
+    def _write(content: str | bytes, name: str = "a.conll") -> str:
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return name
+
+    return _write
 
 
 @pytest.fixture(scope="session")

@@ -37,18 +37,6 @@ WORDS = st.one_of(
 Write = Callable[..., str]
 
 
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write a file into the current folder, so that messages hold its bare name."""
-    monkeypatch.chdir(tmp_path)
-
-    def _write(content: str | bytes, name: str = "a.conll") -> str:
-        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
-        return name
-
-    return _write
-
-
 def read(path: str, **options: Any) -> list[tuple[str, list[tuple[str, str]]]]:
     """Texts with the words and type of each entity."""
     return [
@@ -162,6 +150,12 @@ def test_a_column_that_is_not_there(write: Write) -> None:
     for number in (0, 3, -3):
         fails(write(TWO), f"a.conll: no column {number}; it has 2 columns", counted, UsageError, tags=number)
     fails(write("Oslo\n"), "a.conll: no column 2; it has 1 column", counted, UsageError, tags=2)
+
+
+def test_two_answers_to_a_text_are_about_the_same_words() -> None:
+    text, whole, part = "the U.S. now", [{"start": 4, "end": 8, "label": "x"}], [{"start": 4, "end": 7, "label": "x"}]
+    assert conll.words_of(text, whole, part) == (["the", "U.S", ".", "now"], [(1, 3, "x")])
+    assert conll.words_of(text, part, whole) == (["the", "U.S", ".", "now"], [(1, 2, "x")])
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

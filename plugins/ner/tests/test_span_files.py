@@ -6,7 +6,6 @@ import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,15 +43,12 @@ Write = Callable[..., str]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write rows, or a text as it is, into the current folder, so that messages hold its bare name."""
-    monkeypatch.chdir(tmp_path)
+def write_rows(write: Write) -> Write:
+    """Write rows as JSON lines, or a text as it is."""
 
     def _write(*rows: Any, name: str = "a.jsonl") -> str:
         whole = len(rows) == 1 and isinstance(rows[0], str)
-        content = rows[0] if whole else "".join(json.dumps(row) + "\n" for row in rows)
-        Path(name).write_bytes(content.encode())
-        return name
+        return write(rows[0] if whole else "".join(json.dumps(row) + "\n" for row in rows), name)
 
     return _write
 
@@ -133,8 +129,8 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_form_is_told_by_its_rows(write: Write, form: Any) -> None:
-    rows = list(span_files.read(write(form(TEXT, SPANS[::-1]), form("so", []))))
+def test_each_form_is_told_by_its_rows(write_rows: Write, form: Any) -> None:
+    rows = list(span_files.read(write_rows(form(TEXT, SPANS[::-1]), form("so", []))))
     assert rows == [{"text": TEXT, "entities": ENTITIES}, {"text": "so", "entities": []}]
     assert [row.where for row in rows] == ["a.jsonl:1", "a.jsonl:2"]
 
@@ -178,8 +174,8 @@ def test_conll_and_json_hold_the_same(tmp_path_factory: pytest.TempPathFactory, 
 
 
 @pytest.mark.parametrize("break_after", ["[", "[\n", "\n [\n\n"])
-def test_rows_of_an_array_have_the_line_they_begin_in(write: Write, break_after: str) -> None:
-    path = write(f'{break_after}{{"text": "a",\n "entities": []}},\n\n{{"text": "b"}}\n]\n', name="a.json")
+def test_rows_of_an_array_have_the_line_they_begin_in(write_rows: Write, break_after: str) -> None:
+    path = write_rows(f'{break_after}{{"text": "a",\n "entities": []}},\n\n{{"text": "b"}}\n]\n', name="a.json")
     first = 1 + break_after.count("\n")
     assert [(row.where, row["text"]) for row in span_files.read(path)] == [
         (f"a.json:{first}", "a"),
@@ -187,14 +183,14 @@ def test_rows_of_an_array_have_the_line_they_begin_in(write: Write, break_after:
     ]
 
 
-def test_rows_without_annotations_are_texts_to_predict_for(write: Write) -> None:
-    path = write({"text": "a"}, {"data": {"text": "b"}, "annotations": []}, {"text": "c", "label": None})
+def test_rows_without_annotations_are_texts_to_predict_for(write_rows: Write) -> None:
+    path = write_rows({"text": "a"}, {"data": {"text": "b"}, "annotations": []}, {"text": "c", "label": None})
     assert list(span_files.read(path)) == [{"text": "a"}, {"text": "b"}, {"text": "c"}]
-    assert list(span_files.read(write({"text": "a", "answer": "accept"}))) == [{"text": "a", "entities": []}]
-    assert list(span_files.read(write({"data": {"review": "d", "stars": 3}}))) == [{"text": "d"}]
+    assert list(span_files.read(write_rows({"text": "a", "answer": "accept"}))) == [{"text": "a", "entities": []}]
+    assert list(span_files.read(write_rows({"data": {"review": "d", "stars": 3}}))) == [{"text": "d"}]
 
 
-def test_what_is_left_out_and_changed_is_counted(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_left_out_and_changed_is_counted(write_rows: Write, caplog: pytest.LogCaptureFixture) -> None:
     cancelled = {"data": {"text": "a"}, "annotations": [{"was_cancelled": True, "result": []}]}
     rejected, ignored = ({**prodigy(TEXT, SPANS), "answer": answer} for answer in ("reject", "ignore"))
     padded = nlpkit(" Ann \n met", [(0, 6, "PER"), (7, 10, "X")])
@@ -208,7 +204,7 @@ def test_what_is_left_out_and_changed_is_counted(write: Write, caplog: pytest.Lo
         label_studio_utf16("💩 Ann", [(2, 5, "P")]),
     ]
     with caplog.at_level(logging.INFO, "nlpkit"):
-        read = list(span_files.read(write(*rows)))
+        read = list(span_files.read(write_rows(*rows)))
     assert [row["text"] for row in read] == [TEXT, " Ann \n met", "💩 Ann"]
     assert read[1]["entities"] == [{"start": 1, "end": 4, "label": "PER"}, {"start": 7, "end": 10, "label": "X"}]
     assert caplog.messages == [
@@ -217,11 +213,11 @@ def test_what_is_left_out_and_changed_is_counted(write: Write, caplog: pytest.Lo
     ]
 
 
-def test_doccano_with_emoji_is_taken_as_it_is_and_said(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_doccano_with_emoji_is_taken_as_it_is_and_said(write_rows: Write, caplog: pytest.LogCaptureFixture) -> None:
     rows = [form("👍 Ann", [(2, 5, "PER")]) for form in (doccano_lists, doccano_objects, nlpkit, label_studio_short)]
     rows += [doccano_lists("Ann 👍", [(0, 3, "PER")])]
     with caplog.at_level(logging.WARNING, "nlpkit"):
-        read = list(span_files.read(write(*rows)))
+        read = list(span_files.read(write_rows(*rows)))
     assert [row["entities"][0]["start"] for row in read] == [2, 2, 2, 2, 0]
     assert caplog.messages == [
         "a.jsonl: 2 texts have characters above U+FFFF, such as emoji, before the end of an entity; doccano counts "
@@ -229,7 +225,7 @@ def test_doccano_with_emoji_is_taken_as_it_is_and_said(write: Write, caplog: pyt
     ]
 
 
-def test_numbers_as_nlpkits_own_reader_spells_them(write: Write) -> None:
+def test_numbers_as_nlpkits_own_reader_spells_them(write_rows: Write) -> None:
     assert span_files.normalise([{"start": "0", "end": "3", "label": "PER"}], "a:1", TEXT) == ENTITIES[:1]
 
 
@@ -275,8 +271,8 @@ CODE_POINTS = "offsets are characters (code points) from 0, not bytes"
         ([(3, 4, "A")], "span 3:4 (A) is white space", "delete the span"),
     ],
 )
-def test_spans_that_do_not_lie_side_by_side_in_the_text(write: Write, spans: Any, message: str, hint: str) -> None:
-    fails(write(nlpkit("so", []), nlpkit(TEXT, spans)), f"a.jsonl:2: {message}", hint)
+def test_spans_that_do_not_lie_side_by_side_in_the_text(write_rows: Write, spans: Any, message: str, hint: str) -> None:
+    fails(write_rows(nlpkit("so", []), nlpkit(TEXT, spans)), f"a.jsonl:2: {message}", hint)
 
 
 @pytest.mark.parametrize(
@@ -317,9 +313,11 @@ def test_spans_that_do_not_lie_side_by_side_in_the_text(write: Write, spans: Any
         ),
     ],
 )
-def test_spans_that_cut_a_character(write: Write, text: str, span: tuple[int, int], message: str, near: str) -> None:
+def test_spans_that_cut_a_character(
+    write_rows: Write, text: str, span: tuple[int, int], message: str, near: str
+) -> None:
     row = nlpkit(text, [(*span, "A")])
-    fails(write(row), f"a.jsonl:1: {message}", f"{near}; offsets are characters (code points)")
+    fails(write_rows(row), f"a.jsonl:1: {message}", f"{near}; offsets are characters (code points)")
 
 
 @pytest.mark.parametrize(
@@ -380,8 +378,8 @@ ONE_EACH = "write one JSON object a line, or one array of them"
         (7, f"a number; {SHAPE}", 'jq -c ".[]" FILE > NEW makes lines of an array'),
     ],
 )
-def test_rows_that_are_not_understood(write: Write, row: Any, message: str, hint: str) -> None:
-    fails(write({"text": "so"}, row), f"a.jsonl:2: {message}", hint)
+def test_rows_that_are_not_understood(write_rows: Write, row: Any, message: str, hint: str) -> None:
+    fails(write_rows({"text": "so"}, row), f"a.jsonl:2: {message}", hint)
 
 
 @pytest.mark.parametrize(
@@ -401,8 +399,8 @@ def test_rows_that_are_not_understood(write: Write, row: Any, message: str, hint
         ("[]\n", "a.jsonl: no rows", "give a file with rows; nlpkit demo shop writes some to look at"),
     ],
 )
-def test_files_that_are_no_json(write: Write, content: str, message: str, hint: str) -> None:
-    fails(write(content), message, hint)
+def test_files_that_are_no_json(write_rows: Write, content: str, message: str, hint: str) -> None:
+    fails(write_rows(content), message, hint)
 
 
 def test_quotes_may_differ_in_white_space() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nlpkit_ner
 import pytest
@@ -48,15 +49,13 @@ def test_written_predictions_score_by_seqeval_as_evaluate_says(run: Path, tmp_pa
     answers = [json.loads(line) for line in nlpkit("predict", run, tmp_path / "texts.txt").stdout.splitlines()]
     assert [a["text"] for a in answers] == [e["text"] for e in examples]
 
-    def tags(row: dict[str, object]) -> list[str]:
-        words = str(row["text"]).split(" ")
-        places = [0]
-        for word in words:
-            places.append(places[-1] + len(word) + 1)
-        spans = [(places.index(e["start"]), places.index(e["end"] + 1), e["label"]) for e in row["entities"]]  # type: ignore[attr-defined]
+    def tags(row: Any, other: Any) -> list[str]:
+        words, spans = conll.words_of(row["text"], row["entities"], other["entities"])
         return schemes.tags(spans, len(words))
 
-    expected = f1_score([tags(e) for e in examples], [tags(a) for a in answers], mode="strict", scheme=IOB2)
+    pairs = list(zip(examples, answers, strict=True))
+    tagged = [tags(e, a) for e, a in pairs], [tags(a, e) for e, a in pairs]
+    expected = f1_score(*tagged, mode="strict", scheme=IOB2)
     scores = json.loads(nlpkit("evaluate", run, SAMPLE, "--json").stdout)["scores"]
     assert scores["f1"] == pytest.approx(expected, abs=1e-6)
 
@@ -86,3 +85,20 @@ def test_a_column_of_tags_is_chosen_by_number_or_name(run: Path, tmp_path: Path)
     assert nlpkit("evaluate", run, tmp_path / "three.conll", "data.entities=2").returncode == 0
     (tmp_path / "named.conll").write_text(f"# global.columns = FORM NER MISC\n{rows}", "utf-8")
     assert nlpkit("evaluate", run, tmp_path / "named.conll", "data.entities=NER").returncode == 0
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "posts.txt").write_text("Tom Abara\n", "utf-8")
+    for target in (tmp_path / "none" / "a.html", tmp_path):
+        ended = nlpkit("predict", run, tmp_path / "posts.txt", "--html", target)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert f"--html {target}: no file can be written there" in ended.stderr
+
+
+def test_what_annotators_rejected_is_not_scored(run: Path, tmp_path: Path) -> None:
+    span = {"start": 0, "end": 9, "label": "person"}
+    rows = [{"text": f"Tom Abara {i}", "spans": [span], "answer": a} for i, a in enumerate(("accept", "reject"))]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    ended = nlpkit("evaluate", run, tmp_path / "a.jsonl", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["examples"] == 1
