@@ -1,6 +1,6 @@
 """How well are entities found? WNUT 2017 from nothing, from a bundle and from MiniLM, by each way to put tags together.
 
-    python tests/benchmarks/entities.py fit minilm WORK --from MODEL [--seeds 0 1 2] [key=value ...]
+    python tests/benchmarks/entities.py fit minilm WORK [key=value ...] --from MODEL [--seeds 0 1 2]
     python tests/benchmarks/entities.py table WORK
 
 Every model is made by ``nlpkit fit`` on the training and dev part and scored by ``nlpkit evaluate`` on the test part;

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/objectives.py prepare WORK             # corpus of books and imdb, labelled and test reviews
     python tests/benchmarks/objectives.py pretrain clm WORK [key=value ...]       # 30 CPU minutes on one thread
-    python tests/benchmarks/objectives.py fit clm WORK [--seeds 0 1 2] [key=value ...]
+    python tests/benchmarks/objectives.py fit clm WORK [key=value ...] [--seeds 0 1 2]
     python tests/benchmarks/objectives.py perplexity WORK     # of a clm run on wikitext2, beside transformers' recipe
     python tests/benchmarks/objectives.py curve WORK FILE.svg # bits per byte of the clm run against tokens, drawn
 

@@ -1,7 +1,7 @@
 """Does pre-training help? Sentiment from 1,000 labels, from nothing, our own bundle, MiniLM, and MiniLM continued.
 
     python tests/benchmarks/sentiment.py prepare imdb WORK       # writes WORK/imdb/{corpus,train,test}.csv
-    python tests/benchmarks/sentiment.py fit imdb WORK nothing [--seeds 0 1 2] [--from BUNDLE] [key=value ...]
+    python tests/benchmarks/sentiment.py fit imdb WORK nothing [key=value ...] [--from BUNDLE] [--seeds 0 1 2]
     python tests/benchmarks/sentiment.py baselines imdb WORK
     python tests/benchmarks/sentiment.py table WORK
     python tests/benchmarks/sentiment.py probe imdb WORK RUN     # how much of it is in a bundle before any fine-tuning
