@@ -18,6 +18,7 @@ from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from nlpkit.activation import FusedGELU
+from nlpkit.listening import is_heard
 
 _SLICE = 1024
 
@@ -54,7 +55,7 @@ def _known(body: nn.Module) -> Iterator[tuple[nn.Module, str, Callable[..., Tens
 def _bert(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
     parts = layer.intermediate.dense, layer.intermediate.intermediate_act_fn, layer.output.dense
     around = layer.intermediate, layer.output
-    if not _plain(hidden, *parts) or _changed(*parts, *around) or not all(map(_of_transformers, around)):
+    if not _plain(hidden, *parts) or is_heard(*parts, *around) or not all(map(_of_transformers, around)):
         return usual(hidden)
     made = _apply(hidden, *parts)
     return layer.output.LayerNorm(layer.output.dropout(made) + hidden)
@@ -62,7 +63,7 @@ def _bert(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tens
 
 def _gpt2(layer: Any, usual: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
     parts = layer.c_fc, layer.act, layer.c_proj
-    if not _plain(hidden, *parts) or _changed(*parts):
+    if not _plain(hidden, *parts) or is_heard(*parts):
         return usual(hidden)
     return layer.dropout(_apply(hidden, *parts))
 
@@ -73,14 +74,6 @@ def _plain(hidden: Tensor, up: Any, activation: Any, down: Any) -> bool:
     maps = (type(m) in (nn.Linear, Conv1D) and m.bias is not None and m.weight.requires_grad for m in (up, down))
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     return fits and (gelu or type(activation) is FusedGELU) and all(maps)
-
-
-def _changed(*parts: nn.Module) -> bool:
-    """Whether somebody listens at one of the parts, or has given it another way to compute."""
-    return any(
-        p._forward_hooks or p._forward_pre_hooks or p._backward_hooks or p._backward_pre_hooks or "forward" in vars(p)
-        for p in parts
-    )
 
 
 def _of_transformers(module: nn.Module) -> bool:

@@ -26,6 +26,11 @@ _BY_FIRST = {
 class Head(nn.Module, ABC):
     """Hidden states to logits, loss and predictions. B batch, L length, D width, C classes."""
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether the loss is a sum of what each row adds by itself, divided by `count`: then it may be parted."""
+        return False
+
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states (B, L, D) to logits (..., C)."""
@@ -155,6 +160,11 @@ class TransformersHead(Head):
         """The whole model, body and head, for the length of a ``with`` block."""
         self.tie(backbone)
         return _Assembled(self.model, self._body, backbone)
+
+
+def is_as_made(head: Head, made: type[Head]) -> bool:
+    """Whether nobody has given a head another loss or other logits, in a subclass or in this one object."""
+    return type(head) is made and not {"loss", "forward"} & vars(head).keys()
 
 
 class _Given(nn.Module):

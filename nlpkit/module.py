@@ -22,6 +22,7 @@ from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.pieces import Pieces, in_pieces
 from nlpkit.processes import mean_of, place
 from nlpkit.scores import MeanLoss, values_of
 from nlpkit.task import SPARE, Batch, Task
@@ -58,6 +59,7 @@ class TaskModule(pl.LightningModule):
             inspect.signature(backbone.forward).parameters
         )
         self._apart: Apart | None = None
+        self._pieces = Pieces()
         head.tie(backbone)
         activation.fuse(backbone)
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
@@ -77,14 +79,20 @@ class TaskModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch, in nats."""
-        loss = self._training_loss(self.hidden(batch), batch)
+        loss = self._training_loss(batch)
         self.log("train/loss", loss.detach(), batch_size=len(batch["input_ids"]), on_step=True, on_epoch=False)
         return loss
 
-    def _training_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
-        if place().world == 1:
-            return self.head.loss_from(hidden, batch)
-        return mean_of([(mean, count * (SPARE not in batch)) for mean, count in self.head.terms(hidden, batch)])
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Loss of a batch in nats, computed as a whole."""
+        return self.head.loss_from(self.hidden(batch), batch)
+
+    def _training_loss(self, batch: Batch) -> Tensor:
+        if place().world > 1:
+            terms = self.head.terms(self.hidden(batch), batch)
+            return mean_of([(mean, count * (SPARE not in batch)) for mean, count in terms])
+        pieces = in_pieces(self, batch)
+        return self.loss_of(batch) if len(pieces) == 1 else self._pieces.loss(self, pieces)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from nlpkit.heads import is_as_made
 from nlpkit.objectives.projected_head import ProjectedHead
 from nlpkit.task import Batch
 
@@ -18,6 +19,11 @@ class CausalHead(ProjectedHead):
 
     def __init__(self, backbone: PretrainedConfig) -> None:
         super().__init__("AutoModelForCausalLM", backbone)
+
+    @property
+    def by_rows(self) -> bool:
+        """As it is made."""
+        return is_as_made(self, CausalHead)
 
     def answers(self, batch: Batch) -> Tensor:
         """The token after each place but the last, (B, L - 1)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nlpkit.heads import TransformersHead
+from nlpkit.heads import TransformersHead, is_as_made
 from nlpkit.objectives import cross_entropy
 from nlpkit.task import Batch
 
@@ -23,6 +23,11 @@ _PLAIN = {
 class MaskedHead(TransformersHead):
     """Logits for the N hidden places of a batch: exact, at a fraction of the cost of all of them."""
 
+    @property
+    def by_rows(self) -> bool:
+        """As it is made."""
+        return is_as_made(self, MaskedHead)
+
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states (B, L, D) to logits (N, V) at the places whose label is not -100."""
         return cross_entropy.in_whole_rows(
@@ -36,8 +41,7 @@ class MaskedHead(TransformersHead):
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The same from hidden states (B, L, D), in stretches where loss and logits are those of this class."""
-        made = is_as_made(self, MaskedHead)
-        return loss_in_stretches(self, hidden, batch) if made else super().loss_from(hidden, batch)
+        return loss_in_stretches(self, hidden, batch) if self.by_rows else super().loss_from(hidden, batch)
 
     def places(self, batch: Batch) -> Tensor | None:
         """The hidden tokens."""
@@ -62,11 +66,6 @@ def loss_of_words(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross entropy of logits (N, V) of the hidden tokens."""
     labels = batch["labels"][batch["labels"] != -100]
     return nn.functional.cross_entropy(logits.float(), labels, reduction="sum") / max(1, len(labels))
-
-
-def is_as_made(head: TransformersHead, made: type[TransformersHead]) -> bool:
-    """Whether nobody has given a head another loss or other logits, in a subclass or in this one object."""
-    return type(head) is made and not {"loss", "forward"} & vars(head).keys()
 
 
 def loss_in_stretches(head: TransformersHead, hidden: Tensor, batch: Batch) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
-from nlpkit.heads import TransformersHead
+from nlpkit.heads import TransformersHead, is_as_made
 from nlpkit.objectives.cross_entropy import in_whole_rows
-from nlpkit.objectives.masked_head import is_as_made, loss_in_stretches, loss_of_words, with_guesses
+from nlpkit.objectives.masked_head import loss_in_stretches, loss_of_words, with_guesses
 from nlpkit.task import Batch
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
+from nlpkit.heads import is_as_made
 from nlpkit.objectives.projected_head import ProjectedHead, alike
 from nlpkit.task import Batch
 
@@ -28,6 +29,11 @@ class SequenceHead(ProjectedHead):
     def __init__(self, backbone: PretrainedConfig) -> None:
         super().__init__("AutoModelForSeq2SeqLM", backbone)
         self._scale = self._find_scale()
+
+    @property
+    def by_rows(self) -> bool:
+        """As it is made."""
+        return is_as_made(self, SequenceHead)
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states of the encoder (B, L, D) to logits (B, T, V) of the class."""

@@ -58,10 +58,20 @@ def small_bert(dropout: float = 0.1) -> BertConfig:
     )
 
 
-def small_gpt2() -> GPT2Config:
+def small_gpt2(dropout: float = 0.1) -> GPT2Config:
     """The same as a decoder."""
-    size = len(small_tokenizer())
-    return GPT2Config(vocab_size=size, n_embd=64, n_layer=2, n_head=2, n_positions=64, bos_token_id=3, eos_token_id=3)
+    return GPT2Config(
+        vocab_size=len(small_tokenizer()),
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=3,
+        eos_token_id=3,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+    )
 
 
 def sentiment() -> Sentiment:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import tiny_runs
 import torch
 from tiny_runs import Ended, examples, mlm, run, sentiment, small_tokenizer
 
-from nlpkit import checkpoints, stopping
+from nlpkit import checkpoints, pieces, stopping
 from nlpkit.config import OptimConfig
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.objectives.mlm_nsp import MlmNsp, MlmNspConfig
@@ -182,6 +184,27 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def parts(kind: str) -> dict[str, Any]:
     """What a case trains on: examples, unless the objective draws pairs."""
     return {"train": Halves(make_task(kind), 32), "dev": Halves(make_task(kind), 8)} if kind == "mlm+nsp" else {}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["mlm", "clm"])
+def test_a_run_by_pieces_side_by_side_is_the_straight_one_again(
+    kind: str, dropout: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dropout they are at work at the same time, with it one after the other."""
+    parts: list[int] = []
+    loss = pieces.Pieces.loss
+    monkeypatch.setattr(pieces, "_TOKENS", 48)
+    monkeypatch.setattr(pieces.Pieces, "loss", lambda *given: parts.append(len(given[2])) or loss(*given))
+    for name in ("small_bert", "small_gpt2"):
+        monkeypatch.setattr(tiny_runs, name, partial(getattr(tiny_runs, name), dropout))
+    torch.set_num_threads(2)
+    more: dict[str, Any] = {"epochs": 2, "accumulate": 2}
+    losses: dict[int, str] = {}
+    straight = run(tmp_path / "straight", make_task(kind), callbacks=[Hex(losses)], **more), losses
+    assert len(parts) >= 8 and max(parts) > 2
+    other = stopped(tmp_path / "stopped", kind, [1, 3], **more)
+    assert_same(tmp_path / "straight", tmp_path / "stopped", straight, other, kind)
 
 
 @pytest.mark.parametrize("case", CASES)
