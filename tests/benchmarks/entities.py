@@ -43,8 +43,7 @@ def fit(variant: str, work: Path, seeds: list[int], source: str, overrides: list
         evaluated = command("evaluate", str(run), path_of("test"), "data.reader=conll", "--json")
         answers = [json.loads(line) for line in command("predict", str(run), str(texts)).splitlines()]
         pairs = list(zip(truth, answers, strict=True))
-        tagged = [_tags(e, a) for e, a in pairs], [_tags(a, e) for e, a in pairs]
-        expected = f1_score(*tagged, mode="strict", scheme=IOB2)
+        expected = strict_f1([tags(e, a) for e, a in pairs], [tags(a, e) for e, a in pairs])
         row = {"variant": variant, "seed": seed, "seconds": round(time.time() - start), "seqeval": expected}
         row |= json.loads(evaluated)["scores"]
         with open(work / "results.jsonl", "a") as file:
@@ -52,7 +51,12 @@ def fit(variant: str, work: Path, seeds: list[int], source: str, overrides: list
         print(json.dumps(row), flush=True)
 
 
-def _tags(row: Any, other: Any) -> list[str]:
+def strict_f1(true: list[list[str]], found: list[list[str]]) -> float:
+    """By seqeval."""
+    return float(f1_score(true, found, mode="strict", scheme=IOB2))
+
+
+def tags(row: Any, other: Any) -> list[str]:
     """Of words that end where an entity of either does, as an answer may leave out the last sign of a word."""
     words, spans = conll.words_of(row["text"], row["entities"], other["entities"])
     return schemes.tags(spans, len(words))

@@ -57,42 +57,46 @@ def accuracy(model: Any, tokenizer: Any) -> float:
 
 def ours(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train as ``nlpkit fit`` does, without validation."""
+    from nlpkit_sentiment import Sentiment, SentimentConfig
+
+    from nlpkit import tokenizer
+    from nlpkit.task import Example
+
+    side.begin(arguments)
+    task = Sentiment(SentimentConfig(labels=["0", "1"], max_length=LENGTH), tokenizer.load(source()))
+    examples = [Example(row) for row in rows("train", arguments.examples)]
     with tempfile.TemporaryDirectory() as folder:
-        clock, module, task = train_ours(arguments, Path(folder))
+        clock, module = trained(task, examples, arguments, Path(folder), BATCH, RATE)
     with module.head.assemble(module.backbone) as model:
         score = accuracy(model, task.tokenizer)
     return clock.result(arguments.examples * arguments.epochs, accuracy=score)
 
 
-def train_ours(arguments: argparse.Namespace, folder: Path) -> tuple[side.Clock, Any, Any]:
-    """The clock, the trained module and its task."""
-    from nlpkit_sentiment import Sentiment, SentimentConfig
-
-    from nlpkit import handover, tokenizer, trainer
+def trained(
+    task: Any, examples: list[Any], arguments: argparse.Namespace, folder: Path, batch: int, rate: float
+) -> tuple[side.Clock, Any]:
+    """The clock and the trained module of a task that goes on from MiniLM."""
+    from nlpkit import handover, trainer
     from nlpkit.config import OptimConfig, RunConfig, TrainerConfig
     from nlpkit.data import TaskDataModule
     from nlpkit.folder import RunFolder
     from nlpkit.module import TaskModule
-    from nlpkit.task import Example
 
-    side.begin(arguments)
-    task = Sentiment(SentimentConfig(labels=["0", "1"], max_length=LENGTH), tokenizer.load(source()))
     architecture = handover.read_architecture(source())
     head = task.build_head(architecture)
     body, _ = handover.load(source(), head, config=architecture)
     config = RunConfig(
-        optim=OptimConfig(learning_rate=RATE, warmup=WARMUP, weight_decay=DECAY, clip=CLIP),
-        trainer=TrainerConfig(max_epochs=arguments.epochs, batch_size=BATCH, accelerator="cpu", precision="32"),
+        optim=OptimConfig(learning_rate=rate, warmup=WARMUP, weight_decay=DECAY, clip=CLIP),
+        trainer=TrainerConfig(max_epochs=arguments.epochs, batch_size=batch, accelerator="cpu", precision="32"),
         seed=arguments.seed,
     )
-    examples = [Example(row) for row in rows("train", arguments.examples)]
-    data = TaskDataModule(task, examples, batch_size=BATCH, seed=arguments.seed, epochs=arguments.epochs)
+    data = TaskDataModule(task, examples, batch_size=batch, seed=arguments.seed, epochs=arguments.epochs)
     length = trainer.plan_length(config, data)
     module = TaskModule(task, body, head, config.optim, total_steps=length.steps)
     run = RunFolder.create(str(folder / "run"), "bench")
     with side.Clock() as clock:
         trainer.train(module, data, config, length, run)
-    return clock, module, task
+    return clock, module
 
 
 def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
