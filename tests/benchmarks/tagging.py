@@ -17,7 +17,6 @@ sequence costs can be seen. NLPKIT_BENCH names a folder in which a run of ``nlpk
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import tempfile
@@ -122,7 +121,7 @@ def _f1_of_theirs(model: Any, tokenizer: Any, names: list[str]) -> float:
         row = tokenizer([words], is_split_into_words=True, truncation=True, max_length=512, return_tensors="pt")
         with torch.inference_mode():
             tags = model(**row).logits[0].argmax(-1).tolist()
-        first = {place: tag for place, tag in reversed(list(zip(row.word_ids(), tags, strict=True)))}
+        first = dict(reversed(list(zip(row.word_ids(), tags, strict=True))))
         found.append([names[first[i]] if i in first else "O" for i in range(len(words))])
     return entities.strict_f1([tags for _, tags in pairs], found)
 
