@@ -156,7 +156,8 @@ class CountedLoader:
 class FixedLoader:
     """The same batches in the same order each time, longest first: for scores and predictions.
 
-    Processes that train together take turns; of fewer batches than processes each takes all, which changes no mean.
+    Processes that train together take turns, and divide the samples where there are fewer batches than processes. Of
+    fewer samples than processes each takes all, which changes no mean.
 
     Args:
         task: collates.
@@ -178,8 +179,12 @@ class FixedLoader:
             yield make_batch(self.task, self.samples, rows, self.seed, -1)
 
     def _own(self) -> list[NDArray[np.int64]]:
-        own = share(self.rows, here := place())
-        return own if len(self.rows) >= here.world else self.rows
+        here, batches = place(), self.rows
+        if sum(map(len, batches)) < here.world:
+            return batches
+        if len(batches) < here.world:
+            batches = np.array_split(np.concatenate(batches), here.world)
+        return share(batches, here)
 
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:

@@ -133,6 +133,19 @@ def test_dev_batches_take_turns_or_are_everybodys(examples_: int, world: int, mo
     assert sorted(found) == sorted(tuple(sentiment().encode(e)["input_ids"]) for e in examples(examples_)) * copies
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_one_dev_batch_is_divided_among_processes(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    for rank in range(world):
+        monkeypatch.setattr(data, "place", lambda rank=rank: Place(rank, world))
+        loader = TaskDataModule(sentiment(), dev=examples(5)).val_dataloader()
+        assert isinstance(loader, data.FixedLoader)
+        assert len(loader.rows) == len(loader) == 1
+        found += [row for batch in loader for row in map(tuple, batch["input_ids"][:, 1:3].tolist())]
+    assert len(found) == 5
+    assert sorted(found) == sorted(tuple(sentiment().encode(e)["input_ids"][1:3]) for e in examples(5))
+
+
 def test_spare_rows_are_no_input_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "place", lambda: Place(1, 2))
     batch = next(iter(TaskDataModule(sentiment(), examples(1)).train_dataloader()))

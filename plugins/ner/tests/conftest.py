@@ -63,12 +63,12 @@ def make_task(words: Callable[..., PreTrainedTokenizerBase]) -> Callable[..., Ne
 
 
 @pytest.fixture
-def make_module() -> Callable[[Ner], TaskModule]:
-    """The task on a tiny BERT with random weights, large enough that logits differ."""
+def make_module() -> Callable[..., TaskModule]:
+    """The task on a tiny model with random weights, large enough that logits differ."""
 
-    def make(task: Ner) -> TaskModule:
+    def make(task: Ner, family: Any = "bert") -> TaskModule:
         torch.manual_seed(0)
-        model = ModelConfig(preset="tiny", family="bert", sequence_length=task.config.max_length)
+        model = ModelConfig(preset="tiny", family=family, sequence_length=task.config.max_length)
         architecture = backbone.architecture(model, task.tokenizer)
         module = TaskModule(task, backbone.build(architecture), task.build_head(architecture)).eval()
         with torch.no_grad():

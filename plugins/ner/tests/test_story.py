@@ -102,3 +102,42 @@ def test_what_annotators_rejected_is_not_scored(run: Path, tmp_path: Path) -> No
     ended = nlpkit("evaluate", run, tmp_path / "a.jsonl", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["examples"] == 1
+
+
+@pytest.mark.parametrize("objective", ["mlm", "mlm+nsp", "clm", "denoise"])
+def test_entities_are_learnt_from_what_any_objective_has_pre_trained(objective: str, tmp_path: Path) -> None:
+    from nlpkit_ner import conll
+
+    texts = [e["text"] for e in conll.read(str(SAMPLE))]
+    documents = ("\n".join(texts[i : i + 4]) for i in range(0, len(texts), 4))
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": d}) + "\n" for d in documents), "utf-8")
+    sizes = ("model.vocabulary=420", "model.sequence_length=32", "model.preset=tiny", "data.dev_share=0.2")
+    base = ("pretrain", tmp_path / "books.jsonl", "--objective", objective, "--out", tmp_path / "base", *sizes)
+    ended = nlpkit(*base, "trainer.max_steps=2")
+    assert ended.returncode == 0, ended.stderr
+    ended = nlpkit(
+        "fit", "--task", "ner", "--from", tmp_path / "base", "--out", tmp_path / "run", "trainer.max_steps=2"
+    )
+    assert ended.returncode == 0, ended.stderr
+    (account,) = (line for line in ended.stderr.splitlines() if ": loaded " in line)
+    assert "; new: classifier." in account or "; new: score." in account, account
+    (tmp_path / "posts.txt").write_text("Tom Abara left Harrow Bay\n", "utf-8")
+    (row,) = map(json.loads, nlpkit("predict", tmp_path / "run", tmp_path / "posts.txt").stdout.splitlines())
+    assert all(row["text"][e["start"] : e["end"]] == e["text"] for e in row["entities"])
+
+
+def test_two_processes_count_errors_as_one_does(tmp_path: Path) -> None:
+    counts = []
+    for devices in (1, 2):
+        out = tmp_path / str(devices)
+        settings = (
+            "model.preset=tiny",
+            "trainer.max_steps=1",
+            f"trainer.devices={devices}",
+            "optim.learning_rate=1e-9",
+        )
+        ended = nlpkit("fit", "--task", "ner", "--out", out, *settings, "trainer.batch_tokens=4000")
+        assert ended.returncode == 0, ended.stderr
+        (row,) = (r for r in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "dev/f1" in r)
+        counts.append({key: value for key, value in row.items() if "errors/" in key})
+    assert counts[0] == counts[1] and counts[0]["dev/errors/missing"] > 0

@@ -23,7 +23,7 @@ from nlpkit.predictor import Predictor
 from nlpkit.testing import check_task
 
 MakeTask = Callable[..., Ner]
-MakeModule = Callable[[Ner], TaskModule]
+MakeModule = Callable[..., TaskModule]
 SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
 
 
@@ -101,35 +101,41 @@ def test_windows_change_no_logit_of_a_piece_that_sees_the_same(make_task: MakeTa
     torch.testing.assert_close(merged, rows.flatten(0, 1)[batch["places"][0]])
 
 
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("bert", "wordpiece"), ("modernbert", "bpe"), ("gpt2", "bpe"), ("llama", "unigram"), ("t5", "unigram")],
+)
+@pytest.mark.parametrize("transitions", ["constrained", "crf"])
 def test_the_bundle_opens_in_plain_transformers_with_equal_logits_and_names(
-    make_task: MakeTask, make_module: MakeModule, examples: list[Example], tmp_path: Path
+    transitions: Any,
+    family: str,
+    kind: str,
+    make_task: MakeTask,
+    make_module: MakeModule,
+    examples: list[Example],
+    tmp_path: Path,
 ) -> None:
-    for transitions in ("constrained", "crf"):
-        task = make_task(transitions=transitions)
-        module = make_module(task)
-        folder = tmp_path / transitions
-        bundle.save(folder, task, module.backbone, module.head, {}, Registry())
-        plain = AutoModelForTokenClassification.from_pretrained(folder).eval()
-        words = AutoTokenizer.from_pretrained(folder)
-        assert plain.config.id2label == {0: "O", 1: "B-person", 2: "I-person", 3: "B-place", 4: "I-place"}
-        batch = _batch(task, examples)
-        with torch.inference_mode():
-            ours = module(batch)
-            for row, example in enumerate(examples):
-                theirs = plain(**words(example["text"], return_tensors="pt")).logits[0, 1:-1]
-                torch.testing.assert_close(ours[row, : len(theirs)], theirs, rtol=1e-4, atol=1e-5)
-        found = pipeline("token-classification", plain, tokenizer=words, aggregation_strategy="simple")(
-            "Anna left Oslo"
-        )
-        assert {f["entity_group"] for f in found} <= {"person", "place"}
-        loaded = bundle.load(str(folder), Registry())
-        again = Predictor(loaded, "cpu").predict([e["text"] for e in examples])
-        module.task = task
-        with torch.inference_mode():
-            first = [task.complete(a, e) for a, e in zip(module.predict_step(batch), examples, strict=True)]
-        assert [[(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in again] == [
-            [(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in first
-        ]
+    task = make_task(kind, transitions=transitions)
+    module = make_module(task, family)
+    bundle.save(tmp_path, task, module.backbone, module.head, {}, Registry())
+    plain = AutoModelForTokenClassification.from_pretrained(tmp_path).eval()
+    words = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain.config.id2label == {0: "O", 1: "B-person", 2: "I-person", 3: "B-place", 4: "I-place"}
+    batch = _batch(task, examples)
+    with torch.inference_mode():
+        ours = module(batch)
+        for row, example in enumerate(examples):
+            inputs = words(example["text"], return_tensors="pt", return_token_type_ids=False)
+            theirs = plain(**inputs).logits[0, 1:-1]  # without the tokens around a text
+            torch.testing.assert_close(ours[row, : len(theirs)], theirs, rtol=1e-4, atol=1e-5)
+    found = pipeline("token-classification", plain, tokenizer=words, aggregation_strategy="simple")("Anna left Oslo")
+    assert {f["entity_group"] for f in found} <= {"person", "place"}
+    again = Predictor(bundle.load(str(tmp_path), Registry()), "cpu").predict([e["text"] for e in examples])
+    with torch.inference_mode():
+        first = [task.complete(a, e) for a, e in zip(module.predict_step(batch), examples, strict=True)]
+    assert [[(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in again] == [
+        [(e["start"], e["end"], e["label"]) for e in a["entities"]] for a in first
+    ]
 
 
 def test_entities_of_a_word_model_cut_no_word(make_task: MakeTask, make_module: MakeModule) -> None:
