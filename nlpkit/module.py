@@ -22,7 +22,7 @@ from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
-from nlpkit.pieces import Pieces, in_pieces
+from nlpkit.pieces import loss_in_pieces
 from nlpkit.processes import mean_of, place
 from nlpkit.scores import MeanLoss, values_of
 from nlpkit.task import SPARE, Batch, Task
@@ -59,7 +59,6 @@ class TaskModule(pl.LightningModule):
             inspect.signature(backbone.forward).parameters
         )
         self._apart: Apart | None = None
-        self._pieces = Pieces()
         head.tie(backbone)
         activation.fuse(backbone)
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
@@ -68,10 +67,13 @@ class TaskModule(pl.LightningModule):
         """Hidden states (B, L, D) of a batch; 0 where the head does not read, if that saves work."""
         inputs = {k: v for k, v in batch.items() if k in self._inputs}
         if "documents" in batch:
-            self._apart = self._apart or Apart(self.backbone)
-            inputs |= self._apart.inputs(batch["documents"])
+            inputs |= self._keep_apart().inputs(batch["documents"])
         with only_at(self.backbone, self.head.places(batch)), sliced(self.backbone):
             return self.backbone(**inputs).last_hidden_state
+
+    def _keep_apart(self) -> Apart:
+        self._apart = self._apart or Apart(self.backbone)
+        return self._apart
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of a batch."""
@@ -91,8 +93,16 @@ class TaskModule(pl.LightningModule):
         if place().world > 1:
             terms = self.head.terms(self.hidden(batch), batch)
             return mean_of([(mean, count * (SPARE not in batch)) for mean, count in terms])
-        pieces = in_pieces(self, batch)
-        return self.loss_of(batch) if len(pieces) == 1 else self._pieces.loss(self, pieces)
+        if "documents" in batch:
+            self._keep_apart()  # found out once, before there are twins of this module
+        loss = loss_in_pieces(self, batch) if self._is_as_made() else None
+        return self.loss_of(batch) if loss is None else loss
+
+    def _is_as_made(self) -> bool:
+        """Whether nobody has changed how the loss of a batch is made, in a subclass or in this one object."""
+        ways = ("hidden", "loss_of")
+        own = all(getattr(type(self), way) is getattr(TaskModule, way) for way in ways)
+        return own and not set(ways) & vars(self).keys()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``."""

@@ -7,76 +7,101 @@ piece of the batch to itself. Gradients are added in the order of the pieces, so
 from __future__ import annotations
 
 import math
+import random
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import lru_cache
+from itertools import islice
 from queue import SimpleQueue
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nlpkit.listening import is_heard
 from nlpkit.task import Batch
+from nlpkit.twins import is_bound, twin
 
 if TYPE_CHECKING:
     from nlpkit.module import TaskModule
 
 _TOKENS = 2048  # of a piece, at most: with more, memory grows; with fewer, time does
+_KEPT = 14  # numbers that a layer keeps of each place for the way back, in widths: about those of BERT and GPT-2
+_MORE = 16_000_000  # numbers that gradients of pieces may take beyond what pieces save
+_OF_LENGTH = {"dynamic", "longrope"}  # rotary embeddings that depend on the longest row of a batch
+
+Found = tuple[Tensor, list[Any]]
+"""The loss of a piece, and the gradient of each parameter; None where the loss does not reach it."""
 
 
-class Pieces:
-    """Computes the loss of a module by pieces, its gradient with it.
+def loss_in_pieces(module: TaskModule, batch: Batch) -> Tensor | None:
+    """The mean loss of a batch in nats; its way back only hands over the gradients, once.
 
-    Pieces that draw random numbers (dropout) are computed one after the other, so that each draws its own again when
-    a run is repeated; whether they do shows when they are first computed.
+    None where the batch has to be computed as a whole: one that is small; on a GPU, in other types than float32; with
+    a head whose loss is not known to be made row by row; with gradient checkpointing; where somebody listens at a
+    part of the module or has changed it; and where the gradients of pieces would take more than pieces save.
     """
-
-    def __init__(self) -> None:
-        self._draw = False
-
-    def loss(self, module: TaskModule, pieces: list[Batch]) -> Tensor:
-        """The mean loss over all pieces, in nats; its way back only hands over the gradients."""
-        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        loss: Tensor = _Computed.apply(self, module, pieces, learning, *learning)
-        return loss
-
-    def compute(self, module: TaskModule, pieces: list[Batch], learning: list[Tensor]) -> tuple[Tensor, list[Any]]:
-        """The mean loss and the gradient of each parameter; None where the loss does not reach it."""
-        workers = 1 if self._draw else min(torch.get_num_threads(), len(pieces))
-        before = torch.get_rng_state()
-        found = _added(_each(module, pieces, learning, workers))
-        if workers > 1 and not torch.equal(before, torch.get_rng_state()):
-            self._draw = True
-            torch.set_rng_state(before)
-            return self.compute(module, pieces, learning)
-        return found
+    if not _divisible(module, batch):
+        return None
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    pieces = in_pieces(batch)
+    workers = _workers(module, len(pieces), sum(parameter.numel() for parameter in learning))
+    if len(pieces) == 1 or not workers:
+        return None
+    loss: Tensor = _Computed.apply(module, pieces, 1 if _drops(module) else workers, learning, *learning)
+    return loss
 
 
-def in_pieces(module: TaskModule, batch: Batch) -> list[Batch]:
-    """Some rows each, so many as `_TOKENS` allow; the whole batch where it is small or has to stay together.
-
-    It stays together on a GPU, in other types than float32, with a head whose loss is not known to be made row by
-    row, with gradient checkpointing, and where somebody listens at a part of the module or has changed it.
-    """
+def in_pieces(batch: Batch) -> list[Batch]:
+    """Some rows each, as many as `_TOKENS` allow."""
     ids = batch["input_ids"]  # (B, L)
-    rows = max(1, _TOKENS // ids.size(1))
-    pieces = math.ceil(len(ids) / rows)
-    if pieces == 1 or not _divisible(module, batch):
-        return [batch]
-    parts = {key: values.tensor_split(pieces) for key, values in batch.items()}
-    return [{key: values[i] for key, values in parts.items()} for i in range(pieces)]
+    count = max(1, math.ceil(len(ids) / max(1, _TOKENS // max(1, ids.size(1)))))
+    parts = {key: values.tensor_split(count) for key, values in batch.items()}
+    return [{key: values[i] for key, values in parts.items()} for i in range(count)]
 
 
 def _divisible(module: TaskModule, batch: Batch) -> bool:
-    rows = len(batch["input_ids"])
-    whole_rows = all(v.dim() and len(v) == rows and v.device.type == "cpu" for v in batch.values())
-    if not (whole_rows and module.head.by_rows and torch.is_grad_enabled()) or torch.is_autocast_enabled("cpu"):
+    if not (module.head.by_rows and torch.is_grad_enabled()) or torch.is_autocast_enabled("cpu"):
         return False
-    parts = [*module.backbone.modules(), *module.head.modules()]
-    plain = all(p.dtype == torch.float32 and not p._backward_hooks for p in module.parameters())
-    return plain and not is_heard(*parts) and not any(getattr(p, "gradient_checkpointing", False) for p in parts)
+    rows, parts = len(batch["input_ids"]), [*module.backbone.modules(), *module.head.modules()]
+    config: Any = module.backbone.config
+    return (
+        all(isinstance(v, Tensor) and v.dim() and len(v) == rows and v.device.type == "cpu" for v in batch.values())
+        and all(p.dtype == torch.float32 and not p._backward_hooks for p in module.parameters())
+        and not is_heard(*parts)
+        and not any(map(_together, parts))
+        and not (config.output_hidden_states or config.output_attentions)
+    )
+
+
+def _together(part: nn.Module) -> bool:
+    """Whether a part looks at several rows at once, or would not be copied with its twin."""
+    norm = isinstance(part, nn.modules.batchnorm._BatchNorm)
+    turns = getattr(part, "rope_type", "default") in _OF_LENGTH
+    return norm or turns or getattr(part, "gradient_checkpointing", False) or is_bound(part)
+
+
+def _workers(module: TaskModule, pieces: int, learning: int) -> int:
+    """Pieces at a time, as many as threads; fewer, or none, where that many gradients take more than pieces save."""
+    config = module.backbone.config
+    kept = _KEPT * _TOKENS * getattr(config, "hidden_size", 0) * getattr(config, "num_hidden_layers", 0)
+    most = min(torch.get_num_threads(), pieces)
+    return next((w for w in range(most, 0, -1) if w * learning <= (pieces - w) * kept + _MORE), 0)
+
+
+def _drops(module: TaskModule) -> bool:
+    """Whether a part has dropout, as far as it tells: then random numbers are drawn in the order of the pieces."""
+    return any(map(_has_dropout, [*module.backbone.modules(), *module.head.modules()]))
+
+
+def _has_dropout(part: nn.Module) -> bool:
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.p > 0
+    return any("drop" in name and isinstance(value, float) and value > 0 for name, value in vars(part).items())
 
 
 class _Computed(torch.autograd.Function):
@@ -84,72 +109,103 @@ class _Computed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, pieces: Pieces, module: TaskModule, batches: list[Batch], learning: list[Tensor], *_: Tensor
+        ctx: Any, module: TaskModule, pieces: list[Batch], workers: int, learning: list[Tensor], *_: Tensor
     ) -> Tensor:
-        loss, ctx.gradients = pieces.compute(module, batches, learning)
+        before = _random_state()
+        loss, ctx.gradients = _added(_each(module, pieces, learning, workers))
+        if workers > 1 and not _equal(before, _random_state()):  # drawn by several at a time, in whatever order
+            _set(before)
+            loss, ctx.gradients = _added(_each(module, pieces, learning, 1))
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None  # else each would be copied
-        return None, None, None, None, *(None if g is None else g.mul_(slope) for g in gradients)
+        if gradients is None:
+            raise RuntimeError("the gradient of a loss that was computed in pieces is handed over once")
+        scaled = gradients if slope == 1 else [None if g is None else g * slope for g in gradients]
+        return None, None, None, None, *scaled
 
 
-def _each(
-    module: TaskModule, pieces: list[Batch], learning: list[Tensor], workers: int
-) -> Iterator[tuple[Tensor, list[Any]]]:
-    """Loss and gradients of each piece, in their order; together those of the batch."""
+def _each(module: TaskModule, pieces: list[Batch], learning: list[Tensor], workers: int) -> Iterator[Found]:
+    """Of each piece, in their order; together they are the batch."""
     count = max(1, sum(map(module.head.count, pieces)))
-    free: SimpleQueue[TaskModule] = SimpleQueue()
-    for number in range(workers):
-        free.put(_twin(module) if number else module)
 
-    def work(piece: Batch) -> tuple[Tensor, list[Any]]:
+    def of(own: TaskModule, piece: Batch) -> Found:
+        with torch.enable_grad():
+            loss = own.loss_of(piece) * (own.head.count(piece) / count)
+            return loss.detach(), list(torch.autograd.grad(loss, learning, allow_unused=True))
+
+    return (of(module, piece) for piece in pieces) if workers == 1 else _side_by_side(module, of, pieces, workers)
+
+
+def _side_by_side(module: TaskModule, of: Any, pieces: list[Batch], workers: int) -> Iterator[Found]:
+    """As many at a time as there are workers, each with a twin of the module."""
+    free: SimpleQueue[TaskModule] = SimpleQueue()
+    for _ in range(workers):
+        free.put(twin(module))
+
+    def work(piece: Batch) -> Found:
         own = free.get()
         try:
-            with torch.enable_grad():
-                loss = own.loss_of(piece) * (own.head.count(piece) / count)
-                return loss.detach(), list(torch.autograd.grad(loss, learning, allow_unused=True))
+            found: Found = of(own, piece)
+            return found
         finally:
             free.put(own)
 
-    yield from map(work, pieces) if workers == 1 else _pool(workers, torch.get_num_threads()).map(work, pieces)
+    pool, waiting = _pool(workers, torch.get_num_threads()), iter(pieces)
+    running: deque[Future[Found]] = deque()
+    try:
+        while True:
+            running.extend(pool.submit(work, piece) for piece in islice(waiting, workers - len(running)))
+            if not running:
+                return
+            yield running.popleft().result()
+    finally:
+        wait(running)  # also after an error or Ctrl-C: nothing goes on behind the caller's back
 
 
-def _added(found: Iterator[tuple[Tensor, list[Any]]]) -> tuple[Tensor, list[Any]]:
+def _added(found: Iterator[Found]) -> Found:
+    """Their sums. What autograd gives may share memory, so only sums of our own are changed in place."""
     total, gradients = next(found)
+    own = [False] * len(gradients)
     for loss, more in found:
-        total += loss
-        for number, (sum_, part) in enumerate(zip(gradients, more, strict=True)):
-            gradients[number] = part if sum_ is None else sum_ if part is None else sum_.add_(part)
+        total = total + loss
+        for i, part in enumerate(more):
+            if part is not None and gradients[i] is not None:
+                gradients[i] = gradients[i].add_(part) if own[i] else gradients[i] + part
+                own[i] = True
+            elif part is not None:
+                gradients[i] = part
     return total, gradients
 
 
-def _twin(module: TaskModule) -> TaskModule:
-    """A module of the same weights, which can compute something else at the same time: its state is its own."""
-    made: TaskModule = _shallow(module)
-    made.backbone, made.head = _copied(module.backbone), _copied(module.head)
-    return made
-
-
-def _copied(module: nn.Module) -> Any:
-    """Its modules are new, their weights and whatever else they have are the same."""
-    made = _shallow(module)
-    for name, child in module._modules.items():
-        made._modules[name] = None if child is None else _copied(child)
-    return made
-
-
-def _shallow(module: nn.Module) -> Any:
-    made = module.__new__(type(module))
-    vars(made).update(vars(module))
-    made._modules, made._buffers = dict(module._modules), dict(module._buffers)
-    return made
-
-
-@cache
+@lru_cache(4)
 def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     """Threads that share this process's by the pieces, each with its part of them for the operations of a piece."""
-    each = max(1, threads // workers)
-    return ThreadPoolExecutor(workers, "nlpkit-piece", initializer=torch.set_num_threads, initargs=(each,))
+    pool, all_there = ThreadPoolExecutor(workers, "nlpkit-piece"), Barrier(workers)
+
+    def begin() -> None:
+        all_there.wait()
+        torch.get_num_threads()  # else the thread's first operation would set the number again
+        torch.set_num_threads(max(1, threads // workers))
+
+    wait([pool.submit(begin) for _ in range(workers)])
+    torch.set_num_threads(threads)  # what threads that start later begin with was changed, too
+    return pool
+
+
+def _random_state() -> tuple[Tensor, Any, Any]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def _equal(one: tuple[Tensor, Any, Any], other: tuple[Tensor, Any, Any]) -> bool:
+    numbers = all(np.array_equal(a, b) for a, b in zip(one[1], other[1], strict=True))
+    return torch.equal(one[0], other[0]) and numbers and one[2] == other[2]
+
+
+def _set(state: tuple[Tensor, Any, Any]) -> None:
+    torch.set_rng_state(state[0])
+    np.random.set_state(state[1])
+    random.setstate(state[2])

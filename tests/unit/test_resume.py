@@ -193,9 +193,9 @@ def test_a_run_by_pieces_side_by_side_is_the_straight_one_again(
 ) -> None:
     """Without dropout they are at work at the same time, with it one after the other."""
     parts: list[int] = []
-    loss = pieces.Pieces.loss
+    apply = pieces._Computed.apply
     monkeypatch.setattr(pieces, "_TOKENS", 48)
-    monkeypatch.setattr(pieces.Pieces, "loss", lambda *given: parts.append(len(given[2])) or loss(*given))
+    monkeypatch.setattr(pieces._Computed, "apply", lambda *given: parts.append(len(given[1])) or apply(*given))
     for name in ("small_bert", "small_gpt2"):
         monkeypatch.setattr(tiny_runs, name, partial(getattr(tiny_runs, name), dropout))
     torch.set_num_threads(2)
