@@ -81,7 +81,8 @@ def _divisible(module: TaskModule, batch: Batch) -> bool:
 def _together(part: nn.Module) -> bool:
     """Whether a part looks at several rows at once, or would not be copied with its twin."""
     norm = isinstance(part, nn.modules.batchnorm._BatchNorm)
-    turns = getattr(part, "rope_type", "default") in _OF_LENGTH
+    rotary = getattr(part, "rope_type", None)  # one for each kind of layer, or of all
+    turns = not _OF_LENGTH.isdisjoint(rotary.values() if isinstance(rotary, dict) else [rotary])
     return norm or turns or getattr(part, "gradient_checkpointing", False) or is_bound(part)
 
 

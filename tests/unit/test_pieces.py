@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, T5Config
 
 from nlpkit import backbone, pieces, tokenizer
+from nlpkit.config import ModelConfig
 from nlpkit.heads import Head
 from nlpkit.module import TaskModule
 from nlpkit.objectives.clm import Clm, ClmConfig
@@ -47,6 +48,15 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def parted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each batch that is computed in pieces."""
+    calls: list[int] = []
+    apply = pieces._Computed.apply
+    monkeypatch.setattr(pieces._Computed, "apply", lambda *given: calls.append(len(given[1])) or apply(*given))
+    return calls
+
+
 @cache
 def with_sentinels() -> PreTrainedTokenizerBase:
     texts = [e["text"] for e in examples()]
@@ -74,8 +84,11 @@ def made(name: str, dropout: float = 0.0) -> tuple[TaskModule, Batch]:
     torch.manual_seed(7)
     settings = config(dropout=dropout)
     module = TaskModule(task, backbone.build(settings), task.build_head(settings))
-    rows = [{**task.encode(example), "seed": number} for number, example in enumerate(examples(23))]
-    return module.train(), task.collate(rows)
+    return module.train(), batch_of(task)
+
+
+def batch_of(task: Task[Any]) -> Batch:
+    return task.collate([{**task.encode(example), "seed": number} for number, example in enumerate(examples(23))])
 
 
 def trained(module: TaskModule, batch: Batch) -> Pair:
@@ -111,6 +124,22 @@ def test_pieces_give_the_loss_and_the_gradients_of_the_whole(name: str) -> None:
     assert found[1].keys() == expected[1].keys()
     for key, gradient in expected[1].items():
         torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "t5", "m2m100"])
+def test_every_family_of_new_models_is_computed_in_pieces(family: Any, parted: list[int]) -> None:
+    name = "denoise" if family in {"t5", "m2m100"} else "clm" if family in {"gpt2", "llama"} else "mlm"
+    task = OBJECTIVES[name][0](with_sentinels() if name == "denoise" else small_tokenizer())
+    torch.manual_seed(7)
+    config = backbone.architecture(ModelConfig(preset="tiny", family=family, sequence_length=64), task.tokenizer)
+    module = TaskModule(task, backbone.build(config), task.build_head(config)).train()
+    batch = batch_of(task)
+    assert not pieces._drops(module)
+    expected, found = whole(module, batch), trained(module, batch)
+    assert parted == [len(in_pieces(batch))]
+    for key, gradient in expected[1].items():
+        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-5, msg=key)
+    assert equal(trained(module, batch), found)
 
 
 def test_rows_of_several_documents_stay_apart_in_pieces() -> None:
@@ -307,20 +336,12 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "type": lambda module: module.double(),
     "batch norm": lambda module: setattr(module.backbone.encoder, "norm", nn.BatchNorm1d(3)),
     "rotary embedding": lambda module: setattr(module.backbone.encoder, "rope_type", "dynamic"),
+    "rotary embeddings": lambda module: setattr(module.backbone.encoder, "rope_type", {"full_attention": "longrope"}),
     "hidden states": lambda module: setattr(module.backbone.config, "output_hidden_states", True),
     "attentions": lambda module: vars(module.backbone.config).update(_output_attentions=True),
     "class of the module": lambda module: setattr(module, "__class__", _OwnHidden),
     "the module's hidden": lambda module: setattr(module, "hidden", module.hidden),
 }
-
-
-@pytest.fixture
-def parted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows with each batch that is computed in pieces."""
-    calls: list[int] = []
-    apply = pieces._Computed.apply
-    monkeypatch.setattr(pieces._Computed, "apply", lambda *given: calls.append(len(given[1])) or apply(*given))
-    return calls
 
 
 @pytest.mark.parametrize("change", CHANGES)
