@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,6 +12,7 @@ from nlpkit.task import Field
 
 _NO_TEXT = re.compile(r"(column\d+|id|.* id|index|idx|no|nr|number|row|date|time|timestamp)")
 _LISTED = 20
+_log = logging.getLogger("nlpkit")
 
 
 def choose_columns(
@@ -40,7 +42,8 @@ def choose_columns(
         Field -> column, without the optional fields that the file does not have.
 
     Raises:
-        DataError: a named column that is missing, or a field without a column or with several.
+        DataError: a named column that is missing, a preferred one that is and nothing is called like it, or a field
+            without a column or with several.
         UsageError: a column named for a field that the task does not have.
     """
     for field in chosen:
@@ -57,7 +60,17 @@ def choose_columns(
         if field not in found and field not in chosen and (column := _guess(field, known, free, path)):
             found[field] = column
     for field in (f for f, known in fields.items() if f not in found and (known.required or f in need)):
+        label = not fields[field].required
+        if label and (wish := wished.get(field)):
+            hint = f"name it with data.{field}=COLUMN; texts without labels are for nlpkit predict"
+            raise DataError(f"{shown(path)}: no column '{wish}'; it has {listed(columns)}", hint)
         found[field] = _only(field, [c for c in columns if c not in found.values()], columns, path)
+        if label:
+            _log.warning(
+                "%s: '%s' is no usual name for the column of the %s, and is taken as the only one left; "
+                "another is named with data.%s=COLUMN",
+                *(shown(path), found[field], field, field),
+            )
     return {field: found[field] for field in fields if field in found}
 
 

@@ -175,6 +175,22 @@ def test_preferred_column_is_taken_where_a_file_has_it(tmp_path: Path, registry:
     assert [example["text"] for example in found] == ["b", "c"]
 
 
+def test_label_column_that_only_its_place_tells_is_taken_with_a_warning(
+    tmp_path: Path, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "reviews.csv"
+    path.write_text("id,review,product\n1,soft,coat\n2,torn,hat\n")
+    task = registry.task("sentiment")
+    config = compose(task).config
+    assert [e["label"] for e in read_labelled(task, [str(path)], config, registry)] == ["coat", "hat"]
+    said = "'product' is no usual name for the column of the label, and is taken as the only one left; another is named"
+    assert f"{path}: {said} with data.label=COLUMN" in caplog.messages
+    with pytest.raises(DataError) as caught:
+        read_labelled(task, [str(path)], config, registry, preferred={"text": "review", "label": "sentiment"})
+    assert caught.value.message == f"{path}: no column 'sentiment'; it has 'id', 'review', 'product'"
+    assert caught.value.hint == "name it with data.label=COLUMN; texts without labels are for nlpkit predict"
+
+
 def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Registry) -> None:
     path = tmp_path / "corpus.log"
     path.write_text("".join(f"good|number {i} is soft and warm and {i * i} more\n" for i in range(400)))
