@@ -159,7 +159,8 @@ def _side_by_side(module: TaskModule, of: Any, pieces: list[Batch], workers: int
     running: deque[Future[Found]] = deque()
     try:
         while True:
-            running.extend(pool.submit(work, piece) for piece in islice(waiting, workers - len(running)))
+            # one more than there are workers: who is done before the one in front goes on with it
+            running.extend(pool.submit(work, piece) for piece in islice(waiting, workers + 1 - len(running)))
             if not running:
                 return
             yield running.popleft().result()
