@@ -98,7 +98,7 @@ def trained(module: TaskModule, batch: Batch) -> Pair:
     module.log = lambda *_, **__: None  # type: ignore[method-assign]
     loss = module.training_step(batch, 0)
     loss.backward()
-    return loss.detach(), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    return loss.detach(), gradients(module)
 
 
 def whole(module: TaskModule, batch: Batch) -> Pair:
@@ -106,7 +106,18 @@ def whole(module: TaskModule, batch: Batch) -> Pair:
     module.zero_grad()
     loss = module.loss_of(batch)
     loss.backward()
-    return loss.detach(), {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    return loss.detach(), gradients(module)
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], apart: float = 1e-6) -> None:
+    """But for rounding."""
+    assert found.keys() == expected.keys()
+    for key, gradient in expected.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=apart, msg=key)
+
+
+def gradients(module: TaskModule) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
 def equal(one: Pair, other: Pair) -> bool:
@@ -121,9 +132,7 @@ def test_pieces_give_the_loss_and_the_gradients_of_the_whole(name: str) -> None:
     assert len(in_pieces(batch)) > 2
     expected, found = whole(module, batch), trained(module, batch)
     torch.testing.assert_close(found[0], expected[0])
-    assert found[1].keys() == expected[1].keys()
-    for key, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+    assert_close(found[1], expected[1])
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama", "t5", "m2m100"])
@@ -137,8 +146,7 @@ def test_every_family_of_new_models_is_computed_in_pieces(family: Any, parted: l
     assert not pieces._drops(module)
     expected, found = whole(module, batch), trained(module, batch)
     assert parted == [len(in_pieces(batch))]
-    for key, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-5, msg=key)
+    assert_close(found[1], expected[1], 1e-5)
     assert equal(trained(module, batch), found)
 
 
@@ -150,8 +158,7 @@ def test_rows_of_several_documents_stay_apart_in_pieces() -> None:
     ).contiguous() + 1
     expected, found = whole(module, batch), trained(module, batch)
     torch.testing.assert_close(found[0], expected[0])
-    for key, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+    assert_close(found[1], expected[1])
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -238,16 +245,12 @@ def test_gradients_that_share_memory_are_added_apart() -> None:
     module, batch = made("mlm")
     module.backbone.encoder.layer[0].output.dropout = _Scaled(64)
     expected, found = whole(module, batch), trained(module, batch)
-    assert found[1].keys() == expected[1].keys()
-    for key, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+    assert_close(found[1], expected[1])
     module.zero_grad()
     loss = loss_in_pieces(module, batch)
     assert loss is not None
     (loss / 4).backward()
-    for key, parameter in module.named_parameters():
-        if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, expected[1][key] / 4, rtol=1e-3, atol=1e-6, msg=key)
+    assert_close(gradients(module), {key: gradient / 4 for key, gradient in expected[1].items()})
 
 
 def test_a_part_of_a_loss_hands_over_a_part_of_the_gradient() -> None:
@@ -257,9 +260,7 @@ def test_a_part_of_a_loss_hands_over_a_part_of_the_gradient() -> None:
     loss = loss_in_pieces(module, batch)
     assert loss is not None
     (loss / 4).backward()
-    for key, parameter in module.named_parameters():
-        if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, expected[key] / 4)
+    assert_close(gradients(module), {key: gradient / 4 for key, gradient in expected.items()})
     with pytest.raises(RuntimeError, match=r"^the gradient of a loss that was computed in pieces is handed over once$"):
         loss.backward()
 
@@ -270,8 +271,7 @@ def test_frozen_weights_get_no_gradient() -> None:
         parameter.requires_grad_(False)
     expected, found = whole(module, batch), trained(module, batch)
     assert found[1].keys() == expected[1].keys() and not any("layer.0." in key for key in found[1])
-    for key, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][key], gradient, rtol=1e-3, atol=1e-6, msg=key)
+    assert_close(found[1], expected[1])
 
 
 def test_a_batch_without_a_word_to_guess_has_no_loss_and_changes_nothing() -> None:
