@@ -18,6 +18,7 @@ from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from nlpkit.activation import FusedGELU
+from nlpkit.compiling import is_compiled
 from nlpkit.listening import is_heard
 
 _SLICE = 1024
@@ -29,13 +30,16 @@ def sliced(body: nn.Module) -> Iterator[None]:
 
     A layer is computed as ever on other devices, in other types than float32, with other activations than GELU, with
     weights that are frozen or no plain matrices with a bias (LoRA's), and where somebody listens at a part of it or has
-    changed it; so are all with gradient checkpointing, which runs them again after the block.
+    changed it; so are all with gradient checkpointing, which runs them again after the block, and compiled ones.
 
     Args:
         body: a transformers model without its head.
     """
-    again = any(getattr(module, "gradient_checkpointing", False) for module in body.modules())
-    known = [] if not body.training or again or torch.is_autocast_enabled("cpu") else list(_known(body))
+    otherwise = any(
+        getattr(module, "gradient_checkpointing", False) or is_compiled(module) for module in body.modules()
+    )
+    usual = not body.training or otherwise or next(body.parameters()).is_cuda or torch.is_autocast_enabled("cpu")
+    known = [] if usual else list(_known(body))
     for module, name, forward in known:
         setattr(module, name, partial(forward, module, getattr(module, name)))
     try:

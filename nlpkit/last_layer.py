@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
+from nlpkit.compiling import as_written
+
 
 @contextlib.contextmanager
 def only_at(backbone: PreTrainedModel, places: Tensor | None) -> Iterator[None]:
@@ -35,7 +37,8 @@ def only_at(backbone: PreTrainedModel, places: Tensor | None) -> Iterator[None]:
     layer: nn.Module = _layers(backbone)[-1]
     layer.forward = partial(forward, layer, _Rows(places))
     try:
-        yield
+        with as_written(layer):
+            yield
     finally:
         del layer.forward
 

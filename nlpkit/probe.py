@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from nlpkit import checkpoints, signals, trainer
 from nlpkit.callbacks import CounterSeeds
+from nlpkit.compiling import compiled
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.module import TaskModule
@@ -56,7 +57,7 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
     clock = _Clock(config.trainer.accumulate)
     short = trainer.Length(min(_STEPS, length.steps), length.validate_every)
     before: signals.Taken = {number: signal.getsignal(number) for number in signals.ENDING}
-    with trainer.quiet(), trainer.memory_errors():
+    with trainer.quiet(), trainer.memory_errors(), compiled(module, config.trainer.compile):
         runner = trainer.build(config, short, [CounterSeeds(config.seed), clock])
         runner.limit_val_batches = 0
         try:

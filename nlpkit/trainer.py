@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from nlpkit import checkpoints
 from nlpkit.ahead import explain_death
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
+from nlpkit.compiling import compiled
 from nlpkit.config import RunConfig
 from nlpkit.data import FIXED_ROWS, FixedLoader, Samples, TaskDataModule
 from nlpkit.errors import ModelError, PluginError, ResourceError, UsageError
@@ -130,6 +131,7 @@ def train(
         explain_death(),
         _idle_weights(),
         meeting.training(accelerator_of(config)),
+        compiled(module, config.trainer.compile),
     ):
         trainer = build(config, length, ours)
         signals.listen()

@@ -1,10 +1,12 @@
 """Base-size models in bfloat16 on a GPU, sequences of 512, against transformers' Trainer: the share of the chip's peak.
 
-    python tests/benchmarks/gpu.py --objective mlm [--runs 3] [--steps 200] [--batch-tokens 32768]
+    python tests/benchmarks/gpu.py --objective mlm [--runs 3] [--steps 60] [--batch-tokens 65536]
 
-Text: drawn at random (books.py), so that no data is needed. Sides as in pretrain_mlm.py and pretrain_clm.py; 12
-layers, 768 wide, a vocabulary of 30,000 at most. Prints tokens a wall second and `mfu`, the model FLOPs utilisation
-(Chowdhery et al. 2022, appendix B): the FLOPs that the model needs for the tokens seen, over what the chip can do.
+Text: drawn at random (books.py), so that no data is needed. Sides as in pretrain_mlm.py and pretrain_clm.py, and each
+with compiled code: torch_compile of the Trainer, trainer.compile of ours; 12 layers, 768 wide, a vocabulary of 30,000
+at most. The first 15 steps do not count, in which code is made and kernels are chosen. Prints tokens a wall second and
+`mfu`, the model FLOPs utilisation (Chowdhery et al. 2022, appendix B): the FLOPs that the model needs for the tokens
+seen, over what the chip can do.
 
     FLOPs a token = 6 N + 12 layers * width * length,    N = 12 layers * width^2 + share * vocabulary * width
 
@@ -16,6 +18,7 @@ runs on the CPU: a tiny model, some steps, in float32; the peak is then what tor
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import sys
 import time
@@ -42,12 +45,16 @@ PEAKS = {
 }
 
 
+_COMPILED = "-compiled"
+
+
 def measured(arguments: argparse.Namespace, side_name: str) -> side.Values:
     """Train a side; tokens a second and the share of the peak."""
     import torch
 
-    made = _made(arguments)
-    found = pretraining.sides(made, pretraining.group_texts)[side_name](arguments)
+    name = side_name.removesuffix(_COMPILED)
+    made = dataclasses.replace(_made(arguments), compile=name != side_name)
+    found = pretraining.sides(made, pretraining.group_texts)[name](arguments)
     flops = found["count"] * _flops_of_token(made)
     if not _has_gpu():
         return found | {"chip": "CPU, smoke form", "mfu": flops / found["wall_s"] / _multiplies(arguments.threads)}
@@ -64,7 +71,7 @@ def _made(arguments: argparse.Namespace) -> pretraining.Comparison:
     task = {"rate": pretraining.SHARE} if arguments.objective == "mlm" else {}
     made = functools.partial(pretraining.Comparison, arguments.objective, texts, task=task)
     if _has_gpu():
-        return made(preset="base", length=512, precision="bf16-mixed", accelerator="gpu", vocabulary=30_000)
+        return made(preset="base", length=512, precision="bf16-mixed", accelerator="gpu", vocabulary=30_000, warm=15)
     return made(preset="tiny")
 
 
@@ -103,13 +110,20 @@ def _has_gpu() -> bool:
 if __name__ == "__main__":
     options = pretraining.parser(__doc__)
     options.add_argument("--objective", choices=("mlm", "clm"), default="mlm")
-    options.add_argument("--megabytes", type=float, default=100 if _has_gpu() else 0.5, help="text to draw")
+    options.add_argument("--megabytes", type=float, default=8 if _has_gpu() else 0.5, help="text to draw")
     options.set_defaults(
-        **({"steps": 200, "batch_tokens": 32_768} if _has_gpu() else {"steps": 4, "batch_tokens": 4096, "runs": 1})
+        **({"steps": 60, "batch_tokens": 65_536} if _has_gpu() else {"steps": 4, "batch_tokens": 4096, "runs": 1})
     )
     if not _has_gpu():
         print("no GPU is seen: the smoke form, a tiny model on the CPU", file=sys.stderr)
-    names = ("transformers", "nlpkit-adamw", "nlpkit")
+    names = (
+        "transformers",
+        "nlpkit-adamw",
+        "nlpkit",
+        "transformers-compiled",
+        "nlpkit-adamw-compiled",
+        "nlpkit-compiled",
+    )
     pretraining.compare(
         options,
         {name: functools.partial(measured, side_name=name) for name in names},

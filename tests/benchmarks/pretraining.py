@@ -38,6 +38,8 @@ class Comparison:
         accelerator: ``cpu`` or ``gpu``.
         task: settings of the objective.
         vocabulary: tokens that the tokenizer may have.
+        warm: first steps that neither the clock nor the tokens count, where a device first has to make its code.
+        compile: whether the layers run as compiled code; of the peer, its whole model.
         store: name of the token store in `folder`.
     """
 
@@ -49,6 +51,8 @@ class Comparison:
     accelerator: str = "cpu"
     task: dict[str, Any] = field(default_factory=dict)
     vocabulary: int = 8000
+    warm: int = 0
+    compile: bool = False
     store: str = "store"
 
     def prepare(self, arguments: argparse.Namespace) -> None:
@@ -162,6 +166,7 @@ def ours(
             max_steps=arguments.steps,
             accelerator=made.accelerator,  # type: ignore[arg-type]
             precision=made.precision,  # type: ignore[arg-type]
+            compile=made.compile,
         ),
         seed=arguments.seed,
     )
@@ -177,11 +182,13 @@ def ours(
         with side.Clock() as clock:
             if analysis:
                 word_vectors.start_from(body.get_input_embeddings(), store, words.sep_token_id, words.all_special_ids)
-            outcome = trainer.train(module, data, settings, length, run, callbacks=callbacks)
+            outcome = trainer.train(
+                module, data, settings, length, run, callbacks=(*callbacks, _our_start(made, clock))
+            )
             _wait(made)
     model = module.head.assemble(module.backbone).__enter__()
     model.tie_weights()
-    return Trained(clock, model, outcome.tokens, outcome.steps, start)
+    return Trained(clock, model, _counted(made, outcome.tokens, outcome.steps), outcome.steps, start)
 
 
 def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Trained:
@@ -209,15 +216,16 @@ def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Train
     dataset = rows(made, words, arguments.steps * batch)
     collate = DataCollatorForLanguageModeling(words, mlm=not causal, mlm_probability=SHARE)
     with tempfile.TemporaryDirectory() as name:
-        settings = finetune.training_arguments(TrainingArguments, name, arguments, batch, RATE)
-        settings.max_steps = arguments.steps
-        settings.use_cpu, settings.bf16 = made.accelerator == "cpu", made.precision == "bf16-mixed"
-        trainer = Trainer(model, settings, collate, dataset)
-        with side.Clock() as clock:
+        more = {"use_cpu": made.accelerator == "cpu", "bf16": made.precision == "bf16-mixed"}
+        more |= {"max_steps": arguments.steps, "torch_compile": made.compile}
+        settings = finetune.training_arguments(TrainingArguments, name, arguments, batch, RATE, **more)
+        clock = side.Clock()
+        trainer = Trainer(model, settings, collate, dataset, callbacks=[_their_start(made, clock)])
+        with clock:
             trainer.train()
             _wait(made)
-    real = sum(sum(row["attention_mask"]) for row in dataset)
-    return Trained(clock, model, real, arguments.steps)
+    real = sum(sum(row["attention_mask"]) for row in dataset) / len(dataset)
+    return Trained(clock, model, _counted(made, real * arguments.steps * batch, arguments.steps), arguments.steps)
 
 
 def group_texts(made: Comparison, words: Any, most: int) -> list[dict[str, list[int]]]:
@@ -280,6 +288,39 @@ def parser(description: str | None, *, steps: int = 24, batch_tokens: int = 8192
     made.add_argument("--steps", type=int, default=steps)
     made.add_argument("--batch-tokens", type=int, default=batch_tokens)
     return made
+
+
+def _our_start(made: Comparison, clock: side.Clock) -> Any:
+    import pytorch_lightning as pl
+
+    class Start(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            _time_the_warm(made, clock, trainer.global_step, trainer.max_steps)
+
+    return Start()
+
+
+def _their_start(made: Comparison, clock: side.Clock) -> Any:
+    from transformers import TrainerCallback
+
+    class Start(TrainerCallback):
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            _time_the_warm(made, clock, state.global_step, state.max_steps)
+
+    return Start()
+
+
+def _time_the_warm(made: Comparison, clock: side.Clock, step: int, steps: int) -> None:
+    if made.warm and step == made.warm:
+        _wait(made)
+        clock.start()
+    if made.warm and step == steps:
+        _wait(made)
+        clock.stop()
+
+
+def _counted(made: Comparison, tokens: float, steps: int) -> int:
+    return round(tokens * (steps - made.warm) / steps)
 
 
 def _wait(made: Comparison) -> None:

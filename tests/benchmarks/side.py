@@ -26,11 +26,20 @@ class Clock:
     wall_s = 0.0
 
     def __enter__(self) -> Clock:
-        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
+        self.start()
         return self
 
+    def start(self) -> None:
+        """Count from now on."""
+        self._wall, self._cpu = time.perf_counter(), cpu_seconds()
+
+    def stop(self) -> None:
+        """Count no further; a second time changes nothing."""
+        self.wall_s = self.wall_s or time.perf_counter() - self._wall
+        self.cpu_s = self.cpu_s or cpu_seconds() - self._cpu
+
     def __exit__(self, *_: object) -> None:
-        self.wall_s, self.cpu_s = time.perf_counter() - self._wall, cpu_seconds() - self._cpu
+        self.stop()
 
     def result(self, count: int, **quality: float) -> Values:
         """What a side returns: how much was done in what time, and how well."""
