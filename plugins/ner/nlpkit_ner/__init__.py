@@ -107,7 +107,7 @@ class Ner(Task[NerConfig]):
 
     def encode(self, example: Example) -> Features:
         """Token ids of the whole text without special tokens, its pieces, and their tags where there are entities."""
-        from nlpkit_ner.pieces import cut, tags
+        from nlpkit_ner.pieces import cut, tags, taught
 
         pieces = cut(self._backend, example["text"], whole_words=self.config.unit == "word")
         features: Features = {
@@ -117,7 +117,7 @@ class Ner(Task[NerConfig]):
             "inside": pieces.inside,
         }
         if (entities := example.get("entities")) is not None:
-            features["labels"] = tags(pieces, entities, self._types)
+            features["labels"] = taught(tags(pieces, entities, self._types), pieces)
             features["entities"] = [n for e in entities for n in (e["start"], e["end"], self._types[e["label"]])]
         return features
 

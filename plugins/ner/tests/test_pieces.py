@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_ner.offsets import cuts
-from nlpkit_ner.pieces import cut, cuts_a_word, tags
+from nlpkit_ner.pieces import cut, cuts_a_word, tags, taught
 from transformers import PreTrainedTokenizerBase
 
 from nlpkit.plain_text import plain_backend
@@ -149,3 +149,48 @@ def test_of_two_entities_in_one_piece_the_first_has_the_tag(words: Words) -> Non
 )
 def test_entities_that_cut_words_are_told_from_others(text: str, start: int, end: int, expected: bool) -> None:
     assert cuts_a_word(text, {"start": start, "end": end}) is expected
+
+
+def test_what_is_attached_is_taught_only_beside_an_entity(words: Words) -> None:
+    text = "@marta: hm... see (Oslo), #oslo"
+    pieces = cut(plain_backend(words()), text, whole_words=True)
+    found = tags(pieces, [{"start": 19, "end": 23, "label": "place"}], {"place": 0})
+    learnt = taught(found, pieces)
+    by_run: dict[str, list[int]] = {}
+    for start, label in zip(pieces.starts, learnt, strict=True):
+        run = text[text.rfind(" ", 0, start) + 1 :].split(" ")[0]
+        by_run.setdefault(run, []).append(label)
+    assert by_run["(Oslo),"] == [tag for tag, s in zip(found, pieces.starts, strict=True) if 18 <= s < 25]
+    assert 1 in by_run["(Oslo),"]
+    for run in ("@marta:", "#oslo"):
+        first, *rest = by_run[run]
+        assert first == 0
+        assert set(rest) == {-100}
+    assert by_run["see"][0] == 0 and -100 not in by_run["see"]
+    assert by_run["hm..."][0] == 0 and by_run["hm..."][-3:] == [-100] * 3
+
+
+def test_pieces_that_may_begin_anywhere_are_all_taught(words: Words) -> None:
+    pieces = cut(plain_backend(words()), "@marta: see 東京に", whole_words=False)
+    assert taught(tags(pieces, [], {}), pieces) == [0] * len(pieces.ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_run_of_signs_is_taught_and_every_entity(kind: str, words: Words) -> None:
+    backend = plain_backend(words(kind))
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(st.lists(WORDS, min_size=1, max_size=8), st.integers(0, 7))
+    def check(given_words: list[str], number: int) -> None:
+        number %= len(given_words)
+        text, start = " ".join(given_words), len("".join(f"{word} " for word in given_words[:number]))
+        pieces = cut(backend, text, whole_words=True)
+        found = tags(pieces, [{"start": start, "end": start + len(given_words[number]), "label": "x"}], {"x": 0})
+        learnt = taught(found, pieces)
+        assert all(label == tag for label, tag in zip(learnt, found, strict=True) if tag)
+        assert all(label in (tag, -100) for label, tag in zip(learnt, found, strict=True))
+        runs = {text.rfind(" ", 0, s) for s, e in zip(pieces.starts, pieces.ends, strict=True) if e > s}
+        kept = {text.rfind(" ", 0, s) for s, label in zip(pieces.starts, learnt, strict=True) if label != -100}
+        assert runs <= kept
+
+    check()
