@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from nlpkit.errors import ResourceError
+from nlpkit.errors import ResourceError, UsageError
+
+_HINT = "trainer.compile=false"
+_FORMS = 64  # codes of a layer, as for batches of other sizes; torch's 8 are soon used up, and then it compiles no more
 
 
 @contextlib.contextmanager
@@ -19,25 +23,38 @@ def compiled(module: nn.Module, wanted: bool) -> Iterator[None]:
     module's weights and their names stay as they are.
 
     Args:
-        module: its layers are those that could be computed again for gradient checkpointing.
+        module: its layers are those that could be computed again for gradient checkpointing, but for those that are
+            compiled already.
         wanted: False: nothing is compiled.
 
     Raises:
+        UsageError: there are no such layers.
         ResourceError: torch could not make the code; mostly because there is no C compiler.
     """
     if not wanted:
         yield
         return
-    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo import config
+    from torch._dynamo.exc import BackendCompilerFailed
+    from torch._inductor.exc import TritonMissing
 
-    layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+    known = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not known:
+        raise UsageError("trainer.compile: the layers of this model cannot be compiled one by one", _HINT)
+    layers = [layer for layer in known if not is_compiled(layer)]
     for layer in layers:
         layer.compile()
     try:
-        yield
-    except TorchDynamoException as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ResourceError(f"torch.compile failed: {reason}", "trainer.compile=false, or install gcc") from error
+        with config.patch(recompile_limit=_FORMS):
+            yield
+    except (BackendCompilerFailed, TritonMissing) as error:
+        reason = getattr(error, "inner_exception", error)
+        if isinstance(reason, torch.OutOfMemoryError):
+            raise reason from error
+        first = str(reason).strip().partition("\n")[0]
+        raise ResourceError(
+            f"torch.compile failed: {first}", f"{_HINT}, or install what it needs: gcc for a GPU, g++ for a CPU"
+        ) from error
     finally:
         for layer in layers:
             layer._compiled_call_impl = None

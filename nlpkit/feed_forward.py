@@ -38,7 +38,7 @@ def sliced(body: nn.Module) -> Iterator[None]:
     otherwise = any(
         getattr(module, "gradient_checkpointing", False) or is_compiled(module) for module in body.modules()
     )
-    usual = not body.training or otherwise or next(body.parameters()).is_cuda or torch.is_autocast_enabled("cpu")
+    usual = not body.training or otherwise or torch.is_autocast_enabled("cpu")
     known = [] if usual else list(_known(body))
     for module, name, forward in known:
         setattr(module, name, partial(forward, module, getattr(module, name)))

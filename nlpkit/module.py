@@ -55,9 +55,10 @@ class TaskModule(pl.LightningModule):
         self.optim = optim or OptimConfig(learning_rate=5e-5)
         self.layerwise, self.total_steps = layerwise, total_steps
         self.mean_loss, self.metrics = MeanLoss(), task.build_metrics()
-        self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & set(
-            inspect.signature(backbone.forward).parameters
-        )
+        known = set(inspect.signature(backbone.forward).parameters)
+        self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & known
+        # what decoders keep of each layer, to go on from, is memory for nothing here
+        self._settings = {"use_cache": False} if "use_cache" in known else {}
         self._apart: Apart | None = None
         head.tie(backbone)
         activation.fuse(backbone)
@@ -69,7 +70,7 @@ class TaskModule(pl.LightningModule):
         if "documents" in batch:
             inputs |= self._keep_apart().inputs(batch["documents"])
         with only_at(self.backbone, self.head.places(batch)), sliced(self.backbone):
-            return self.backbone(**inputs).last_hidden_state
+            return self.backbone(**inputs, **self._settings).last_hidden_state
 
     def _keep_apart(self) -> Apart:
         self._apart = self._apart or Apart(self.backbone)

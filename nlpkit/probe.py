@@ -21,8 +21,9 @@ from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.module import TaskModule
 
-_STEPS = 12  # at most; the first is not counted: memory is claimed in it
-_SECONDS = 10.0  # after which no further step is begun
+_STEPS = 12  # at most
+_FIRST, _FIRST_COMPILED = 1, 4  # of them that are not counted: memory is claimed in them, and code is made
+_SECONDS = 10.0  # of those that are, after which no further step is begun
 _DEV_BATCHES = 4
 
 
@@ -54,7 +55,7 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
         KeyboardInterrupt: a signal; its argument may be the number.
         ResourceError: memory ran out.
     """
-    clock = _Clock(config.trainer.accumulate)
+    clock = _Clock(config.trainer.accumulate, _FIRST_COMPILED if config.trainer.compile else _FIRST)
     short = trainer.Length(min(_STEPS, length.steps), length.validate_every)
     before: signals.Taken = {number: signal.getsignal(number) for number in signals.ENDING}
     with trainer.quiet(), trainer.memory_errors(), compiled(module, config.trainer.compile):
@@ -81,14 +82,14 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
 class _Clock(pl.Callback):
     """The seconds of each optimiser step."""
 
-    def __init__(self, accumulate: int) -> None:
-        self.accumulate = accumulate
+    def __init__(self, accumulate: int, first: int) -> None:
+        self.accumulate, self.first = accumulate, first
         self.seconds: list[float] = []
-        self._began = self._first = time.perf_counter()
+        self._began = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The first step begins."""
-        self._began = self._first = time.perf_counter()
+        self._began = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -101,12 +102,12 @@ class _Clock(pl.Callback):
         now = time.perf_counter()
         self.seconds.append(now - self._began)
         self._began = now
-        if len(self.seconds) > 1 and now - self._first > _SECONDS:
+        if sum(self.seconds[self.first :]) > _SECONDS:
             trainer.should_stop = True
 
     def typical(self) -> float:
-        """Of a step but the first."""
-        return statistics.median(self.seconds[1:] or self.seconds)
+        """Of a step but the first ones."""
+        return statistics.median(self.seconds[self.first :] or self.seconds)
 
 
 def _peak_memory() -> int:

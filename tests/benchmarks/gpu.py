@@ -71,7 +71,14 @@ def _made(arguments: argparse.Namespace) -> pretraining.Comparison:
     task = {"rate": pretraining.SHARE} if arguments.objective == "mlm" else {}
     made = functools.partial(pretraining.Comparison, arguments.objective, texts, task=task)
     if _has_gpu():
-        return made(preset="base", length=512, precision="bf16-mixed", accelerator="gpu", vocabulary=30_000, warm=15)
+        return made(
+            preset="base",
+            length=512,
+            precision="bf16-mixed",
+            accelerator="gpu",
+            vocabulary=30_000,
+            warm=min(15, arguments.steps // 2),
+        )
     return made(preset="tiny")
 
 

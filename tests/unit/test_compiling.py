@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch._inductor.utils import fresh_cache
+from transformers import AutoModel, PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from nlpkit import probe
 from nlpkit.compiling import compiled, is_compiled
-from nlpkit.errors import ResourceError
+from nlpkit.errors import ResourceError, UsageError
 from nlpkit.module import TaskModule
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.task import Batch, Example
@@ -26,7 +30,7 @@ OBJECTIVES = {"mlm": tiny_runs.mlm, "clm": lambda: Clm(ClmConfig(max_length=64),
 def _module(name: str) -> TaskModule:
     module = tiny_runs.make_module(OBJECTIVES[name]())
     for part in module.modules():
-        if isinstance(part, torch.nn.Dropout):
+        if isinstance(part, nn.Dropout):
             part.p = 0.0
         if hasattr(part, "attn_dropout"):
             part.attn_dropout.p = 0.0
@@ -46,8 +50,12 @@ def _gradients(module: TaskModule, batch: Batch) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
-def _layers(module: TaskModule) -> list[torch.nn.Module]:
+def _layers(module: TaskModule) -> list[nn.Module]:
     return [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+
+
+def _quickly(layer: nn.Module) -> None:
+    nn.Module.compile(layer, backend="eager")  # finds out what there is to compile, and makes no code
 
 
 @needs_a_compiler
@@ -70,10 +78,7 @@ def test_compiled_layers_give_the_same_gradients_and_are_compiled_once(name: str
 
 
 def test_a_run_trains_and_scores_with_compiled_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile(layer: torch.nn.Module) -> None:
-        torch.nn.Module.compile(layer, backend="eager")  # which takes no minutes
-
-    monkeypatch.setattr(GradientCheckpointingLayer, "compile", compile)
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
     made = counters["stats"]["unique_graphs"]
     as_written = tiny_runs.run(tmp_path / "written", tiny_runs.sentiment(), epochs=1)
     assert counters["stats"]["unique_graphs"] == made
@@ -93,3 +98,58 @@ def test_without_a_compiler_the_error_says_what_to_set(monkeypatch: pytest.Monke
     assert "torch.compile failed" in caught.value.message
     assert "trainer.compile=false" in caught.value.hint
     assert not any(map(is_compiled, _layers(module)))
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "gpt2", "llama"])
+def test_many_layers_share_their_code(
+    family: str, small_config: Callable[..., PretrainedConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {"n_layer" if family == "gpt2" else "num_hidden_layers": 12}
+    task = tiny_runs.sentiment()
+    config = small_config(family, **layers)
+    module = TaskModule(task, AutoModel.from_config(config), task.build_head(config))
+    made: list[Any] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", lambda layer: nn.Module.compile(layer, backend=backend))
+    torch.compiler.reset()
+    with compiled(module.backbone, True):
+        for size, length in ((4, 8), (4, 8), (4, 12), (3, 10), (2, 14), (5, 9)):
+            ids = torch.randint(5, 20, (size, length))
+            module.loss_of({"input_ids": ids, "labels": torch.zeros(size, dtype=torch.int64)}).backward()
+    kinds = 2 if family == "modernbert" else 1  # of layers: its first has no norm
+    assert kinds <= len(made) <= 4 * kinds
+
+
+def test_a_model_without_such_layers_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be compiled one by one"), compiled(nn.Linear(2, 2), True):
+        pass
+
+
+def test_layers_that_were_compiled_before_stay_so() -> None:
+    module = _module("mlm")
+    first, *rest = _layers(module)
+    first.compile(backend="eager")
+    mine = first._compiled_call_impl
+    with compiled(module, True):
+        assert first._compiled_call_impl is mine
+        assert all(map(is_compiled, rest))
+    assert first._compiled_call_impl is mine
+    assert not any(map(is_compiled, rest))
+
+
+def test_a_mistake_in_a_layer_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
+    module = _module("mlm")
+    _layers(module)[0].register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), compiled(module, True):
+        module.loss_of(_batch(module, 0))
+
+
+def test_a_plan_does_not_take_the_making_of_code_for_steps() -> None:
+    clock = probe._Clock(1, 4)
+    clock.seconds = [30.0, 20.0, 10.0, 5.0, 0.1, 0.3, 0.2]
+    assert clock.typical() == 0.2
