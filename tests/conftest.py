@@ -23,8 +23,10 @@ settings.load_profile("tests")
 # before any test imports torch
 os.environ["NLPKIT_CACHE"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# a shell starts what runs in its background with Ctrl-C ignored, and every command of a test would inherit that
+# a shell starts what runs in its background with Ctrl-C ignored, and nohup anything with SIGHUP ignored; every command
+# of a test would inherit that
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 TINY = ("model.preset=tiny", "model.vocabulary=1000", "model.sequence_length=64", "trainer.max_steps=6")
 
 
