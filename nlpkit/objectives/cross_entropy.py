@@ -55,7 +55,7 @@ def _filled(rows: Tensor) -> Tensor:
     return nn.functional.pad(rows, (0, 0, 0, -len(rows) % _WHOLE)) if len(rows) % _WHOLE else rows
 
 
-def _slope(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _slope_on_cpu(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Summed cross entropy of logits (N or more, V) with N targets (N, 1), and its gradient; overwrites the logits."""
     whole = logits.float()
     logits, rest = whole[: len(targets)], whole[len(targets) :]
@@ -94,7 +94,7 @@ class _InStretches(torch.autograd.Function):
         for some, right, into in zip(states.split(rows), labels.split(rows), of_states.split(rows), strict=True):
             filled = _filled(some.to(weight_as.dtype))
             logits = nn.functional.linear(filled, weight_as, bias_as)
-            nats, slope = (_slope_on_gpu if logits.is_cuda else _slope)(logits, right.unsqueeze(1))
+            nats, slope = (_slope_on_gpu if logits.is_cuda else _slope_on_cpu)(logits, right.unsqueeze(1))
             total += nats
             if of_bias is not None:
                 of_bias += slope.sum(0, dtype=of_bias.dtype)

@@ -43,8 +43,6 @@ PEAKS = {
     "L40": 181.1,
     "L4": 121.0,
 }
-
-
 _COMPILED = "-compiled"
 
 

@@ -183,7 +183,7 @@ def ours(
             if analysis:
                 word_vectors.start_from(body.get_input_embeddings(), store, words.sep_token_id, words.all_special_ids)
             outcome = trainer.train(
-                module, data, settings, length, run, callbacks=(*callbacks, _our_start(made, clock))
+                module, data, settings, length, run, callbacks=(*callbacks, _our_timer(made, clock))
             )
             _wait(made)
     model = module.head.assemble(module.backbone).__enter__()
@@ -220,7 +220,7 @@ def theirs(made: Comparison, arguments: argparse.Namespace, rows: Rows) -> Train
         more |= {"max_steps": arguments.steps, "torch_compile": made.compile}
         settings = finetune.training_arguments(TrainingArguments, name, arguments, batch, RATE, **more)
         clock = side.Clock()
-        trainer = Trainer(model, settings, collate, dataset, callbacks=[_their_start(made, clock)])
+        trainer = Trainer(model, settings, collate, dataset, callbacks=[_their_timer(made, clock)])
         with clock:
             trainer.train()
             _wait(made)
@@ -290,33 +290,32 @@ def parser(description: str | None, *, steps: int = 24, batch_tokens: int = 8192
     return made
 
 
-def _our_start(made: Comparison, clock: side.Clock) -> Any:
+def _our_timer(made: Comparison, clock: side.Clock) -> Any:
     import pytorch_lightning as pl
 
-    class Start(pl.Callback):
+    class Timer(pl.Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             _time_the_warm(made, clock, trainer.global_step, trainer.max_steps)
 
-    return Start()
+    return Timer()
 
 
-def _their_start(made: Comparison, clock: side.Clock) -> Any:
+def _their_timer(made: Comparison, clock: side.Clock) -> Any:
     from transformers import TrainerCallback
 
-    class Start(TrainerCallback):
+    class Timer(TrainerCallback):
         def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
             _time_the_warm(made, clock, state.global_step, state.max_steps)
 
-    return Start()
+    return Timer()
 
 
 def _time_the_warm(made: Comparison, clock: side.Clock, step: int, steps: int) -> None:
-    if made.warm and step == made.warm:
-        _wait(made)
-        clock.start()
-    if made.warm and step == steps:
-        _wait(made)
-        clock.stop()
+    """Count from the last of the warm steps to the end of the last step, not what is saved after it."""
+    if not made.warm or step not in (made.warm, steps):
+        return
+    _wait(made)
+    (clock.start if step == made.warm else clock.stop)()
 
 
 def _counted(made: Comparison, tokens: float, steps: int) -> int:

@@ -44,7 +44,7 @@ class NerHead(TransformersHead):
         """Cross entropy of the tags, or of the whole sequences divided by their pieces, in nats."""
         if self.crf is None:
             return super().loss(logits, batch)
-        tags = batch["labels"].clamp(min=0)
+        tags = batch["labels"].clamp(min=0)  # what is not taught is outside; a sequence has no gaps
         likelihood = self.crf.log_likelihood(logits.float(), tags, batch["pieces"], batch["inside"].bool())
         return -likelihood.sum() / max(1, self.count(batch))
 
