@@ -35,8 +35,7 @@ def compiled(module: nn.Module, wanted: bool) -> Iterator[None]:
         yield
         return
     from torch._dynamo import config
-    from torch._dynamo.exc import BackendCompilerFailed
-    from torch._inductor.exc import TritonMissing
+    from torch._dynamo.exc import ShortenTraceback
 
     known = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
     if not known:
@@ -45,19 +44,26 @@ def compiled(module: nn.Module, wanted: bool) -> Iterator[None]:
     for layer in layers:
         layer.compile()
     try:
-        with config.patch(recompile_limit=_FORMS):
+        # layers that are alike share their code, but not with one that has a hook
+        with config.patch(recompile_limit=_FORMS, skip_nnmodule_hook_guards=False):
             yield
-    except (BackendCompilerFailed, TritonMissing) as error:
+    except ShortenTraceback as error:  # of the backend, or of what stands in its place: no Triton, too old a GPU
         reason = getattr(error, "inner_exception", error)
-        if isinstance(reason, torch.OutOfMemoryError):
+        if isinstance(reason, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(reason):
             raise reason from error
-        first = str(reason).strip().partition("\n")[0]
         raise ResourceError(
-            f"torch.compile failed: {first}", f"{_HINT}, or install what it needs: gcc for a GPU, g++ for a CPU"
+            f"torch.compile failed: {_said_by(reason)}",
+            f"{_HINT}, or install what it needs: gcc for a GPU, g++ for a CPU",
         ) from error
     finally:
         for layer in layers:
             layer._compiled_call_impl = None
+
+
+def _said_by(error: BaseException) -> str:
+    """The line that tells what went wrong: the compiler's own, or the last of a worker's, or the first."""
+    lines = [line for line in getattr(error, "output", str(error)).splitlines() if line.strip()] or [repr(error)]
+    return lines[-1 if type(error).__name__ == "SubprocException" else 0]
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -18,8 +18,7 @@ from transformers.activations import GELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from nlpkit.activation import FusedGELU
-from nlpkit.compiling import is_compiled
-from nlpkit.listening import is_heard
+from nlpkit.listening import is_heard, runs_as_written
 
 _SLICE = 1024
 
@@ -35,10 +34,7 @@ def sliced(body: nn.Module) -> Iterator[None]:
     Args:
         body: a transformers model without its head.
     """
-    otherwise = any(
-        getattr(module, "gradient_checkpointing", False) or is_compiled(module) for module in body.modules()
-    )
-    usual = not body.training or otherwise or torch.is_autocast_enabled("cpu")
+    usual = not body.training or torch.is_autocast_enabled("cpu") or not runs_as_written(body)
     known = [] if usual else list(_known(body))
     for module, name, forward in known:
         setattr(module, name, partial(forward, module, getattr(module, name)))
@@ -107,7 +103,10 @@ class _Slices(torch.autograd.Function):
         made, wide = x.new_empty(len(x), down.size(1)), []
         for part, into in zip(x.split(_SLICE), made.split(_SLICE), strict=True):
             wide.append(torch.addmm(up_bias, part, up))
-            torch.addmm(bias, nn.functional.gelu(wide[-1], approximate=approximate), down, out=into)
+            after = nn.functional.gelu(wide[-1], approximate=approximate)
+            torch.addmm(bias, after, down, out=into)
+        if len(wide) == 1:  # of a single slice it is little memory, and worth the time
+            wide.append(after)
         ctx.save_for_backward(x, up, down, *wide)
         ctx.approximate = approximate
         return made
@@ -115,18 +114,20 @@ class _Slices(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The activation is worked out again."""
+        """The activation of several slices is worked out again."""
         x, up, down, *wide = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_x = torch.empty_like(x)
-        to_up, to_up_bias, to_down = up.new_zeros(up.shape), up.new_zeros(up.size(1)), down.new_zeros(down.shape)
+        # laid out as the weights are, or each would be copied once more; nothing is read from them at first
+        to_up, to_up_bias, to_down = torch.empty_like(up), up.new_zeros(up.size(1)), torch.empty_like(down)
+        kept = wide.pop() if len(x) <= _SLICE else None
         slices = (x.split(_SLICE), to_x.split(_SLICE), gradient.split(_SLICE), wide)
-        for part, to_part, back, before in zip(*slices, strict=True):
-            after = nn.functional.gelu(before, approximate=ctx.approximate)
-            to_down.addmm_(after.t(), back)
-            torch.mm(back, down.t(), out=after)
-            to_before = torch.ops.aten.gelu_backward(after, before, approximate=ctx.approximate)
-            to_up.addmm_(part.t(), to_before)
+        for i, (part, to_part, back, before) in enumerate(zip(*slices, strict=True)):
+            after = nn.functional.gelu(before, approximate=ctx.approximate) if kept is None else kept
+            torch.addmm(to_down, after.t(), back, beta=min(i, 1), out=to_down)
+            to_after = torch.mm(back, down.t(), out=after if kept is None else None)
+            to_before = torch.ops.aten.gelu_backward(to_after, before, approximate=ctx.approximate)
+            torch.addmm(to_up, part.t(), to_before, beta=min(i, 1), out=to_up)
             to_up_bias += to_before.sum(0)
             torch.mm(to_before, up.t(), out=to_part)
         return to_x, to_up, to_up_bias, to_down, gradient.sum(0), None

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from torch import nn
 
+from nlpkit.compiling import is_compiled
+
 
 def is_heard(*modules: nn.Module) -> bool:
     """Whether one of the modules has hooks, or another way to compute than its class has."""
     return any(map(_is_heard, modules))
+
+
+def runs_as_written(body: nn.Module) -> bool:
+    """Whether the parts of a body run once, line by line: not compiled, nor again on the way back to save memory."""
+    return not any(getattr(part, "gradient_checkpointing", False) or is_compiled(part) for part in body.modules())
 
 
 def _is_heard(module: nn.Module) -> bool:

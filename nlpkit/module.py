@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from nlpkit import activation
 from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
+from nlpkit.dropout import quick_dropout
 from nlpkit.errors import DivergedError
 from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
@@ -24,6 +25,7 @@ from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.processes import mean_of, place
+from nlpkit.row_adamw import look_up_by_rows
 from nlpkit.scores import MeanLoss, values_of
 from nlpkit.task import SPARE, Batch, Task
 
@@ -88,11 +90,13 @@ class TaskModule(pl.LightningModule):
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch in nats, computed as a whole."""
-        return self.head.loss_from(self.hidden(batch), batch)
+        with quick_dropout(self.backbone):
+            return self.head.loss_from(self.hidden(batch), batch)
 
     def _training_loss(self, batch: Batch) -> Tensor:
         if place().world > 1:
-            terms = self.head.terms(self.hidden(batch), batch)
+            with quick_dropout(self.backbone):
+                terms = self.head.terms(self.hidden(batch), batch)
             return mean_of([(mean, count * (SPARE not in batch)) for mean, count in terms])
         if "documents" in batch:
             self._keep_apart()  # found out once, before there are twins of this module
@@ -145,13 +149,15 @@ class TaskModule(pl.LightningModule):
         Raises:
             DivergedError: the norm is not finite (on a CPU; a GPU would have to wait for it). The weights still are.
         """
-        parameters = [p for g in optimizer.param_groups for p in g["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
+        gradients = [_values(p) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if norm.device.type == "cpu" and not math.isfinite(float(norm)):
             raise DivergedError(
                 f"the gradient is {float(norm)} at step {self.global_step}; the weights were not changed",
                 "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
             )
+        if self.optim.clip:
+            torch._foreach_mul_(gradients, (self.optim.clip / (norm + 1e-6)).clamp(max=1.0))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""
@@ -159,8 +165,20 @@ class TaskModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or Muon with the schedule of ``optim``, stepped with the optimiser."""
+        if self.task.stage == "finetune" and self.device.type == "cpu" and place().world == 1:
+            look_up_by_rows(self.backbone, self.head)
         groups = parameter_groups(self.backbone, self.head, self.optim, layerwise=self.layerwise)
         optimizer = build_optimizer(groups)
         total = self.total_steps or int(self.trainer.estimated_stepping_batches)
         factor = schedule(self.optim.schedule, self.optim.warmup, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def _values(parameter: Tensor) -> Tensor:
+    """What a gradient holds; of a sparse one the rows that it has."""
+    gradient = parameter.grad
+    assert gradient is not None
+    if not gradient.is_sparse:
+        return gradient
+    parameter.grad = gradient.coalesce()
+    return parameter.grad.values()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from nlpkit import row_adamw
 from nlpkit.config import OptimConfig
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
@@ -53,13 +54,13 @@ def parameter_groups(
 
 def build_optimizer(groups: list[dict[str, Any]]) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019), fused; with Muon for the groups that ask for it."""
-    if any(g["muon"] for g in groups):
-        return MuonAdamW(groups)
-    return AdamW(groups, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    return MuonAdamW(groups)
 
 
 class MuonAdamW(Optimizer):
-    """Muon (Jordan et al. 2024) for matrices, AdamW for the rest, as one optimiser.
+    """Muon (Jordan et al. 2024) for matrices of groups that ask for it, AdamW for the rest, as one optimiser.
+
+    A parameter whose gradient is sparse is stepped by `row_adamw`.
 
     Muon replaces the gradient's singular values by one, through five Newton-Schulz steps on the momentum. They run
     in bfloat16 only where the device multiplies in it: torch's own form, which always does, can be a hundred times
@@ -93,12 +94,22 @@ class MuonAdamW(Optimizer):
         # the same dicts, not copies: the schedule sets the rates in them and a resume replaces them
         template = self._adamw.defaults
         self._adamw.param_groups = [g for g in self.param_groups if not g["muon"]]
+        tables = []
         for group in self._adamw.param_groups:
             for key, value in template.items():
                 group.setdefault(key, value)
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    row_adamw.step(parameter, self.state[parameter], group)
+                    tables.append((parameter, parameter.grad))
+                    parameter.grad = None
+                elif parameter in self.state:
+                    row_adamw.as_table(parameter, self.state[parameter])
         self._adamw.state = self.state
         if self._adamw.param_groups:
             self._adamw.step()
+        for parameter, gradient in tables:
+            parameter.grad = gradient
 
     def _step_muon(self, group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}

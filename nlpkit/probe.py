@@ -67,6 +67,8 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
                 {"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()}
             )
             batches = runner.limit_val_batches = min(_DEV_BATCHES, len(data.val_dataloader()))
+            if config.trainer.compile:  # the code for scoring is made here
+                runner.validate(module, datamodule=data, verbose=False)
             began = time.perf_counter()
             runner.validate(module, datamodule=data, verbose=False)
             scored = time.perf_counter() - began

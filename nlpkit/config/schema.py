@@ -122,7 +122,7 @@ class TrainerConfig:
     precision: Literal["auto", "32", "bf16-mixed"] = "auto"
     """Number format of the computation; auto: bf16-mixed on a GPU that has it, 32 on a CPU (see docs/results.md)."""
     compile: bool = False
-    """Whether layers run as compiled code (torch.compile): faster on a GPU, for large models; needs a C compiler."""
+    """Whether layers run as compiled code (torch.compile): for large models on a GPU; needs a C compiler."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Kind of device; auto: a GPU if there is one."""
     devices: int = number(1, at_least=1)

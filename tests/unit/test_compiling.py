@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 from torch._dynamo.utils import counters
+from torch._inductor.compile_worker.subproc_pool import SubprocException
+from torch._inductor.exc import CppCompileError
 from torch._inductor.utils import fresh_cache
 from transformers import AutoModel, PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from nlpkit import probe
+from nlpkit import probe, trainer
 from nlpkit.compiling import compiled, is_compiled
+from nlpkit.config import RunConfig, TrainerConfig
+from nlpkit.data import TaskDataModule
 from nlpkit.errors import ResourceError, UsageError
 from nlpkit.module import TaskModule
 from nlpkit.objectives.clm import Clm, ClmConfig
@@ -61,6 +68,8 @@ def _quickly(layer: nn.Module) -> None:
 @needs_a_compiler
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_compiled_layers_give_the_same_gradients_and_are_compiled_once(name: str) -> None:
+    torch.compiler.reset()
+    counters.clear()
     module = _module(name)
     batches = [_batch(module, first) for first in (0, 4, 8)]
     expected = [_gradients(module, batch) for batch in batches]
@@ -79,6 +88,7 @@ def test_compiled_layers_give_the_same_gradients_and_are_compiled_once(name: str
 
 def test_a_run_trains_and_scores_with_compiled_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
+    monkeypatch.setattr("nlpkit.module.quick_dropout", lambda _: contextlib.nullcontext())  # draws other numbers
     made = counters["stats"]["unique_graphs"]
     as_written = tiny_runs.run(tmp_path / "written", tiny_runs.sentiment(), epochs=1)
     assert counters["stats"]["unique_graphs"] == made
@@ -147,6 +157,64 @@ def test_a_mistake_in_a_layer_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) 
     _layers(module)[0].register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), compiled(module, True):
         module.loss_of(_batch(module, 0))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_hooks_at_parts_of_layers_are_called(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
+    torch.compiler.reset()
+    with compiled(other := _module("clm"), True):
+        other.loss_of(_batch(other, 0))
+    module, calls = _module("clm"), []
+    _layers(module)[place].attn.register_forward_hook(lambda *_: calls.append(1))
+    with compiled(module, True):
+        for first in (0, 4):
+            module.loss_of(_batch(module, first)).backward()
+    assert len(calls) == 2
+
+
+def test_code_is_made_for_more_forms_than_torch_makes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
+    torch.compiler.reset()
+    counters.clear()
+    module = _module("clm")
+    with compiled(module, True):
+        for form in range(12):
+            _layers(module)[0].attn.scaling = 1.0 + form
+            module.loss_of(_batch(module, 0))
+    assert counters["stats"]["unique_graphs"] >= 12
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        (RuntimeError("first\nsecond"), "first"),
+        (CppCompileError(["g++"], "a.cpp:1: error: no such header\nmore"), "a.cpp:1: error: no such header"),
+        (SubprocException("Traceback\n  line\nValueError: too old"), "ValueError: too old"),
+    ],
+)
+def test_the_line_that_tells_what_went_wrong_is_shown(reason: Exception, line: str) -> None:
+    with pytest.raises(ResourceError, match=r"torch\.compile failed: ") as caught, compiled(_module("clm"), True):
+        raise BackendCompilerFailed("inductor", reason, None)
+    assert caught.value.message.endswith(line)
+
+
+def test_memory_that_runs_out_meanwhile_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="can't allocate"), compiled(_module("clm"), True):
+        raise BackendCompilerFailed("inductor", RuntimeError("can't allocate memory: 3 bytes"), None)
+
+
+def test_a_plan_scores_once_before_it_takes_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
+    scored: list[int] = []
+    monkeypatch.setattr(pl.Trainer, "validate", lambda *_, **__: scored.append(1))
+    task, some = tiny_runs.sentiment(), tiny_runs.examples()
+    for compile in (False, True):
+        scored.clear()
+        config = RunConfig(trainer=TrainerConfig(accelerator="cpu", compile=compile))
+        data = TaskDataModule(task, some[:32], some[32:], batch_tokens=160, epochs=1)
+        probe.probe(tiny_runs.make_module(task), data, config, trainer.plan_length(config, data))
+        assert len(scored) == 1 + compile
 
 
 def test_a_plan_does_not_take_the_making_of_code_for_steps() -> None:

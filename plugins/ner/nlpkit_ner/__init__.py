@@ -30,7 +30,7 @@ class NerConfig(TaskConfig):
     """Settings of ner; ``labels`` are the types of entities."""
 
     transitions: Literal["constrained", "crf", "none"] = "constrained"
-    """How tags become a sequence: the likeliest legal one, the same with learned transitions, or each for itself."""
+    """How tags become a sequence: the likeliest legal one, the same with learned transitions, or each word for itself."""
     unit: Literal["auto", "word", "piece"] = "auto"
     """What entities are made of: whole words, punctuation around them aside, or any pieces; auto: as in the data."""
     stride: int = field(default=64, metadata={"at_least": 0})
@@ -198,8 +198,8 @@ class Ner(Task[NerConfig]):
         found = spans(predictions["tags"], batch["pieces"], "conlleval")
         rows, first, behind, kinds = found.unbind(1)
         start, end = batch["starts"][rows, first], batch["ends"][rows, behind - 1]
-        sums = torch.nn.functional.pad(predictions["scores"].cumsum(1), (1, 0))  # (B, T + 1)
-        means = (sums[rows, behind] - sums[rows, first]) / (behind - first)
+        sums = torch.nn.functional.pad(predictions["scores"].double().cumsum(1), (1, 0))  # (B, T + 1)
+        means = ((sums[rows, behind] - sums[rows, first]) / (behind - first)).float()
         real = end > start
         return torch.stack([rows, start, end, kinds], 1)[real], means[real]
 

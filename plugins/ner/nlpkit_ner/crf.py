@@ -47,10 +47,17 @@ class CRF(nn.Module):
     def log_likelihood(self, scores: Tensor, tags: Tensor, lengths: Tensor, inside: Tensor | None = None) -> Tensor:
         """Logarithm of the probability of the tags (B, T), in nats: (B,); 0 for a text without tokens.
 
-        Of illegal tags it is below -1e29: a text with such tags must not be learnt from.
+        A tag of -100 stands for any: the probabilities of all sequences that have the others are added up. Of illegal
+        tags it is below -1e29: a text with such tags must not be learnt from.
         """
         local = self._local(scores, lengths)
-        return self._score(local, tags, lengths, inside) - self._log_partition(local, lengths, inside)
+        places = torch.arange(tags.size(1), device=tags.device)
+        known = ((tags >= 0) & (places < lengths.unsqueeze(1))).unsqueeze(2)  # (B, T, 1)
+        others = torch.arange(local.size(2), device=tags.device) != tags.unsqueeze(2)  # (B, T, C)
+        both = torch.cat([local.masked_fill(known & others, _RULED_OUT), local])
+        twice = None if inside is None else inside.repeat(2, 1)
+        with_tags, all_of_them = self._log_partition(both, lengths.repeat(2), twice).chunk(2)
+        return with_tags - all_of_them
 
     def decode(self, scores: Tensor, lengths: Tensor, inside: Tensor | None = None) -> Tensor:
         """The likeliest tags (B, T), int64, 0 behind the length.
@@ -86,17 +93,6 @@ class CRF(nn.Module):
         """Transitions (C, C) between words, and within one."""
         transitions = precise(self.transitions)
         return transitions.masked_fill(~self.between, _RULED_OUT), transitions.masked_fill(~self.within, _RULED_OUT)
-
-    def _score(self, local: Tensor, tags: Tensor, lengths: Tensor, inside: Tensor | None) -> Tensor:
-        """Sum of the scores of a sequence: (B,)."""
-        tags = tags.clamp(min=0)  # behind the length
-        own = local.gather(2, tags.unsqueeze(2)).sum((1, 2))
-        between, within = self._steps()
-        steps = between[tags[:, :-1], tags[:, 1:]]  # (B, T - 1)
-        if inside is not None:
-            steps = torch.where(inside[:, 1:], within[tags[:, :-1], tags[:, 1:]], steps)
-        real = torch.arange(1, tags.size(1), device=tags.device) < lengths.unsqueeze(1)
-        return own + steps.masked_fill(~real, 0).sum(1)
 
     def _log_partition(self, local: Tensor, lengths: Tensor, inside: Tensor | None) -> Tensor:
         """Logarithm of the sum over all legal sequences, by the forward algorithm: (B,)."""

@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 
 from nlpkit import Batch, TransformersHead
 from nlpkit_ner.crf import CRF
-from nlpkit_ner.transitions import viterbi
+from nlpkit_ner.transitions import going_on, viterbi
 
 Transitions = Literal["constrained", "crf", "none"]
 
@@ -21,7 +21,7 @@ class NerHead(TransformersHead):
         backbone: its configuration.
         types: entity types.
         transitions: ``constrained``: the likeliest legal sequence; ``crf``: likewise, with learned transitions;
-            ``none``: the likeliest tag of each piece.
+            ``none``: the likeliest tag of the first piece of each word.
     """
 
     def __init__(self, backbone: PretrainedConfig, types: list[str], transitions: Transitions) -> None:
@@ -41,11 +41,11 @@ class NerHead(TransformersHead):
         return logits[batch["places"]]
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Cross entropy of the tags, or of the whole sequences divided by their pieces, in nats."""
+        """Cross entropy of the tags, or of the whole sequences divided by the pieces with a tag, in nats."""
         if self.crf is None:
             return super().loss(logits, batch)
-        tags = batch["labels"].clamp(min=0)  # what is not taught is outside; a sequence has no gaps
-        likelihood = self.crf.log_likelihood(logits.float(), tags, batch["pieces"], batch["inside"].bool())
+        inside = batch["inside"].bool()
+        likelihood = self.crf.log_likelihood(logits.float(), batch["labels"], batch["pieces"], inside)
         return -likelihood.sum() / max(1, self.count(batch))
 
     def predict(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -56,5 +56,6 @@ class NerHead(TransformersHead):
             shares = self.crf.marginals(logits, lengths, inside)
         else:
             shares = logits.softmax(-1)
-            tags = viterbi(logits, lengths, inside=inside) if self.transitions == "constrained" else shares.argmax(-1)
+            constrained = self.transitions == "constrained"
+            tags = viterbi(logits, lengths, inside=inside) if constrained else going_on(shares.argmax(-1), inside)
         return {"tags": tags, "scores": shares.gather(-1, tags.unsqueeze(-1)).squeeze(-1)}

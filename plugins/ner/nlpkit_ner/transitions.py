@@ -41,6 +41,19 @@ def allowed_first(types: int) -> Tensor:
     return rule
 
 
+def going_on(tags: Tensor, inside: Tensor) -> Tensor:
+    """Tags (B, T) in which the further pieces of a word go on as its first piece begins; I may stand behind anything.
+
+    Args:
+        tags: (B, T).
+        inside: (B, T), true where a token is a further piece of the word of the token before; not read of the first.
+    """
+    places = torch.arange(tags.size(1), device=tags.device)
+    further = inside & (places > 0)
+    first = tags.gather(1, places.masked_fill(further, 0).cummax(1).values)
+    return torch.where(further, first + first % 2, tags)
+
+
 def precise(values: Tensor) -> Tensor:
     """In float32, or in float64 where they are: sums over a text are too coarse in less."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -68,6 +68,16 @@ def test_probabilities_equal_those_of_trying_all(crf: CRF, scores: Tensor, insid
 
 
 @both_ways
+def test_a_tag_that_is_not_given_may_be_any(crf: CRF, scores: Tensor, inside: Tensor | None) -> None:
+    tags = torch.tensor([[-100, -100, 0, -100], [0, -100, -100, -100], [-100] * 4])
+    found = crf.log_likelihood(scores, tags, LENGTHS, inside)
+    for row, length in enumerate(LENGTHS.tolist()):
+        each, paths, given = weights(crf, scores, row, inside), all_paths(length), tags[row, :length]
+        fits = ((paths == given) | (given < 0)).all(1)
+        torch.testing.assert_close(found[row].exp(), each[fits].sum() / each.sum())
+
+
+@both_ways
 def test_decode_gives_the_likeliest(crf: CRF, scores: Tensor, inside: Tensor | None) -> None:
     tags = crf.decode(scores, LENGTHS, inside)
     for row, length in enumerate(LENGTHS.tolist()):

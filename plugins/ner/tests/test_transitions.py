@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from nlpkit_ner.transitions import allowed, allowed_first, allowed_inside, viterbi
+from nlpkit_ner.transitions import allowed, allowed_first, allowed_inside, going_on, viterbi
 from torch import Tensor
 
 from nlpkit.errors import DivergedError
@@ -174,3 +174,17 @@ def test_scores_stay_as_they_are_and_may_be_of_training_or_inference() -> None:
     assert torch.equal(training.detach(), before)
     with torch.inference_mode():
         assert torch.equal(viterbi(before.clone(), torch.tensor([4]), torch.zeros(3, 3)), tags)
+
+
+@given(st.integers(0, 1000))
+def test_pieces_of_a_word_go_on_as_its_first(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    tags = torch.randint(0, 7, (3, 8), generator=generator)
+    inside = torch.rand(3, 8, generator=generator) < 0.5
+    found = going_on(tags, inside).tolist()
+    for row, words in zip(found, inside.tolist(), strict=True):
+        for place in range(1, 8):
+            if words[place]:
+                assert row[place] == {0: 0}.get(row[place - 1], (row[place - 1] + 1) // 2 * 2)
+    kept = ~inside | (torch.arange(8) == 0)
+    assert torch.equal(torch.tensor(found)[kept], tags[kept])
