@@ -87,7 +87,7 @@ class Ner(Task[NerConfig]):
             DataError: no entity in them, or one that cuts a word although ``unit`` is ``word``.
             UsageError: a type that is named twice.
         """
-        from nlpkit_ner.pieces import cuts_a_word
+        from nlpkit_ner.words import cut_entity
 
         if not config.labels:
             config = replace(config, labels=sorted({label for e in examples for label in cls.labels_of(e)}))
@@ -98,8 +98,8 @@ class Ner(Task[NerConfig]):
             )
         if twice := [name for i, name in enumerate(config.labels) if name in config.labels[:i]]:
             raise UsageError(f"task.labels has '{twice[0]}' twice, expected each type once", "leave one of them out")
-        found = ((e, entity) for e in examples for entity in e.get("entities") or ())
-        cut = None if config.unit == "piece" else next((f for f in found if cuts_a_word(f[0]["text"], f[1])), None)
+        found = ((e, cut_entity(e["text"], e.get("entities") or ())) for e in examples)
+        cut = None if config.unit == "piece" else next(((e, entity) for e, entity in found if entity), None)
         if cut and config.unit == "word":
             text = cut[0]["text"][cut[1]["start"] : cut[1]["end"]]
             raise DataError(f"{cut[0].where}: '{text}' begins or ends inside of a word", "task.unit=piece")

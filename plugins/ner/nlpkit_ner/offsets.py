@@ -6,18 +6,17 @@ character above U+FFFF, such as most emoji, is two; texts without such character
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from nlpkit.errors import DataError
+from nlpkit_ner.characters import Parts, characters, visible
 from nlpkit_ner.schemes import shortened
 
 SHRUNK, UTF16 = "shrunk", "utf-16"
-"""Keys of what is counted: spans that lost white space, and texts whose offsets were UTF-16 units."""
-_JOINER = "\u200d"
+"""Keys of what is counted: spans that lost what is unseen at their ends, and texts whose offsets were UTF-16 units."""
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +47,7 @@ def checked(
     """Spans that a task can learn from, in the order of the text.
 
     Spans whose ``quote`` is what stands at their offsets in UTF-16 units are counted in code points, all of the text;
-    white space at the ends of a span is left out.
+    white space and invisible marks at the ends of a span are left out, unless it has nothing but marks.
 
     Args:
         spans: in any order.
@@ -62,54 +61,19 @@ def checked(
     """
     counts = Counter() if counts is None else counts
     counted = _in_code_points(list(spans), text, where, counts)
-    shrunk = [_shrunk(span, text, where) for span in counted]
+    if not counted:
+        return []
+    parts, seen = characters(text), visible(text)
+    spaceless = [_spaceless(span, text, where) for span in counted]
+    for span in spaceless:
+        _check_characters(span, text, parts, where)
+    shrunk = [_markless(span, seen) for span in spaceless]
     counts[SHRUNK] += sum(after != before for after, before in zip(shrunk, counted, strict=True))
-    for span in shrunk:
-        _check_characters(span, text, where)
     shrunk.sort(key=lambda span: (span.start, span.end, span.label))
     for before, after in pairwise(shrunk):
         if after.start < before.end:
             raise _overlap(before, after, text, where)
     return shrunk
-
-
-def cuts(text: str, offset: int) -> bool:
-    """Whether an offset lies inside of what is seen as one character.
-
-    That is before a combining mark, variation selector, zero width joiner, skin tone, tag or Hangul vowel or final,
-    after a joiner, within CR LF, and within a flag. A mark after white space stands for itself. This follows the
-    extended grapheme clusters of Unicode (UAX 29) as far as people would say that a character is cut: a zero width
-    non-joiner may stand between a word and its ending, so it is none.
-    """
-    if not 0 < offset < len(text):
-        return False
-    before, after = text[offset - 1], text[offset]
-    if before == "\r":
-        return after == "\n"
-    if before.isspace() or after.isspace():
-        return False
-    return before == _JOINER or _continues(after) or (_is_flag_half(after) and _halves_before(text, offset) % 2 == 1)
-
-
-def _continues(character: str) -> bool:
-    return (
-        character == _JOINER
-        or unicodedata.category(character).startswith("M")
-        or "\u1160" <= character <= "\u11ff"
-        or "\U0001f3fb" <= character <= "\U0001f3ff"
-        or "\U000e0020" <= character <= "\U000e007f"
-    )
-
-
-def _is_flag_half(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
-
-
-def _halves_before(text: str, offset: int) -> int:
-    first = offset
-    while first and _is_flag_half(text[first - 1]):
-        first -= 1
-    return offset - first
 
 
 def _in_code_points(spans: list[CharacterSpan], text: str, where: str, counts: Counter[str]) -> Sequence[CharacterSpan]:
@@ -159,7 +123,7 @@ def _check_bounds(span: CharacterSpan, text: str, where: str) -> None:
         raise DataError(f"{where}: {found}", "offsets are characters (code points) from 0, not bytes")
 
 
-def _shrunk(span: CharacterSpan, text: str, where: str) -> CharacterSpan:
+def _spaceless(span: CharacterSpan, text: str, where: str) -> CharacterSpan:
     _check_bounds(span, text, where)
     covered = text[span.start : span.end]
     left, right = len(covered) - len(covered.lstrip()), len(covered) - len(covered.rstrip())
@@ -168,24 +132,19 @@ def _shrunk(span: CharacterSpan, text: str, where: str) -> CharacterSpan:
     return replace(span, start=span.start + left, end=span.end - right)
 
 
-def _check_characters(span: CharacterSpan, text: str, where: str) -> None:
+def _markless(span: CharacterSpan, seen: Parts) -> CharacterSpan:
+    start, end = seen.over(span.start, span.end) or (span.start, span.end)
+    return replace(span, start=start, end=end)
+
+
+def _check_characters(span: CharacterSpan, text: str, parts: Parts, where: str) -> None:
     for offset, verb in ((span.start, "starts"), (span.end, "ends")):
-        if cuts(text, offset):
-            first, end = _around(text, offset)
+        if parts.cuts(offset):
+            first, end = parts.around(offset, offset)
             codes = " ".join(f"U+{ord(code):04X}" for code in text[first:end][:8])
             found = f"{span.shown(text)} {verb} inside the character '{shortened(text[first:end])}' ({codes})"
             near = first if verb == "starts" else end
             raise DataError(f"{where}: {found}", f"{verb[:-1]} it at {near}; offsets are characters (code points)")
-
-
-def _around(text: str, offset: int) -> tuple[int, int]:
-    """Where the character that is cut by an offset begins and ends."""
-    first = end = offset
-    while cuts(text, first):
-        first -= 1
-    while cuts(text, end):
-        end += 1
-    return first, end
 
 
 def _overlap(before: CharacterSpan, after: CharacterSpan, text: str, where: str) -> DataError:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nlpkit_ner.offsets import cuts
+from nlpkit_ner.characters import Parts, visible
+from nlpkit_ner.words import RUN, words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_WORD = re.compile(r"[^ \t\r\n\f\v]+")  # as in CoNLL and plain text; a no-break space holds a word together
 
 
 class Pieces(NamedTuple):
@@ -21,8 +19,9 @@ class Pieces(NamedTuple):
 
     Args:
         ids: token ids.
-        starts: the first character of each piece, white space left aside.
-        ends: the character behind it; for a piece of white space alone that behind the piece before it.
+        starts: the first character of each piece, white space and invisible marks left aside; for a piece of these
+            alone that of the piece behind it.
+        ends: the character behind it; for a piece of white space or marks alone that behind the piece before it.
         inside: 1 where a piece belongs to the piece before it, and no entity may begin or end between them.
         attached: 1 where a piece stands behind a word or a sign of punctuation without a blank between them, as the
             name in ``@marta`` and the comma in ``Oslo,``; with whole words only.
@@ -36,7 +35,7 @@ class Pieces(NamedTuple):
 
 
 def cut(backend: Tokenizer, text: str, *, whole_words: bool) -> Pieces:
-    """Cut a text; no border of an entity lies inside of a character, whatever the tokenizer makes of it.
+    """Cut a text so that what entities may be made of neither overlaps nor has a border inside of a character.
 
     Args:
         backend: neither cuts off nor pads, and gives offsets in characters.
@@ -45,31 +44,41 @@ def cut(backend: Tokenizer, text: str, *, whole_words: bool) -> Pieces:
             that the tokenizer drops belong to the word all the same.
     """
     encoding = backend.encode(text, add_special_tokens=False)
-    words = list(_words(text)) if whole_words else []
-    word_starts = [start for start, _ in words]
-    run_starts = [match.start() for match in _WORD.finditer(text)]
-    starts: list[int] = []
-    ends: list[int] = []
-    inside: list[int] = []
-    attached: list[int] = []
-    run = -1
-    owners: list[int | None] = []
-    for raw_start, raw_end in encoding.offsets:
-        start, end = _whole(text, *_trimmed(text, raw_start, raw_end))
-        blank, behind = start == end, ends[-1] if ends else 0
-        owner = _word_at(words, word_starts, raw_start if blank else start, raw_end if blank else end)
-        goes_on = bool(owners) and owner is not None and owner == owners[-1]
-        inside.append(int(goes_on or (not blank and start < behind)))
-        before, run = run, bisect_right(run_starts, start)
-        follows = whole_words and not blank and run == before
-        attached.append(int(follows and (attached[-1] or not inside[-1])))
-        starts.append(start if owner is None or goes_on else min(start, words[owner][0]))
-        ends.append(behind if blank else end)
-        owners.append(owner if owner is not None or not blank or not owners else owners[-1])
-    for place, owner in enumerate(owners):
-        if owner is not None and (place + 1 == len(owners) or owners[place + 1] != owner):
-            ends[place] = max(ends[place], words[owner][1])
+    seen = visible(text)
+    whole = words(text, seen) if whole_words else Parts([], [])
+    spans = [seen.over(*raw) for raw in encoding.offsets]  # None: a blank piece
+    grown = [whole.around(*(span or raw)) for span, raw in zip(spans, encoding.offsets, strict=True)]
+    own_reach = _reach(span[1] if span else 0 for span in spans)
+    reach = _reach(end if span else 0 for span, (_, end) in zip(spans, grown, strict=True))
+    inside = [int(start < before) for (start, _), before in zip(grown, [0, *reach], strict=False)]
+    starts, ends = [len(text)] * len(spans), reach
+    ahead, goes_on = len(text), 0
+    for place in reversed(range(len(spans))):
+        if goes_on:
+            ends[place] = own_reach[place]
+        if (span := spans[place]) is None:
+            inside[place] |= goes_on  # between two pieces that belong together it does, too
+        else:
+            ahead = span[0] if inside[place] else grown[place][0]
+        starts[place], goes_on = ahead, inside[place]
+    attached = _attached(text, spans, inside) if whole_words else [0] * len(spans)
     return Pieces(encoding.ids, starts, ends, inside, attached)
+
+
+def _reach(ends: Iterable[int]) -> list[int]:
+    """How far the pieces up to each one reach."""
+    return list(accumulate(ends, max))
+
+
+def _attached(text: str, spans: Iterable[tuple[int, int] | None], inside: Iterable[int]) -> list[int]:
+    """`Pieces.attached`; a blank piece stands between two words, not behind one."""
+    runs = [match.start() for match in RUN.finditer(text)]
+    found: list[int] = []
+    run = -1
+    for span, goes_on in zip(spans, inside, strict=True):
+        before, run = run, bisect_right(runs, span[0]) if span else run
+        found.append(int(run == before and bool(found[-1] if goes_on else span)))
+    return found
 
 
 def tags(pieces: Pieces, entities: Sequence[Mapping[str, Any]], types: Mapping[str, int]) -> list[int]:
@@ -120,54 +129,3 @@ def _entity_at(start: int, end: int, entities: Sequence[Mapping[str, Any]], star
         if (first < end and start < behind) if end > start else first < start < behind:
             return index
     return None
-
-
-def cuts_a_word(text: str, entity: Mapping[str, Any]) -> bool:
-    """Whether an entity begins or ends inside of a word; between it and the punctuation around it is not inside."""
-    edges = (entity["start"], entity["end"])
-    return any(start < edge < end for start, end in _words(text) for edge in edges)
-
-
-def _words(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each word, without the punctuation and symbols around it."""
-    for match in _WORD.finditer(text):
-        start, end = match.span()
-        while start < end and _is_edge(text[start]):
-            start += 1
-        while end > start and _is_edge(text[end - 1]):
-            end -= 1
-        if end > start:
-            yield start, end
-
-
-def _is_edge(character: str) -> bool:
-    if character.isalnum() or character == "\ufffd":  # which stands for anything
-        return False
-    return character.isspace() or unicodedata.category(character)[0] in "PS"
-
-
-def _word_at(words: Sequence[tuple[int, int]], starts: Sequence[int], start: int, end: int) -> int | None:
-    """The first word that a piece has a part of."""
-    place = bisect_right(starts, start) - 1
-    if place >= 0 and start < words[place][1]:
-        return place
-    return place + 1 if place + 1 < len(words) and words[place + 1][0] < end else None
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
-
-
-def _whole(text: str, start: int, end: int) -> tuple[int, int]:
-    """The same with all of its first and last character."""
-    if start == end or text.isascii():
-        return start, end
-    while cuts(text, start):
-        start -= 1
-    while cuts(text, end):
-        end += 1
-    return start, end

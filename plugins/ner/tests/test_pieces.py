@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from nlpkit_ner.offsets import cuts
-from nlpkit_ner.pieces import cut, cuts_a_word, tags, taught
+from nlpkit_ner.characters import characters, visible
+from nlpkit_ner.pieces import Pieces, cut, tags, taught
+from nlpkit_ner.span_files import normalise
+from nlpkit_ner.words import words as words_of
 from transformers import PreTrainedTokenizerBase
 
 from nlpkit.plain_text import plain_backend
@@ -53,12 +55,12 @@ def test_words_that_are_entities_are_found_again_by_their_tags(kind: str, words:
     @settings(max_examples=150, deadline=None, derandomize=True)
     @given(st.lists(st.tuples(WORDS, st.sampled_from([None, "person", "place"])), min_size=1, max_size=8))
     def check(given_words: list[tuple[str, str | None]]) -> None:
-        text, entities = "", []
+        text, entities = "", list[dict[str, Any]]()
         for word, label in given_words:
             start = len(text) + bool(text)
             text = f"{text} {word}" if text else word
             if label:
-                entities.append({"start": start, "end": len(text), "label": label})
+                entities += normalise([[start, len(text), label]], "made:1", text)
         pieces = cut(backend, text, whole_words=True)
         found = _spans(tags(pieces, entities, {"person": 0, "place": 1}), pieces.starts, pieces.ends)
         held = [e for e in entities if _has_pieces(pieces.starts, pieces.ends, e)]
@@ -98,19 +100,29 @@ def test_a_word_is_one_and_the_punctuation_around_it_is_not_of_it(kind: str, wor
 def test_no_border_lies_inside_of_a_character(kind: str, whole_words: bool, words: Words) -> None:
     text = "(e\u0301 New\u00a0York \U0001f469\u200d\U0001f52c\U0001f600 \U0001f1e9\U0001f1ea"
     pieces = cut(plain_backend(words(kind)), text, whole_words=whole_words)
+    parts = characters(text)
     for start, end in zip(pieces.starts, pieces.ends, strict=True):
-        assert not cuts(text, start)
-        assert not cuts(text, end)
+        assert not parts.cuts(start)
+        assert not parts.cuts(end)
     for before, after, inside in zip(pieces.ends, pieces.starts[1:], pieces.inside[1:], strict=False):
         assert inside or after >= before  # what shares a character is not divided
 
 
-@pytest.mark.parametrize("text", ["Oslo\u200b", "\u200bOslo", "Oslo\ufffd", "e\u0301", "(e\u0301", "\u00a0x"])
+@pytest.mark.parametrize("text", ["Oslo\ufffd", "e\u0301", "Os\u200clo", "Os\u200dlo", "Os\u00adlo"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_tokenizer_drops_of_a_word_belongs_to_it(kind: str, text: str, words: Words) -> None:
     pieces = cut(plain_backend(words(kind)), f"a {text} b", whole_words=True)
-    entity = {"start": 2 + text.startswith("\u00a0"), "end": 2 + len(text), "label": "x"}
-    assert _spans(tags(pieces, [entity], {"x": 0}), pieces.starts, pieces.ends) == [(entity["start"], entity["end"], 0)]
+    entity = {"start": 2, "end": 2 + len(text), "label": "x"}
+    assert _spans(tags(pieces, [entity], {"x": 0}), pieces.starts, pieces.ends) == [(2, 2 + len(text), 0)]
+
+
+@pytest.mark.parametrize("text", ["Oslo\u200b", "\u200bOslo", "\u200fOslo\u200e", "\ufeffOslo", "\u00a0Oslo\u00a0"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_seen_at_the_edge_of_an_entity_is_none_of_it(kind: str, text: str, words: Words) -> None:
+    start = 2 + text.index("Oslo")
+    pieces = cut(plain_backend(words(kind)), f"a {text} b", whole_words=True)
+    entity = {"start": 2, "end": 2 + len(text), "label": "x"}
+    assert _spans(tags(pieces, [entity], {"x": 0}), pieces.starts, pieces.ends) == [(start, start + 4, 0)]
 
 
 def test_a_piece_that_belongs_to_another_goes_on_as_it_does(words: Words) -> None:
@@ -134,21 +146,6 @@ def test_of_two_entities_in_one_piece_the_first_has_the_tag(words: Words) -> Non
     pieces = cut(plain_backend(words()), "Marta", whole_words=False)
     entities = [{"start": 0, "end": 2, "label": "person"}, {"start": 2, "end": 5, "label": "place"}]
     assert tags(pieces, entities, {"person": 0, "place": 1})[0] == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "start", "end", "expected"),
-    [
-        ("a Bay", 2, 5, False),
-        ("(a Bay).", 3, 6, False),
-        ("Anna's", 0, 4, True),
-        ("Harrow-Bay", 7, 10, True),
-        ("\u00a0Bay", 1, 4, False),
-        ("C++ now", 0, 3, False),
-    ],
-)
-def test_entities_that_cut_words_are_told_from_others(text: str, start: int, end: int, expected: bool) -> None:
-    assert cuts_a_word(text, {"start": start, "end": end}) is expected
 
 
 def test_what_is_attached_is_taught_only_beside_an_entity(words: Words) -> None:
@@ -189,8 +186,55 @@ def test_every_run_of_signs_is_taught_and_every_entity(kind: str, words: Words) 
         learnt = taught(found, pieces)
         assert all(label == tag for label, tag in zip(learnt, found, strict=True) if tag)
         assert all(label in (tag, -100) for label, tag in zip(learnt, found, strict=True))
-        runs = {text.rfind(" ", 0, s) for s, e in zip(pieces.starts, pieces.ends, strict=True) if e > s}
-        kept = {text.rfind(" ", 0, s) for s, label in zip(pieces.starts, learnt, strict=True) if label != -100}
+        real = [(s, label) for s, e, label in zip(pieces.starts, pieces.ends, learnt, strict=True) if e > s]
+        runs = {text.rfind(" ", 0, s) for s, _ in real}
+        kept = {text.rfind(" ", 0, s) for s, label in real if label != -100}
         assert runs <= kept
 
     check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("blank", [" ", "  ", "\n", " \n", "\t\t "])
+def test_the_first_piece_behind_any_white_space_is_taught(blank: str, kind: str, words: Words) -> None:
+    pieces = cut(plain_backend(words(kind)), f"@anna{blank}xyz-{blank}東", whole_words=True)
+    real = [(s, a) for s, e, a in zip(pieces.starts, pieces.ends, pieces.attached, strict=True) if e > s]
+    first_pieces = [next(a for s, a in real if s >= start) for start in (0, 5 + len(blank), 9 + 2 * len(blank))]
+    assert first_pieces == [0, 0, 0]
+
+
+FUZZ = st.text(
+    st.sampled_from([*"aЖß0.(@", *" \t\n", *ODD, *"\u200c\u200f\ufe0f\u2764\U0001f1e9\U0001f1ea\r"]), max_size=14
+)
+
+
+@pytest.mark.parametrize("whole_words", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_entities_overlap_or_cut_whatever_the_tags(kind: str, whole_words: bool, words: Words) -> None:
+    backend = plain_backend(words(kind))
+
+    @settings(max_examples=400, deadline=None, derandomize=True)
+    @given(FUZZ)
+    @example("Ж\nЖa")
+    @example("a\u0301\tЖ\u00a0Ж")
+    def check(text: str) -> None:
+        pieces = cut(backend, text, whole_words=whole_words)
+        parts, units = characters(text), _units(pieces)
+        whole = words_of(text, visible(text))
+        for start, end in (unit for unit in units if unit[1] > unit[0]):
+            assert not parts.cuts(start) and not parts.cuts(end)
+            assert not whole_words or not (whole.cuts(start) or whole.cuts(end))
+            assert text[start:end].strip() == text[start:end].strip("\u200b\u200f") == text[start:end]
+        for place, (start, _) in enumerate(units):  # an entity may begin and end with any two
+            assert all(end <= start for _, end in units[:place] if end > units[0][0])
+            assert all(other >= start for other, _ in units[place:])
+
+    check()
+
+
+def _units(pieces: Pieces) -> list[tuple[int, int]]:
+    """Start and end of what may be tagged by itself: a piece with all that belong to it."""
+    found: list[tuple[int, int]] = []
+    for start, end, inside in zip(pieces.starts, pieces.ends, pieces.inside, strict=True):
+        found[-1:] = [(found[-1][0], end)] if inside else [*found[-1:], (start, end)]
+    return found

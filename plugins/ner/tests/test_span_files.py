@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_ner import conll, offsets, span_files
+from nlpkit_ner.characters import characters
 
 from nlpkit.errors import DataError
 
@@ -325,7 +326,7 @@ def test_spans_that_cut_a_character(
     [("🇩🇪", "🇫🇷"), ("می", "\u200cخواهم"), ("a ", "\u0301b"), (GAK, GAK), ("a", "b"), ("e\u0301", "e")],
 )
 def test_characters_side_by_side_may_be_parted(left: str, right: str) -> None:
-    assert not offsets.cuts(left + right, len(left))
+    assert not characters(left + right).cuts(len(left))
 
 
 ROW = {"text": TEXT, "spans": []}
@@ -410,4 +411,4 @@ def test_quotes_may_differ_in_white_space() -> None:
 
 def test_a_cut_at_no_place_of_a_text_of_composed_letters() -> None:
     text = unicodedata.normalize("NFC", "Zoë läßt Åsa grüßen, 東京")
-    assert not any(offsets.cuts(text, place) for place in range(len(text) + 1))
+    assert not any(characters(text).cuts(place) for place in range(len(text) + 1))

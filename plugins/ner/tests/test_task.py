@@ -12,7 +12,7 @@ import nlpkit_ner
 import pytest
 import torch
 from nlpkit_ner import Ner, NerConfig, conll
-from nlpkit_ner.pieces import cuts_a_word
+from nlpkit_ner.words import cut_entity
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from nlpkit import Example, TaskModule, bundle
@@ -143,7 +143,7 @@ def test_entities_of_a_word_model_cut_no_word(make_task: MakeTask, make_module: 
     text = "xLindqvistissimo (Harrow-Bay) naïvecafé 東京 \U0001f600 end " * 5
     found = _predict(make_module(task), task, text)
     assert found
-    assert not any(cuts_a_word(text, entity) for entity in found)
+    assert cut_entity(text, found) is None
 
 
 @pytest.mark.parametrize("transitions", ["constrained", "crf", "none"])
