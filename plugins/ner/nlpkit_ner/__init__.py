@@ -30,7 +30,7 @@ class NerConfig(TaskConfig):
     """Settings of ner; ``labels`` are the types of entities."""
 
     transitions: Literal["constrained", "crf", "none"] = "constrained"
-    """How tags become a sequence: the likeliest legal one, the same with learned transitions, or each word for itself."""
+    """How tags become a sequence: the likeliest legal one, one with learned transitions, or each word for itself."""
     unit: Literal["auto", "word", "piece"] = "auto"
     """What entities are made of: whole words, punctuation around them aside, or any pieces; auto: as in the data."""
     stride: int = field(default=64, metadata={"at_least": 0})
