@@ -31,14 +31,16 @@ class Columns:
         width: number of columns.
         word: the column of the words.
         tag: the column of the tags; None: the file has none.
+        filled: number of columns before those that hold nothing, as tabs at the ends of all lines make them.
         number: the column of CoNLL-U's ID, where there is one.
         header: the line that names the columns, where there is one.
     """
 
     tabs: bool
     width: int
-    word: int = 0
-    tag: int | None = None
+    word: int
+    tag: int | None
+    filled: int
     number: int | None = None
     header: int = 0
 
@@ -68,58 +70,66 @@ def find_columns(head: list[Line], name: str, tags: int | str | None) -> Columns
     Args:
         head: of the file.
         name: of the file, for messages.
-        tags: number or name of the column with the tags; None: the last.
+        tags: number or name of the column with the tags; None: the last, those that are empty on every line aside.
 
     Raises:
         DataError: no words, another format, or a column of tags without a tag.
-        UsageError: no such column.
+        UsageError: no such column, or none beside it for the words.
     """
-    filled = [(number, line) for number, line in head if line.strip() and not is_document(line)]
-    sure = [line for _, line in filled if not line.startswith("#")]
-    looked_at = sure or [line for _, line in filled]
+    written = [(number, line) for number, line in head if line.strip() and not is_document(line)]
+    sure = [line for _, line in written if not line.startswith("#")]
+    looked_at = sure or [line for _, line in written]
     if not looked_at:
         raise DataError(f"{name}: no word in the file", NO_ROWS)
     _refuse_json(looked_at[0], name)
     tabs = 2 * sum("\t" in line for line in looked_at) > len(looked_at)
-    header, names = _names(filled, tags)
+    header, names = _names(written, tags)
     widths = Counter(len(_cells(line, tabs)) for line in looked_at)
     width = len(names) or widths.most_common(1)[0][0]
     if not names and 2 * widths[width] < len(looked_at):
         raise DataError(f"{name}: lines of {min(widths)} to {max(widths)} columns; {_SHAPE}", _OTHER_READERS)
     if width == 1:
         _refuse_csv(looked_at, name)
-    tag = _tag_column(tags, width, names, name)
-    columns = Columns(
-        tabs,
-        width,
-        names.index("FORM") if "FORM" in names else 0,
-        tag,
-        names.index("ID") if "ID" in names else None,
-        header,
-    )
-    if tag is not None:
-        values = [cells[tag] for line in looked_at if len(cells := columns.cells(line)) == width]
-        if values and not any(map(schemes.is_tag, values)):
-            raise _no_tags(values, columns, name)
+    rows = [cells for line in looked_at if len(cells := _cells(line, tabs)) == width]
+    filled = max((i for i in range(width) if any(row[i] for row in rows)), default=width - 1) + 1
+    if tags is not None or filled == 1:  # which is asked for; or words whose column of tags is empty
+        filled = width
+    tag = _tag_column(tags, width, filled, names, name)
+    number = names.index("ID") if "ID" in names else None
+    columns = Columns(tabs, width, _word_column(names, width, tag, number, name), tag, filled, number, header)
+    if tag is not None and rows and not any(schemes.is_tag(row[tag]) for row in rows):
+        raise _no_tags(rows, tag, columns, name)
     return columns
 
 
-def _names(filled: list[Line], tags: int | str | None) -> tuple[int, list[str]]:
+def _names(written: list[Line], tags: int | str | None) -> tuple[int, list[str]]:
     """The line that names the columns, and their names; without one 0 and none."""
-    for number, line in filled:
+    for number, line in written:
         if not line.startswith("#"):
             break
         if match := _HEADER.match(line):
             return number, match[1].split()
-    number, line = filled[0]
+    number, line = written[0]
     names = line.lstrip("# \t").split()
     named = isinstance(tags, str) and tags in names
     return (number, names) if line.startswith("#") and named else (0, [])
 
 
-def _tag_column(tags: int | str | None, width: int, names: list[str], name: str) -> int | None:
+def _word_column(names: list[str], width: int, tag: int | None, number: int | None, name: str) -> int:
+    """That of CoNLL-U's FORM, else the first that has neither tags nor numbers of words."""
+    form = names.index("FORM") if "FORM" in names else None
+    others = (column for column in range(width) if column not in (tag, number))
+    word = form if form not in (None, tag) else next(others, None)
+    if word is None:
+        raise UsageError(
+            f"{name}: no column is left for the words; it has {_counted(width)}", "write word and tag on every line"
+        )
+    return word
+
+
+def _tag_column(tags: int | str | None, width: int, filled: int, names: list[str], name: str) -> int | None:
     if tags is None:
-        return width - 1 if width > 1 else None
+        return filled - 1 if width > 1 else None
     if isinstance(tags, str) and tags in names:
         return names.index(tags)
     try:
@@ -130,15 +140,25 @@ def _tag_column(tags: int | str | None, width: int, names: list[str], name: str)
             f"{name}: no column '{tags}'; {known}", f"{nearest(str(tags), names)}give its number, -1 for the last"
         ) from None
     if not 1 <= abs(number) <= width:
-        columns = "1 column" if width == 1 else f"{width} columns"
-        raise UsageError(f"{name}: no column {number}; it has {columns}", "columns count from 1, from the end from -1")
+        raise UsageError(
+            f"{name}: no column {number}; it has {_counted(width)}", "columns count from 1, from the end from -1"
+        )
     return number - 1 if number > 0 else number + width
 
 
-def _no_tags(values: list[str], columns: Columns, name: str) -> DataError:
-    found = ", ".join(f"'{shortened(value)}'" for value in list(dict.fromkeys(values))[:3])
-    where = f"column {(columns.tag or 0) + 1} of {columns.width} has no tags but {found}"
-    return DataError(f"{name}: {where}; expected {schemes.FORMS}", "put words and tags first: cut -f1,4 FILE > NEW")
+def _no_tags(rows: list[list[str]], tag: int, columns: Columns, name: str) -> DataError:
+    """The error for a column without tags; its hint names the last one where all are tags, if there is one."""
+    found = ", ".join(f"'{shortened(value)}'" for value in list(dict.fromkeys(row[tag] for row in rows))[:3])
+    tagged = [i for i in range(columns.width) if all(schemes.is_tag(row[i]) for row in rows)]
+    first = columns.word + 1
+    words = f"cut -f{first}" if columns.tabs else f"awk '{{print ${first}}}'"
+    hint = f"data.entities={tagged[-1] + 1}" if tagged else f"words alone are read without tags: {words} FILE > NEW"
+    where = f"column {tag + 1} of {columns.width} has no tags but {found}"
+    return DataError(f"{name}: {where}; expected {schemes.FORMS}", hint)
+
+
+def _counted(width: int) -> str:
+    return "1 column" if width == 1 else f"{width} columns"
 
 
 def _refuse_json(line: str, name: str) -> None:
@@ -160,12 +180,24 @@ def _refuse_csv(head: list[str], name: str) -> None:
 
 def uneven(where: str, cells: Sequence[str], columns: Columns) -> DataError:
     """The error for a line with more or fewer columns than the file."""
-    found = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
     mark = "tabs" if columns.tabs else "blanks"
     word = f"'{shortened(cells[min(columns.word, len(cells) - 1)])}': "
-    if columns.tabs or len(cells) < columns.width:
+    if len(cells) < columns.width:
         hint = "put a tab between columns" if columns.tabs else "write the columns that are missing"
     else:
-        hint = "put tabs between all columns if words hold blanks"
+        hint = (
+            "delete the tabs that are too many" if columns.tabs else "put tabs between all columns if words hold blanks"
+        )
     other = f"as named in line {columns.header}" if columns.header else "as on other lines"
-    return DataError(f"{where}: {word}{found}; expected {columns.width}, divided by {mark}, {other}", hint)
+    return DataError(
+        f"{where}: {word}{_counted(len(cells))}; expected {columns.width}, divided by {mark}, {other}", hint
+    )
+
+
+def unexpected(where: str, cells: Sequence[str], columns: Columns) -> DataError:
+    """The error for a line with something in a column that the first lines leave empty."""
+    number, cell = next((i, cell) for i, cell in enumerate(cells[columns.filled :], columns.filled + 1) if cell)
+    found = f"'{shortened(cells[columns.word])}': '{shortened(cell)}' in column {number}"
+    return DataError(
+        f"{where}: {found}, which is empty on the lines before", "name the column of the tags: data.entities=N"
+    )

@@ -15,13 +15,17 @@ from nlpkit.errors import DataError
 from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit_ner import schemes
-from nlpkit_ner.columns import Columns, Line, find_columns, is_document, uneven
+from nlpkit_ner.columns import Columns, Line, find_columns, is_document, uneven, unexpected
 from nlpkit_ner.lines import lines
 from nlpkit_ner.schemes import Scheme, TagError, shortened
 
 _LOOKED_AT = 2_000
 """Lines at the start of a file by which its columns are told."""
 _WORDS = re.compile(r"[^ \t\r\n]+")
+_WORD_ID = re.compile(r"[0-9]+")
+_OTHER_ID = re.compile(r"[0-9]+[-.][0-9]+")
+"""Of CoNLL-U: a range of words that are written as one, or an empty node."""
+_END_LINES = r"if CR ends the lines: tr '\r' '\n' < FILE > NEW; else delete it"
 _log = logging.getLogger("nlpkit")
 
 
@@ -30,10 +34,11 @@ def read(
 ) -> Iterator[Example]:
     """Read sentences as texts with entities: words joined by one space, offsets in characters (code points).
 
-    Columns are divided by tabs, or in a file without tabs by blanks; the word is the first (FORM where a line
-    ``# global.columns = ID FORM ...`` names the columns, as in CoNLL-U Plus). A file of one column has no tags: its
-    examples have a ``text`` and no ``entities``. Left out are ``-DOCSTART-`` lines, comments (lines that begin with
-    ``#`` and have not as many columns as the others), and in files with an ID the ranges and empty nodes of CoNLL-U.
+    Columns are divided by tabs, or in a file without tabs by blanks; the word is in the first that has no tags (FORM
+    where a line ``# global.columns = ID FORM ...`` names the columns, as in CoNLL-U Plus). A file of one column has no
+    tags: its examples have a ``text`` and no ``entities``. A blank line ends a sentence, and so does ``-DOCSTART-``.
+    Left out are comments (lines that begin with ``#`` and have not as many columns as the others), and in files with
+    an ID the ranges and empty nodes of CoNLL-U.
 
     The scheme is that of the whole file, so the file is read before the first example is given, in about twice its
     size of memory.
@@ -41,7 +46,7 @@ def read(
     Args:
         path: a file, plain or gzip, or ``-`` for standard input.
         tags: the column that has the tags: its number from 1, or from the end if negative, or its name in
-            ``# global.columns`` or in a first line that begins with ``#``; None: the last.
+            ``# global.columns`` or in a first line that begins with ``#``; None: the last that is not empty.
         encoding: None: detected.
         errors: ``replace`` puts U+FFFD where a byte cannot be decoded.
 
@@ -53,8 +58,8 @@ def read(
         DataError: what cannot be read as it should, with file, line and word.
         UsageError: no such column or encoding.
     """
-    numbered = enumerate(lines(path, encoding, errors), 1)
     name = shown(path)
+    numbered = _numbered(lines(path, encoding, errors), name)
     head = list(islice(numbered, _LOOKED_AT))
     columns = find_columns(head, name, tags)
     sentences = list(_sentences(chain(head, numbered), columns, name))
@@ -70,7 +75,9 @@ def read(
     scheme = _scheme(sentences, name)
     _log.info("%s: conll, %s, %s, tags in column %d of %d", name, scheme, counted, columns.tag + 1, columns.width)
     for sentence in sentences:
-        yield Example({"text": sentence.text, "entities": sentence.entities(scheme)}, f"{name}:{sentence.lines[0]}")
+        yield Example(
+            {"text": sentence.text, "entities": sentence.entities(scheme, name)}, f"{name}:{sentence.lines[0]}"
+        )
 
 
 def write(examples: Iterable[Example], file: TextIO, scheme: Scheme = "IOB2") -> None:
@@ -132,16 +139,31 @@ class _Sentence:
     def word(self, position: int) -> str:
         return self.words.split("\n")[position]
 
-    def entities(self, scheme: Scheme) -> list[dict[str, Any]]:
+    def entities(self, scheme: Scheme, name: str) -> list[dict[str, Any]]:
         starts, end = [], 0
         words = self.words.split("\n")
         for word in words:
             starts.append(end)
             end += len(word) + 1
+        spans = schemes.spans(self.tags, scheme)
+        for first, end, kind in spans:
+            if not "".join(words[first:end]).strip():  # a no-break space, as others of Unicode, is a word
+                codes = " ".join(f"U+{ord(character):04X}" for character in words[first][:8])
+                found = f"{name}:{self.lines[first]}: {kind} on white space alone ({codes})"
+                raise DataError(found, "write O, or delete the line")
         return [
             {"start": starts[first], "end": starts[end - 1] + len(words[end - 1]), "label": kind}
-            for first, end, kind in schemes.spans(self.tags, scheme)
+            for first, end, kind in spans
         ]
+
+
+def _numbered(lines: Iterable[str], name: str) -> Iterator[Line]:
+    """Lines with their numbers, none with CR inside of it: where that ended lines, all of them would be one."""
+    for number, line in enumerate(lines, 1):
+        if (place := line.find("\r")) >= 0:
+            found = f"a carriage return (CR) at character {place + 1}, expected LF or CRLF at the end of each line"
+            raise DataError(f"{name}:{number}: {found}", _END_LINES)
+        yield number, line
 
 
 def _sentences(numbered: Iterable[Line], columns: Columns, name: str) -> Iterator[_Sentence]:
@@ -150,19 +172,21 @@ def _sentences(numbered: Iterable[Line], columns: Columns, name: str) -> Iterato
     places: list[int] = []
     known: dict[str, str] = {}  # one object for each tag, however often it stands there
     for number, line in numbered:
-        if not line or line.isspace():
+        if not line or line.isspace() or is_document(line):
             if words:
                 yield _sentence(words, tags, places)
                 words, tags, places = [], [], []
             continue
-        if is_document(line) or number == columns.header:
+        if number == columns.header:
             continue
         cells = columns.cells(line)
         if line.startswith("#") and columns.is_comment(line, cells):
             continue
         if len(cells) != columns.width:
             raise uneven(f"{name}:{number}", cells, columns)
-        if columns.number is not None and not cells[columns.number].isdecimal():
+        if any(cells[columns.filled :]):
+            raise unexpected(f"{name}:{number}", cells, columns)
+        if columns.number is not None and not _is_word(cells[columns.number], f"{name}:{number}"):
             continue
         word = cells[columns.word]
         if not word:
@@ -176,6 +200,16 @@ def _sentences(numbered: Iterable[Line], columns: Columns, name: str) -> Iterato
         places.append(number)
     if words:
         yield _sentence(words, tags, places)
+
+
+def _is_word(identity: str, where: str) -> bool:
+    """Whether a line of CoNLL-U is a word, by its ID."""
+    if _WORD_ID.fullmatch(identity):
+        return True
+    if not _OTHER_ID.fullmatch(identity):
+        found = f"{where}: ID is '{shortened(identity)}', expected a number, a range like 1-2, or 1.1 of an empty node"
+        raise DataError(found, "number the words of each sentence from 1")
+    return False
 
 
 def _sentence(words: list[str], tags: list[str], places: list[int]) -> _Sentence:

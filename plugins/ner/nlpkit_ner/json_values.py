@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,14 +16,15 @@ _SHAPE = "write one JSON object a line, or one array of them"
 def values(source: Iterator[str], name: str) -> Iterator[tuple[int, Any]]:
     """JSON values with the line in which each begins: one a line, or those of arrays; blank lines hold none.
 
-    An array that goes on over lines is read whole. A list that begins with a string is a value, as spaCy writes rows.
+    An array that goes on over lines is read whole, and nothing may follow it. A list that begins with a string is a
+    value, as spaCy writes rows.
 
     Args:
         source: the lines of a file, from its first.
         name: of the file, for messages.
 
     Raises:
-        DataError: what is no JSON, or has a key twice in one object; with file and line.
+        DataError: what is no JSON, has a key twice in one object, or a number that is too long; with file and line.
     """
     for number, line in enumerate(source, 1):
         if not line.strip():
@@ -53,8 +55,12 @@ def _array(text: str, first: int, name: str) -> Iterator[tuple[int, Any]]:
             place = _skip(text, place)
             if text.startswith(",", place):
                 place = _skip(text, place + 1)
+                if text.startswith("]", place):
+                    raise json.JSONDecodeError("a value has to follow ','", text, place)
             elif not text.startswith("]", place):
                 raise json.JSONDecodeError("expecting ',' or ']'", text, place)
+        if (place := _skip(text, place + 1)) < len(text):
+            raise json.JSONDecodeError("more after the end of the array", text, place)
     except (ValueError, RecursionError) as error:
         raise _no_json(error, name, first if isinstance(error, json.JSONDecodeError) else line) from None
 
@@ -71,14 +77,21 @@ def _no_json(error: Exception, name: str, first: int) -> DataError:
         return DataError(f"{where}: {error.msg.lower()}", _SHAPE)
     if isinstance(error, RecursionError):
         return DataError(f"{name}:{first}: JSON nested too deeply", _SHAPE)
-    return DataError(f"{name}:{first}: {error}", "keep one of the two")
+    if isinstance(error, _KeyTwiceError):
+        return DataError(f"{name}:{first}: {error}", "keep one of the two")
+    digits = f"more than {sys.get_int_max_str_digits():,} digits"
+    return DataError(f"{name}:{first}: a number of {digits}", "delete it, or write it in quotes if it is a name")
+
+
+class _KeyTwiceError(ValueError):
+    """A key that stands twice in one object."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
+        raise _KeyTwiceError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
     return row
 
 

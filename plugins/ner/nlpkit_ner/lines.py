@@ -15,7 +15,7 @@ _log = logging.getLogger("nlpkit")
 
 
 def lines(path: str, encoding: str | None = None, errors: Errors = "strict") -> Iterator[str]:
-    """Lines without their LF or CRLF; no other character ends a line.
+    """Lines without their LF or CRLF, of which CR may stand twice; no other character ends a line.
 
     Args:
         path: a file, or ``-`` for standard input.
@@ -32,6 +32,6 @@ def lines(path: str, encoding: str | None = None, errors: Errors = "strict") -> 
             _log.info("%s: %s (a guess)", shown(path), name)
         text = Text(stream, name, errors)
         for line in split_lines(text):
-            yield line.removesuffix("\n").removesuffix("\r")
+            yield line.removesuffix("\n").rstrip("\r")
         if text.replaced:
             _log.warning("%s: %d characters replaced by U+FFFD", shown(path), text.replaced)

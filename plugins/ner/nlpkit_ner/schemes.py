@@ -219,6 +219,8 @@ def _mended(tag: str) -> str:
     letter, kind = tag[:1].upper(), tag[1:].lstrip("-_: ")
     if letter in "BIESLU" and kind and kind != tag[1:] and is_tag(f"{letter}-{kind}"):
         return f"write {letter}-{kind}"
+    if letter.isalpha() and tag[1:2] == "-" and kind:  # a letter of no scheme
+        return f"write B-{kind}, or I-{kind} where the entity goes on"
     return "write O for a word that is in no entity"
 
 

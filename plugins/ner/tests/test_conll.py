@@ -71,6 +71,8 @@ def test_sentences_become_texts_with_offsets_and_lines(write: Write) -> None:
         TWO + "\n\n \n",
         TWO[:-1],
         TWO.replace("\n", "\r\n"),
+        TWO.replace("\n", "\r\r\n"),
+        "".join(f"{line}\t\t\n" if line else "\n" for line in TWO.split("\n")),
         TWO.replace("\n\n", "\n\t\n\n"),
         TWO.replace("\t", " "),
         TWO.replace("\t", "  \t "),
@@ -152,6 +154,36 @@ def test_a_column_that_is_not_there(write: Write) -> None:
     fails(write("Oslo\n"), "a.conll: no column 2; it has 1 column", counted, UsageError, tags=2)
 
 
+def test_words_stand_in_the_first_column_without_tags(write: Write) -> None:
+    path = write("B-LOC\tOslo\nO\tis\n")
+    for tags in (1, "1", -2):
+        assert read(path, tags=tags) == [("Oslo is", [("Oslo", "LOC")])]
+    path = write("# global.columns = ID NER WORD\n1\tB-LOC\tOslo\n2\tO\tis\n")
+    assert read(path, tags="NER") == [("Oslo is", [("Oslo", "LOC")])]
+
+
+def test_a_column_of_tags_alone_has_no_words(write: Write) -> None:
+    message = "a.conll: no column is left for the words; it has 1 column"
+    fails(write("O\nB-LOC\n"), message, "write word and tag on every line", UsageError, tags=1)
+
+
+def test_the_column_that_is_empty_at_first_stays_so_or_is_named(write: Write) -> None:
+    content = "a\tO\t\n" * 2_000 + "b\tO\tB-LOC\n"
+    message = "a.conll:2001: 'b': 'B-LOC' in column 3, which is empty on the lines before"
+    fails(write(content), message, "name the column of the tags: data.entities=N")
+    assert len(read(write(content), tags=2)) == 1
+    fails(
+        write(content),
+        f"a.conll: column 3 of 3 has no tags but ''; expected {FORMS}",
+        "data.entities=2",
+        tags=3,
+    )
+
+
+def test_a_document_ends_the_sentence_before_it(write: Write) -> None:
+    assert read(write("a\tO\n-DOCSTART-\tO\nb\tB-x\n")) == [("a", []), ("b", [("b", "x")])]
+
+
 def test_two_answers_to_a_text_are_about_the_same_words() -> None:
     text, whole, part = "the U.S. now", [{"start": 4, "end": 8, "label": "x"}], [{"start": 4, "end": 7, "label": "x"}]
     assert conll.words_of(text, whole, part) == (["the", "U.S", ".", "now"], [(1, 3, "x")])
@@ -201,7 +233,7 @@ IN_IOB2 = "in IOB2 an entity begins with B-LOC"
         (
             "a\tO\nb\tX-PER\n",
             f"a.conll:2: 'b': 'X-PER' is no tag; expected {FORMS}",
-            WRITE_O,
+            "write B-PER, or I-PER where the entity goes on",
         ),
         ("a\tO\nb\t\n", f"a.conll:2: 'b': '' is no tag; expected {FORMS}", WRITE_O),
         (
@@ -214,7 +246,48 @@ IN_IOB2 = "in IOB2 an entity begins with B-LOC"
         (
             "Oslo\tPROPN\nis\tAUX\ncold\tADJ\nnow\tADV\n",
             f"a.conll: column 2 of 2 has no tags but 'PROPN', 'AUX', 'ADJ'; expected {FORMS}",
-            "put words and tags first: cut -f1,4 FILE > NEW",
+            "words alone are read without tags: cut -f1 FILE > NEW",
+        ),
+        (
+            "1 B-LOC Oslo\n2 O cold\n",
+            f"a.conll: column 3 of 3 has no tags but 'Oslo', 'cold'; expected {FORMS}",
+            "data.entities=2",
+        ),
+        (
+            "B-LOC\tOslo\nO\tcold\n",
+            f"a.conll: column 2 of 2 has no tags but 'Oslo', 'cold'; expected {FORMS}",
+            "data.entities=1",
+        ),
+        (
+            "# global.columns = ID FORM UPOS\n1 Oslo PROPN\n",
+            f"a.conll: column 3 of 3 has no tags but 'PROPN'; expected {FORMS}",
+            "words alone are read without tags: awk '{print $2}' FILE > NEW",
+        ),
+        (
+            "a\t\nb\t\n",
+            f"a.conll: column 2 of 2 has no tags but ''; expected {FORMS}",
+            "words alone are read without tags: cut -f1 FILE > NEW",
+        ),
+        (
+            "a\tO\nb\tO\nc\tB-LOC\tx\n",
+            "a.conll:3: 'c': 3 columns; expected 2, divided by tabs, as on other lines",
+            "delete the tabs that are too many",
+        ),
+        (
+            "# global.columns = ID FORM NER\n1\ta\tO\nx\tb\tO\n",
+            "a.conll:3: ID is 'x', expected a number, a range like 1-2, or 1.1 of an empty node",
+            "number the words of each sentence from 1",
+        ),
+        ("a\tO\nb\tO\n\u00a0\tB-LOC\n", "a.conll:3: LOC on white space alone (U+00A0)", "write O, or delete the line"),
+        (
+            "a\tO\rb\tO\r",
+            "a.conll:1: a carriage return (CR) at character 4, expected LF or CRLF at the end of each line",
+            r"if CR ends the lines: tr '\r' '\n' < FILE > NEW; else delete it",
+        ),
+        (
+            "a\tO\n\nb\rc\tO\n",
+            "a.conll:3: a carriage return (CR) at character 2, expected LF or CRLF at the end of each line",
+            r"if CR ends the lines: tr '\r' '\n' < FILE > NEW; else delete it",
         ),
         ('{"text": "Oslo is cold"}\n{"text": "so"}\n', f"a.conll: JSON; {SHAPE}", OTHERS),
         ('[{"text": "Oslo"}]\n', f"a.conll: JSON; {SHAPE}", OTHERS),

@@ -76,7 +76,9 @@ def test_legal_is_what_entities_are_written_as_and_all_else_is_refused(scheme: S
 @pytest.mark.parametrize(
     ("tag", "hint"),
     [
-        ("X-PER", "write O for a word that is in no entity"),
+        ("X-PER", "write B-PER, or I-PER where the entity goes on"),
+        ("X-", "write O for a word that is in no entity"),
+        ("--PER", "write O for a word that is in no entity"),
         ("B_PER", "write B-PER"),
         ("b-PER", "write B-PER"),
         ("B-", "write O for a word that is in no entity"),

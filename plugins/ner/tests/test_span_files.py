@@ -176,7 +176,9 @@ def test_conll_and_json_hold_the_same(tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.mark.parametrize("break_after", ["[", "[\n", "\n [\n\n"])
 def test_rows_of_an_array_have_the_line_they_begin_in(write_rows: Write, break_after: str) -> None:
-    path = write_rows(f'{break_after}{{"text": "a",\n "entities": []}},\n\n{{"text": "b"}}\n]\n', name="a.json")
+    path = write_rows(
+        f'{break_after}{{"text": "a",\n "entities": []}},\n\n{{"text": "b", "entities": []}}\n]\n', name="a.json"
+    )
     first = 1 + break_after.count("\n")
     assert [(row.where, row["text"]) for row in span_files.read(path)] == [
         (f"a.json:{first}", "a"),
@@ -189,6 +191,64 @@ def test_rows_without_annotations_are_texts_to_predict_for(write_rows: Write) ->
     assert list(span_files.read(path)) == [{"text": "a"}, {"text": "b"}, {"text": "c"}]
     assert list(span_files.read(write_rows({"text": "a", "answer": "accept"}))) == [{"text": "a", "entities": []}]
     assert list(span_files.read(write_rows({"data": {"review": "d", "stars": 3}}))) == [{"text": "d"}]
+
+
+def test_open_tasks_of_an_annotated_file_are_left_out_and_counted(
+    write_rows: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    still_open = [{"text": "a"}, {"data": {"text": "b"}, "annotations": []}, {"text": "c", "label": None}]
+    with caplog.at_level(logging.INFO, "nlpkit"):
+        read = list(span_files.read(write_rows(*still_open, nlpkit(TEXT, SPANS), {"text": "d"}, nlpkit("e", []))))
+    assert [(row["text"], row.where) for row in read] == [(TEXT, "a.jsonl:4"), ("e", "a.jsonl:6")]
+    assert caplog.messages == ["a.jsonl: json with spans, 2 texts, 3 entities; left out 4 not annotated"]
+
+
+def test_later_annotations_of_a_text_are_counted(write_rows: Write, caplog: pytest.LogCaptureFixture) -> None:
+    row, other = label_studio(TEXT, SPANS), label_studio(TEXT, SPANS[:1])
+    same = {"result": row["annotations"][1]["result"][::-1]}
+    row["annotations"] += [same, other["annotations"][1], {"result": None}, other["annotations"][0]]
+    with caplog.at_level(logging.INFO, "nlpkit"):
+        assert list(span_files.read(write_rows(row))) == [{"text": TEXT, "entities": ENTITIES}]
+    assert caplog.messages == [
+        "a.jsonl: json with spans, 1 texts, 3 entities; left out 3 later annotations of texts, 2 of them different"
+    ]
+
+
+def test_quotes_that_are_too_short_do_not_refuse_their_span(
+    write_rows: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = label_studio(TEXT, SPANS)
+    row["annotations"][1]["result"][2]["value"]["text"] = "ee"
+    with caplog.at_level(logging.INFO, "nlpkit"):
+        assert list(span_files.read(write_rows(row))) == [{"text": TEXT, "entities": ENTITIES}]
+    assert caplog.messages == [
+        "a.jsonl: json with spans, 1 texts, 3 entities; 1 entities are longer than their own text, "
+        "taken by their offsets"
+    ]
+
+
+def test_short_quotes_do_not_hide_offsets_in_utf16_units(write_rows: Write) -> None:
+    spans = [(0, 3, "PER"), (4, 6, "x"), (7, 8, "x")]
+    text = "Ann 💩b b"
+    row = label_studio_utf16(text, spans)
+    row["completions"][1]["result"][1]["value"]["text"] = "nn"
+    assert list(span_files.read(write_rows(row))) == [nlpkit(text, spans)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"entities": [], "spans": [[0, 3, "PER"]]},
+        {"spans": [], "annotations": [{"start": 0, "end": 3, "label": "PER"}]},
+        {"entities": [{"start": 0, "end": 3, "label": "PER"}], "label": [[0, 3, "PER"]]},
+        {"entities": [[0, 3, "PER"]], "label": "good", "annotations": [{"user": 7}]},
+        {"spans": [[0, 3, "PER"]], "labels": ["PER", "LOC"]},
+        {"data": {"source": "web"}, "entities": [[0, 3, "PER"]]},
+        {"annotations": [{"start": 0, "end": 3, "label": " PER "}]},
+    ],
+)
+def test_the_key_that_holds_the_spans_is_read(write_rows: Write, row: Any) -> None:
+    assert list(span_files.read(write_rows({"text": TEXT, **row}))) == [{"text": TEXT, "entities": ENTITIES[:1]}]
 
 
 def test_what_is_left_out_and_changed_is_counted(write_rows: Write, caplog: pytest.LogCaptureFixture) -> None:
@@ -366,6 +426,22 @@ ONE_EACH = "write one JSON object a line, or one array of them"
             "span 0:3 '💩 A' (PER) is 'Ann' by its own text",
             "export it again; the text was changed since",
         ),
+        (
+            {"text": TEXT, "spans": [[0, 3, "PER"]], "ents": [[0, 3, "LOC"]]},
+            "'spans' and 'ents' hold different spans",
+            "leave out one of the two",
+        ),
+        (
+            {"text": TEXT, "entities": [[0, 3]], "label": [[0, 3, "LOC"]]},
+            "'entities' and 'label' hold different spans",
+            "leave out one of the two",
+        ),
+        (
+            {"text": TEXT, "entities": ["PER"], "label": []},
+            'span 1 is a text; expected [0, 6, "LOC"] or an object',
+            LIKE,
+        ),
+        ({**ROW, "spans": [{**ITEM, "start": "9" * 5000}]}, f"span 1: 'start' is \"{'9' * 39}; {WHOLE}", LIKE),
         ({"review": "x", "spans": []}, "no 'text' in row; it has 'review', 'spans'", SHAPE),
         ({"text": None}, "the text is null", "write it as a string"),
         ({"text": "a\ud800"}, "half a surrogate pair in the text, character 2", "delete it from the text"),
@@ -397,6 +473,19 @@ def test_rows_that_are_not_understood(write_rows: Write, row: Any, message: str,
         ('{"text": "a", "text": "b"}', "a.jsonl:1: the key 'text' stands twice in one object", "keep one of the two"),
         ("[" * 100_000, "a.jsonl:1: JSON nested too deeply", ONE_EACH),
         ("Oslo is cold\n", "a.jsonl:1: not JSON at character 1: expecting value", ONE_EACH),
+        (
+            '[\n{"text": "a"}\n]\n[\n{"text": "b"}\n]\n',
+            "a.jsonl:4: not JSON at character 1: more after the end of the array",
+            ONE_EACH,
+        ),
+        ('[\n{"text": "a"}\n] x', "a.jsonl:3: not JSON at character 3: more after the end of the array", ONE_EACH),
+        ('[{"text": "a"}] x', "a.jsonl:1: not JSON at character 17: more after the end of the array", ONE_EACH),
+        ('[\n{"text": "a"},\n]', "a.jsonl:3: not JSON at character 1: a value has to follow ','", ONE_EACH),
+        (
+            '{"text": "a"}\n{"text": "b", "n": ' + "9" * 5000 + "}",
+            "a.jsonl:2: a number of more than 4,300 digits",
+            "delete it, or write it in quotes if it is a name",
+        ),
         ("[]\n", "a.jsonl: no rows", "give a file with rows; nlpkit demo shop writes some to look at"),
     ],
 )

@@ -217,7 +217,7 @@ def test_the_page_is_whole_and_escapes_what_it_shows(make_task: MakeTask) -> Non
     assert made.startswith("<!doctype html>")
     assert made.endswith("</html>\n")
     assert "&lt;b&gt;<mark" in made
-    assert ">Anna<small>person</small></mark>&lt;/b&gt; &amp; שלום" in made
+    assert "><bdi>Anna</bdi><small>person</small></mark>&lt;/b&gt; &amp; שלום" in made
     assert "http" not in made
 
 
