@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nlpkit import readers, splits
+from nlpkit import advice, readers, splits
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, PluginError, UsageError
 from nlpkit.plugins import Registry
@@ -19,7 +19,7 @@ from nlpkit.task import Example, Task, files_of
 
 log = logging.getLogger("nlpkit")
 _LISTED = 10
-_MEND = "choose another data.reader, or mend the plugin"
+_MEND = "choose another data.reader, or report it to the plugin's author"
 
 
 def read_examples(
@@ -64,7 +64,7 @@ def read_examples(
     sources = _Sources(need, {**(preferred or {}), **data.columns}, report)
     for path in readers.expand(list(paths)):
         if reader := data.reader or _reader_of(path, registry, {} if data.columns or not need else task_class.readers):
-            rows = _by_reader(reader, path, data, preferred or {}, must, registry)
+            rows = _by_reader(reader, path, data, preferred or {}, must, task_class, registry)
         else:
             rows = readers.read_examples(
                 [path],
@@ -79,6 +79,7 @@ def read_examples(
                 wanted=wanted,
                 preferred=preferred,
                 documents=documents,
+                others=functools.partial(advice.readers_for, task_class, registry),
             )
         yield from map(task_class.check, rows)
 
@@ -120,6 +121,7 @@ def _by_reader(
     data: DataConfig,
     preferred: Mapping[str, str],
     must: Mapping[str, bool],
+    task_class: type[Task[Any]],
     registry: Registry,
 ) -> Iterator[Example]:
     try:
@@ -141,6 +143,12 @@ def _by_reader(
     log.info("%s: read by '%s' of plugin %s", path, name, plugin)
     for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
         example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
+        if missing := next((key for key in must if example.get(key) is None), ""):
+            found = ", ".join(f"'{key}'" for key in example) or "nothing"
+            raise DataError(
+                f"{example.where}: no '{missing}' in what reader '{name}' gives, found {found}",
+                advice.other_fields(path, missing, example, task_class, registry),
+            )
         _check_row(example, must, name)
         yield example
 
@@ -175,10 +183,7 @@ def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:
 
 def _check_row(example: Example, must: Mapping[str, bool], reader: str) -> None:
     for key, structured in must.items():
-        value = example.get(key)
-        if value is None:
-            found = ", ".join(f"'{name}'" for name in example) or "nothing"
-            raise DataError(f"{example.where}: no '{key}' in what reader '{reader}' gives, found {found}", _MEND)
+        value = example[key]
         if structured:
             continue
         if not isinstance(value, str):

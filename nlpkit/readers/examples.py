@@ -79,6 +79,7 @@ def read_examples(
     wanted: Collection[str] = (),
     preferred: Mapping[str, str] | None = None,
     documents: Documents = LINES,
+    others: Callable[[], Sequence[str]] = list,
 ) -> Iterator[Example]:
     """Read files row by row under the names of a task's fields.
 
@@ -95,6 +96,7 @@ def read_examples(
         wanted: the same, but only where a file has them.
         preferred: field -> column, taken where a file has it, before any guess.
         documents: what of a txt is a row.
+        others: names of further readers, for the message where plain text has too few columns.
 
     Raises:
         DataError: anything in a file that cannot be read as it should, with its line.
@@ -102,7 +104,7 @@ def read_examples(
     for path in paths:
         with open_bytes(path) as stream:
             source = detect(stream, None, encoding, delimiter, documents)
-            mapping = _mapping(source, fields, columns or {}, need, preferred)
+            mapping = _mapping(source, fields, columns or {}, need, preferred, others)
             if on_source:
                 on_source(source, mapping)
             text = Text(stream, source.encoding, errors)
@@ -149,15 +151,17 @@ def _mapping(
     chosen: Mapping[str, str],
     need: Collection[str],
     preferred: Mapping[str, str] | None,
+    named: Callable[[], Sequence[str]],
 ) -> dict[str, str]:
     if source.format != "txt":
         return choose_columns(source.columns, fields, chosen, path=source.path, need=need, preferred=preferred)
     required = [f for f, known in fields.items() if known.required or f in need] or list(fields)[:1]
     if len(required) != 1:
         others = ", ".join(f"'{f}'" for f in required if f != "text")
+        more = " or ".join(f"data.reader={name}" for name in named())
         raise DataError(
             f"{shown(source.path)}: plain text has no column for {others}",
-            "use csv, tsv or jsonl; or name a reader: data.reader=NAME",
+            "use csv, tsv or jsonl" + (f"; or say what it is by {more}" if more else ""),
         )
     return {required[0]: "text"}
 

@@ -626,7 +626,12 @@ def test_plain_text_has_no_label_to_fit(write: Any) -> None:
     fails(
         lambda: read_examples([path], FIELDS, need=("label",)),
         message,
-        "use csv, tsv or jsonl; or name a reader: data.reader=NAME",
+        "use csv, tsv or jsonl",
+    )
+    fails(
+        lambda: read_examples([path], FIELDS, need=("label",), others=lambda: ["conll", "spans"]),
+        message,
+        "use csv, tsv or jsonl; or say what it is by data.reader=conll or data.reader=spans",
     )
 
 
