@@ -138,8 +138,13 @@ def read_record(source: str) -> dict[str, Any] | None:
     return record
 
 
-def load(source: str, registry: Registry) -> Loaded:
+def load(source: str, registry: Registry, first: str = "") -> Loaded:
     """Load a finished task model for predictions; nothing may be missing.
+
+    Args:
+        source: a run, or its model.
+        registry: has the task and the head.
+        first: what to type where no model of nlpkit is found; empty: the command that fits a task.
 
     Raises:
         ModelError: no bundle, damaged, or not every tensor was found.
@@ -151,7 +156,8 @@ def load(source: str, registry: Registry) -> Loaded:
     architecture = handover.read_architecture(source)
     if record is None:
         raise ModelError(
-            f"{source}: no {RECORD}, so it is no model of nlpkit", f"fit a task first: nlpkit fit --from {source}"
+            f"{source}: no {RECORD}, so it is no model of nlpkit",
+            first or f"fit a task first: nlpkit fit --from {source}",
         )
     name = str(record.get("task"))
     task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))

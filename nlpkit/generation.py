@@ -22,6 +22,7 @@ from nlpkit.tokenizer import separator
 
 log = logging.getLogger("nlpkit")
 _TOGETHER = 64  # texts of one prompt that are written side by side: memory is that of so many
+WRITERS = "nlpkit pretrain FILES --objective clm makes a model that writes"
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ class Generator:
         head = loaded.head
         # an encoder-decoder of denoise writes what fills gaps, and goes on with no text
         if not isinstance(head, TransformersHead) or not head.model.can_generate() or is_encoder_decoder(head.config):
-            raise ModelError(
-                f"a model of {loaded.task.name} generates no text", "nlpkit pretrain FILES --objective clm makes one"
-            )
+            raise ModelError(f"a model of {loaded.task.name} generates no text", WRITERS)
         self.task, self.head = loaded.task, head
         self.tokenizer = loaded.task.tokenizer
         self.control = Control.of(loaded.record)

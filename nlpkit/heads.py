@@ -210,8 +210,12 @@ def is_encoder_decoder(config: PretrainedConfig) -> bool:
 
 def is_decoder(config: PretrainedConfig) -> bool:
     """Whether a family guesses the next word, and no hidden one."""
-    causal, masked = transformers.AutoModelForCausalLM, transformers.AutoModelForMaskedLM
-    return type(config) in causal._model_mapping and type(config) not in masked._model_mapping
+    return has_causal_class(config) and type(config) not in transformers.AutoModelForMaskedLM._model_mapping
+
+
+def has_causal_class(config: PretrainedConfig) -> bool:
+    """Whether transformers has a class of this family that guesses the next word; some encoders, as BERT, have one."""
+    return type(config) in transformers.AutoModelForCausalLM._model_mapping
 
 
 def body_of(model: PreTrainedModel) -> PreTrainedModel:

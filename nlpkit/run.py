@@ -17,7 +17,7 @@ from nlpkit.control import Control
 from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import read_examples
 from nlpkit.folder import RunFolder
-from nlpkit.generation import Generator
+from nlpkit.generation import WRITERS, Generator
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
 from nlpkit.running import Name, Paths, Settings, names, typed
@@ -256,7 +256,7 @@ def load_generator(run: Name, *, plugins: Paths = (), device: str | None = None)
     Raises:
         ModelError: the model generates nothing.
     """
-    return Generator(bundle.load(os.fspath(run), Registry(files=names(plugins))), device)
+    return Generator(bundle.load(os.fspath(run), Registry(files=names(plugins)), WRITERS), device)
 
 
 def load_corpus(run: Name) -> corpus.TokenStore:

@@ -25,6 +25,7 @@ _REFUSED = {
     "quantization_config": "has quantised weights, which nlpkit does not train",
     "transformers_weights": "names a weights file of its own choice",
 }
+MODEL_FOLDER = "give RUN or RUN/model"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _SLACK = 2**24
 
@@ -39,6 +40,8 @@ def check_folder(folder: Path, hint: str) -> None:
     Raises:
         ModelError: naming the folder, or the file and the key.
     """
+    if folder.is_file():
+        raise ModelError(f"{folder}: is a file, not a folder", MODEL_FOLDER)
     check_is_folder(folder, hint)
     check_config(folder)
 
@@ -86,12 +89,23 @@ def _read_object(path: Path, folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{folder}: no config.json, so it is no model folder", "give RUN or RUN/model") from None
+        raise _no_model(folder) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON ({error})", "copy it again") from None
     if not isinstance(values, dict):
         raise ModelError(f"{path}: a {type(values).__name__}, expected an object")
     return values
+
+
+def _no_model(folder: Path) -> ModelError:
+    """What a folder without config.json is instead: a tokenizer, or one whose folders are models."""
+    if (folder / "tokenizer.json").is_file() and not (folder / "model.safetensors").exists():
+        begin = f"nlpkit pretrain FILES --tokenizer {folder} makes a model with it"
+        return ModelError(f"{folder}: a tokenizer, and no model", begin)
+    models = sorted({str(path.parent) for name in ("config.json", "run.json") for path in folder.glob(f"*/{name}")})
+    more = f", and {len(models) - 2} more" if models[2:] else ""
+    hint = f"give a folder in it: {' or '.join(models[:2])}{more}" if models else MODEL_FOLDER
+    return ModelError(f"{folder}: no config.json, so it is no model folder", hint)
 
 
 def _is_count(value: Any, bound: int) -> bool:

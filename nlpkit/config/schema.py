@@ -42,7 +42,7 @@ class DataConfig:
     control: list[str] = field(default_factory=list)
     """Columns whose values stand before each text of clm, so that generate can be asked for them; empty: none."""
     reader: str = ""
-    """Name of a reader that a plugin adds (``nlpkit plugins doctor`` lists them as datasets); empty: tables and text."""
+    """Name of a reader that a plugin adds (``nlpkit plugins doctor`` lists them: datasets); empty: tables and text."""
     documents: Literal["auto", "line", "paragraph", "file"] = "auto"
     """What of a txt is a document in pre-training; auto: the file if its lines are wrapped as in books, else a line."""
     encoding: str = ""

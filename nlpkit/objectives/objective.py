@@ -114,10 +114,10 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
         """Refuse a family that the objective is not for; called before any work.
 
         Raises:
-            ModelError: an encoder-decoder where it is not one, or the other way round.
+            ModelError: an encoder-decoder where it is not one, or a decoder, or an encoder; or the other way round.
         """
         from nlpkit.errors import ModelError
-        from nlpkit.heads import is_decoder, is_encoder_decoder
+        from nlpkit.heads import has_causal_class, is_decoder, is_encoder_decoder
 
         if is_encoder_decoder(backbone) and not self.reads_and_writes:
             raise ModelError(
@@ -133,6 +133,11 @@ class Objective(Task[ObjectiveConfigT], Generic[ObjectiveConfigT]):
             raise ModelError(
                 f"{backbone.model_type} is a decoder, and {self.name} is for an encoder",
                 "--objective clm; for a new model model.family=bert",
+            )
+        if self.generates and not has_causal_class(backbone):
+            raise ModelError(
+                f"{backbone.model_type} is an encoder, and {self.name} is for a decoder",
+                "--objective mlm; for a new model leave out --from, or model.family=gpt2",
             )
 
     def check_backbone(self, backbone: PreTrainedModel) -> None:

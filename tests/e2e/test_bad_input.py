@@ -394,7 +394,7 @@ def test_model_that_is_none_is_refused(
     missing = (
         "for a name on the hub add --hub" if verb in ("pretrain", "fit") else "give the run folder that --out named"
     )
-    hint = MODEL_FOLDER if kind == "empty" else missing
+    hint = missing if kind == "absent" else MODEL_FOLDER
     assert_refused(ended, 4, message.replace("MODEL", str(model)), hint, out)
 
 

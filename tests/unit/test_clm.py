@@ -16,6 +16,7 @@ from transformers import (
     CohereConfig,
     Gemma2Config,
     GraniteConfig,
+    ModernBertConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
@@ -212,3 +213,10 @@ def test_class_that_does_more_than_multiply_keeps_its_own_way(
     batch = batch_of(clm)
     hidden = hidden_of(body, batch)
     torch.testing.assert_close(head.loss_from(hidden, batch), head.loss(head(hidden, batch), batch))
+
+
+def test_encoder_without_a_class_that_writes_is_refused_as_one(clm: Clm) -> None:
+    with pytest.raises(ModelError) as caught:
+        clm.check_architecture(ModernBertConfig())
+    assert caught.value.message == "modernbert is an encoder, and clm is for a decoder"
+    assert caught.value.hint == "--objective mlm; for a new model leave out --from, or model.family=gpt2"

@@ -14,6 +14,7 @@ from nlpkit.errors import ModelError, UsageError
 from nlpkit.generation import Generator, Sampling
 from nlpkit.objectives.clm import Clm, ClmConfig
 from nlpkit.plugins import Registry
+from nlpkit.run import load_generator
 
 TEXTS = ["the coat is soft and warm", "it tore on day two", "I would buy it again"]
 
@@ -124,6 +125,17 @@ def test_encoder_generates_nothing(make_bundle: object, tmp_path: Path, registry
     with pytest.raises(ModelError) as caught:
         Generator(bundle.load(str(tmp_path / "model"), registry))
     assert caught.value.message == "a model of sentiment generates no text"
+
+
+def test_folder_that_nlpkit_did_not_make_is_told_what_makes_a_model_that_writes(
+    make_bundle: object, tmp_path: Path
+) -> None:
+    make_bundle("model")  # type: ignore[operator]
+    (tmp_path / "model" / bundle.RECORD).unlink()
+    with pytest.raises(ModelError) as caught:
+        load_generator(tmp_path / "model")
+    assert caught.value.message.endswith("no nlpkit.json, so it is no model of nlpkit")
+    assert caught.value.hint == "nlpkit pretrain FILES --objective clm makes a model that writes"
 
 
 def test_an_empty_stop_is_refused() -> None:

@@ -241,6 +241,29 @@ def test_handover_refuses_what_is_no_model_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent") == "MODEL: no such folder"
 
 
+def hint(folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        handover.read_architecture(str(folder))
+    return caught.value.hint
+
+
+def test_folder_around_models_has_them_as_a_hint(tmp_path: Path) -> None:
+    for name in ("c", "a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ("run.json" if name == "a" else "config.json")).write_text("{}")
+    assert hint(tmp_path) == f"give a folder in it: {tmp_path}/a or {tmp_path}/b, and 1 more"
+    (tmp_path / "d").mkdir()
+    assert hint(tmp_path / "d") == "give RUN or RUN/model"
+
+
+def test_tokenizer_in_place_of_a_model_is_told_what_it_is_for(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert refusal(tmp_path) == "MODEL: a tokenizer, and no model"
+    assert hint(tmp_path) == f"nlpkit pretrain FILES --tokenizer {tmp_path} makes a model with it"
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert refusal(tmp_path) == "MODEL: no config.json, so it is no model folder"
+
+
 def test_folder_that_is_not_there_has_the_nearest_name_as_a_hint(tmp_path: Path) -> None:
     (tmp_path / "sentiment-2").mkdir()
     with pytest.raises(ModelError) as caught:
