@@ -19,6 +19,7 @@ from nlpkit.task import Example, Task, files_of
 
 log = logging.getLogger("nlpkit")
 _LISTED = 10
+_MANY = 10  # labels: fewer may well be all that a few rows have
 _MEND = "choose another data.reader, or report it to the plugin's author"
 
 
@@ -273,7 +274,9 @@ def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
     return [sample.files["train"]]
 
 
-def check_parts(task_class: type[Task[Any]], train: list[Example], dev: list[Example], labels: list[str]) -> None:
+def check_parts(
+    task_class: type[Task[Any]], train: list[Example], dev: list[Example], labels: list[str], column: str = ""
+) -> None:
     """Make sure that both parts can do their work.
 
     Args:
@@ -281,19 +284,26 @@ def check_parts(task_class: type[Task[Any]], train: list[Example], dev: list[Exa
         train: to learn from.
         dev: chooses the best step.
         labels: of the task; none: it has no classes.
+        column: of the labels, where it is known.
 
     Raises:
-        DataError: no dev part, a label that is none of these, or a class that the dev part lacks.
+        DataError: no dev part, labels that hardly repeat, one that is none of these, or a class that dev lacks.
     """
+    in_train, in_dev = (Counter(label for e in part for label in task_class.labels_of(e)) for part in (train, dev))
+    counts = in_train + in_dev
+    absent = [name for name in labels if not in_dev[name]]
+    if absent and "label" in task_class.fields:
+        _check_repeat(counts, [*train, *dev], column)
     if not dev:
+        text = next(iter(task_class.fields))
+        texts = len({splits.fingerprint(str(example[text])) for example in train})
+        same = f" ({texts:,} different text{'s' * (texts > 1)})" if texts < len(train) else ""
         raise DataError(
-            f"{files_of(train)}: no part of the {len(train)} rows can be held out to choose the best step",
+            f"{files_of(train)}: no part of the {len(train)} rows{same} can be held out to choose the best step",
             "add rows (equal texts and equal groups stay together), or give a dev file with --dev",
         )
     if not labels:
         return
-    in_train, in_dev = (Counter(label for e in part for label in task_class.labels_of(e)) for part in (train, dev))
-    counts = in_train + in_dev
     few = [f"{name} {counts[name]:,}" for name in labels[:_LISTED]] + ["..."] * (len(labels) > _LISTED)
     log.info("%d labels: %s", len(labels), ", ".join(few))
     if len({name.strip() for name in labels}) < len(labels):
@@ -305,14 +315,27 @@ def check_parts(task_class: type[Task[Any]], train: list[Example], dev: list[Exa
         f"is none of {', '.join(labels)}",
         "the training data must have every label; or name them all with task.labels=[...]",
     )
-    if absent := [name for name in labels if not in_dev[name]]:
-        count = in_train[absent[0]]
-        more = "raise data.dev_share, or give a dev file with --dev" if count else "or leave it out of task.labels"
-        what = f"{files_of(dev)}: the dev part has no row of label '{absent[0]}' (training part: {count})"
+    if absent:
+        name, count = absent[0], in_train[absent[0]]
+        first = next((example.where for example in train if name in task_class.labels_of(example)), "")
+        at = f", {'at' if count == 1 else 'the first at'} {first}" if 0 < count <= _LISTED else ""
+        what = f"{files_of(dev)}: the dev part has no row of label '{name}' (training part: {count:,}{at})"
+        asked = advice.typo(name, counts) if count else ""
         if "label" not in task_class.fields:  # a text may have several, or none: that one is rare is no mistake
-            log.warning("%s", what)
+            log.warning("%s", f"{what}; {asked}".rstrip("; "))
             return
-        raise DataError(what, f"add rows of that label, {more}")
+        more = "raise data.dev_share, or give a dev file with --dev" if count else "or leave it out of task.labels"
+        raise DataError(what, f"{asked}add rows of that label, {more}")
+
+
+def _check_repeat(counts: Mapping[str, int], examples: Sequence[Example], column: str) -> None:
+    """Refuse labels of which most stand on one row only, as numbers of the rows do."""
+    if len(counts) >= _MANY and 2 * len(counts) > len(examples):
+        named = f"'{column}'" if column else "it"
+        raise DataError(
+            f"{files_of(examples)}: {len(counts):,} different labels in {len(examples):,} rows",
+            f"is {named} the column of the label? name it with data.label=COLUMN",
+        )
 
 
 def check_labels(
@@ -327,7 +350,7 @@ def check_labels(
     for example in examples:
         for label in task_class.labels_of(example):
             if label not in known:
-                raise DataError(f"{example.where}: label '{label}' {what}", hint)
+                raise DataError(f"{example.where}: label '{label}' {what}", advice.typo(label, labels) + hint)
 
 
 def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:

@@ -152,7 +152,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     given = tokenizer_of(source, request.hub)
     train, dev = read_parts(task_class, request.data, request.dev, config, registry)
     settings = task_class.prepare(config.task, train)
-    check_parts(task_class, train, dev, settings.labels)
+    check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
     words = given or train_tokenizer(texts_of(train, task_class), ", ".join(request.data), config.model)
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text

@@ -131,7 +131,7 @@ LABELLED: dict[str, tuple[tuple[str, ...], list[tuple[str, str]], str, str]] = {
     "class absent from dev": (
         ("fit",),
         [*TEA, ("the only one", "mixed")],
-        "PATH: the dev part has no row of label 'mixed' (training part: 1)",
+        "PATH: the dev part has no row of label 'mixed' (training part: 1, at PATH:42)",
         "add rows of that label, raise data.dev_share, or give a dev file with --dev",
     ),
     "too few rows for dev": (

@@ -10,7 +10,7 @@ import pytest
 from nlpkit import splits
 from nlpkit.config import compose
 from nlpkit.errors import DataError, PluginError, UsageError
-from nlpkit.examples import check_parts, read_examples, read_labelled
+from nlpkit.examples import check_labels, check_parts, read_examples, read_labelled
 from nlpkit.plugins import Registry
 from nlpkit.prepare import pretraining
 from nlpkit.request import Request
@@ -283,7 +283,58 @@ def test_labels_of_a_task_decide_what_is_known_and_what_is_held_out() -> None:
 def test_a_label_that_is_rare_among_several_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
     train, dev = [Example({"text": "t", "spans": ["a", "b"]}, "x:1")], [Example({"text": "u", "spans": ["a"]}, "x:2")]
     check_parts(Spans, train, dev, ["a", "b"])
-    assert "x: the dev part has no row of label 'b' (training part: 1)" in caplog.messages
+    assert "x: the dev part has no row of label 'b' (training part: 1, at x:1)" in caplog.messages
+
+
+def labelled(*labels: str) -> list[Example]:
+    return [Example({"text": f"text {i}", "label": label}, f"x:{i}") for i, label in enumerate(labels, 1)]
+
+
+def refusal(registry: Registry, train: list[Example], dev: list[Example], column: str = "") -> tuple[str, str]:
+    labels = sorted({e["label"] for e in train})
+    with pytest.raises(DataError) as caught:
+        check_parts(registry.task("sentiment"), train, dev, labels, column)
+    return caught.value.message, caught.value.hint
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_labels_that_differ_on_most_rows_are_no_labels(count: int, registry: Registry) -> None:
+    rows = labelled(*map(str, range(30)), *"00")
+    message, hint = refusal(registry, rows[count:], rows[:count], "id")
+    assert message == "x: 30 different labels in 32 rows"
+    assert hint == "is 'id' the column of the label? name it with data.label=COLUMN"
+    assert refusal(registry, rows, [])[1] == "is it the column of the label? name it with data.label=COLUMN"
+
+
+def test_texts_that_are_the_same_are_counted_where_none_can_be_held_out(registry: Registry) -> None:
+    rows = [Example({"text": text, "label": text}, f"x:{i}") for i in range(30) for text in ("good", "bad")]
+    assert refusal(registry, rows, [])[0] == (
+        "x: no part of the 60 rows (2 different texts) can be held out to choose the best step"
+    )
+
+
+def test_rare_label_that_is_like_a_frequent_one_may_be_a_typo(registry: Registry) -> None:
+    rows, dev = labelled(*["good", "bad"] * 10, "bda"), labelled("good", "bad")
+    message, hint = refusal(registry, rows, dev)
+    assert message == "x: the dev part has no row of label 'bda' (training part: 1, at x:21)"
+    assert hint.startswith("is it a typo of 'bad'? add rows of that label, ")
+    _, hint = refusal(registry, labelled(*["good", "bad"] * 3, "bda"), dev)  # not rare beside 4
+    assert hint.startswith("add rows of that label, ")
+
+
+@pytest.mark.parametrize(
+    ("label", "asked"),
+    [
+        ("LOCC", "is it a typo of 'LOC'? "),
+        ("per", "is it a typo of 'PER'? "),
+        ("2", ""),
+        ("date", ""),
+    ],
+)
+def test_label_that_no_model_knows_may_be_a_typo(label: str, asked: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_labels(Spans, [Example({"text": "t", "spans": [label]}, "x:1")], ["LOC", "PER"], "is none", "so")
+    assert caught.value.hint == asked + "so"
 
 
 def test_the_ending_of_a_name_chooses_a_reader_and_settings_reach_it(tmp_path: Path, plugins: Registry) -> None:
