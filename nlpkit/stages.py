@@ -220,6 +220,12 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
         results["chance"] = prepared.chance
     _warn_of_plateau(dev, prepared.word_frequencies, _PLATEAU, "word frequencies alone", "context")
     _warn_of_plateau(dev, prepared.chance, _UNSURE, "chance", "what follows what")
+    if task.score != "loss" and dev.get(task.score) == 0:
+        log.warning(
+            "dev %s is 0: the model has learnt nothing yet; train longer (trainer.max_epochs, trainer.max_steps) "
+            "or from another model (--from)",
+            task.score,
+        )
     stage = {
         "stage": task.stage,
         "task": task.name,

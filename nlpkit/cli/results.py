@@ -29,7 +29,7 @@ def print_run(common: Common, run: Run) -> None:
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
         return
     show_table(*score_table(results["dev"], _beside(results)))
-    for line in remarks(results):
+    for line in remarks(results, trained=bool(_request(run.folder).get("source"))):
         click.echo(line)
     click.echo(f"run: {run.folder}")
     click.echo("\n".join(["next:", *(f"  {step}" for step in steps)]))
@@ -76,8 +76,22 @@ def score_table(
     """
     header = ["SCORE", "MODEL", *(_TITLES.get(name, name.upper()) for name in beside)]
     names = sorted(scores, key=lambda name: (name == "loss", "/" in name))
-    rows = [(name, *(_number(column.get(name)) for column in (scores, *beside.values()))) for name in names]
+    columns, counts = (scores, *beside.values()), _counts(scores)
+    rows = [(name, *(_number(column.get(name), name in counts) for column in columns)) for name in names]
     return header, rows
+
+
+def _counts(scores: dict[str, float]) -> set[str]:
+    """Scores that are numbers of something: those before whose ``/`` is the same are whole, and not all 0 or 1."""
+    groups: dict[str, list[str]] = {}
+    for name in scores:
+        groups.setdefault(name.partition("/")[0], []).append(name)
+    return {
+        name
+        for group in groups.values()
+        if all(scores[n].is_integer() for n in group) and any(scores[n] > 1 for n in group)
+        for name in group
+    }
 
 
 def not_beaten(results: dict[str, Any]) -> list[tuple[str, float]]:
@@ -86,16 +100,21 @@ def not_beaten(results: dict[str, Any]) -> list[tuple[str, float]]:
     baselines = results.get("baselines", {})
     if score == "loss" or score not in mine:
         return []
-    # not "at least": a score that is no number beats nothing
+    # not "at least": a score that is no number beats nothing; nothing beats a score of 1
     return [
         (name, values[score])
         for name, values in baselines.items()
-        if score in values and not mine[score] > values[score]
+        if score in values and not mine[score] > values[score] and not mine[score] == values[score] == 1
     ]
 
 
-def remarks(results: dict[str, Any]) -> list[str]:
-    """What the numbers rest on, and plain words where a simple method is as good."""
+def remarks(results: dict[str, Any], *, trained: bool = False) -> list[str]:
+    """What the numbers rest on, and plain words where a simple method is as good.
+
+    Args:
+        results: of the run.
+        trained: it started from a model.
+    """
     lines = []
     if counts := results.get("examples"):
         lines.append(f"{counts['train']:,} examples to learn from, {counts['dev']:,} held out for these scores")
@@ -111,7 +130,7 @@ def remarks(results: dict[str, Any]) -> list[str]:
             f"the model does not beat {title}: {score} {_number(results['dev'][score])} against {_number(value)}"
         )
     if not_beaten(results):
-        lines.append(_advice(results))
+        lines.append(_advice(results, trained))
     return lines
 
 
@@ -125,14 +144,14 @@ def forgotten(results: dict[str, Any]) -> list[str]:
     return [f"forgot {end - start:.2f} nats on {watch['file']}: {rise}"]
 
 
-def _advice(results: dict[str, Any]) -> str:
+def _advice(results: dict[str, Any], trained: bool) -> str:
     """What is likeliest to help a model that a simple method beats."""
     mine, majority = results["dev"], results.get("baselines", {}).get("majority", {})
     if majority and all(mine.get(name) == value for name, value in majority.items()):
         return "it gives every text the most frequent label: train longer, or raise optim.learning_rate"
     if results["best_step"] == results["steps"]:
         return "its last step was its best: train longer (trainer.max_epochs, trainer.max_steps)"
-    return "more labels help, or a model that knows the language: --from MODEL"
+    return "more labels help" + ("" if trained else ", or a model that knows the language: --from MODEL")
 
 
 def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
@@ -148,14 +167,19 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
         return [f"nlpkit generate {folder} {_asking(run.folder)}", fit] if run.results.get("generates") else [fit]
-    from nlpkit.folder import read_json
-
-    request = read_json(run.folder / "run.json").get("request", {})
-    plugins = "".join(f" --plugin {shlex.quote(file)}" for file in request.get("plugins", []))
+    plugins = "".join(f" --plugin {shlex.quote(file)}" for file in _request(run.folder).get("plugins", []))
     return [
         f"nlpkit evaluate {folder} LABELLED.csv{plugins}",
         f"nlpkit predict {folder} NEW.csv{plugins} > predictions.jsonl",
     ]
+
+
+def _request(folder: Path) -> dict[str, Any]:
+    """What was asked for, as run.json keeps it."""
+    from nlpkit.folder import read_json
+
+    request: dict[str, Any] = read_json(folder / "run.json").get("request", {})
+    return request
 
 
 def _asking(folder: Path) -> str:
@@ -176,5 +200,5 @@ def _beside(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {**baselines, **simple, **{f"watch at {at}": watch[at] for at in ("start", "end") if at in watch}}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _number(value: float | None, whole: bool = False) -> str:
+    return "-" if value is None else f"{value:,.0f}" if whole and value.is_integer() else f"{value:.4f}"

@@ -52,6 +52,17 @@ def test_fit_prints_baselines_beside_the_model(fitted: Any) -> None:
     ]
 
 
+def test_fit_that_finds_nothing_says_so(command: Any, tmp_path: Path) -> None:
+    rows = ["the O\n" * (number * 7 % 30) + "the B-PER\n" + "the O\n" * 30 + f"{number} O\n\n" for number in range(40)]
+    (tmp_path / "a.conll").write_text("".join(rows))
+    settings = ("model.preset=tiny", "trainer.max_steps=12", "optim.learning_rate=1e-2")
+    ended = command("fit", "--task", "ner", tmp_path / "a.conll", "--out", tmp_path / "run", *settings)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    said = "dev f1 is 0: the model has learnt nothing yet; train longer (trainer.max_epochs, trainer.max_steps)"
+    told = f"warning: {said} or from another model (--from)" in ended.err.splitlines()
+    assert (results["dev"]["f1"], told) == (0, True)
+
+
 def test_fit_that_does_not_beat_tfidf_says_so(fitted: Any) -> None:
     results = json.loads((fitted.folder / "results.json").read_text())
     mine, theirs = results["dev"]["f1_macro"], results["baselines"]["tfidf"]["f1_macro"]
