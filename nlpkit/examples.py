@@ -8,7 +8,8 @@ import inspect
 import logging
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from nlpkit import advice, readers, splits
@@ -23,6 +24,33 @@ _MANY = 10  # labels: fewer may well be all that a few rows have
 _MEND = "choose another data.reader, or report it to the plugin's author"
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """The columns that a model was fitted with: field -> column.
+
+    Args:
+        named: by the user; readers of plugins get these, too.
+        guessed: of the first table; a reader's columns are its own.
+    """
+
+    named: Mapping[str, str] = field(default_factory=dict)
+    guessed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Remembered:
+        """What nlpkit.json of a model says of them."""
+        known = record.get("data", {})
+        return cls(known.get("columns", {}), known.get("guessed", {}))
+
+    @property
+    def all(self) -> dict[str, str]:
+        """Both."""
+        return {**self.guessed, **self.named}
+
+
+NOTHING = Remembered()
+
+
 def read_examples(
     task_class: type[Task[Any]],
     paths: Sequence[str],
@@ -33,6 +61,8 @@ def read_examples(
     extra: Mapping[str, str] | None = None,
     wanted: Sequence[str] = (),
     preferred: Mapping[str, str] | None = None,
+    remembered: Remembered = NOTHING,
+    on_columns: Callable[[Mapping[str, str]], None] | None = None,
     report: bool = True,
     documents: readers.Documents = readers.LINES,
 ) -> Iterator[Example]:
@@ -47,6 +77,8 @@ def read_examples(
         extra: further columns to carry along -> the setting that names them.
         wanted: further columns to carry along where a file has them.
         preferred: field -> column, taken before any guess where a file has it.
+        remembered: columns that are taken likewise; what a file lacks of them is said.
+        on_columns: called with the column of each field of the first table.
         report: log what was detected of each file.
         documents: what of a txt is an example.
 
@@ -62,10 +94,13 @@ def read_examples(
     }
     must = {name: fields[name].structured for name in fields if fields[name].required or name in need}
     must |= dict.fromkeys(extra or (), False)
-    sources = _Sources(need, {**(preferred or {}), **data.columns}, report)
+    wished = {**remembered.all, **(preferred or {})}
+    expected = {name: column for name, column in remembered.all.items() if name in must and name not in data.columns}
+    sources = _Sources(need, {**(preferred or {}), **data.columns}, expected, on_columns, report)
     for path in readers.expand(list(paths)):
         if reader := data.reader or _reader_of(path, registry, {} if data.columns or not need else task_class.readers):
-            rows = _by_reader(reader, path, data, preferred or {}, must, task_class, registry)
+            wishes = {**remembered.named, **(preferred or {})}
+            rows = _by_reader(reader, path, data, wishes, must, task_class, registry)
         else:
             rows = readers.read_examples(
                 [path],
@@ -78,7 +113,7 @@ def read_examples(
                 on_source=sources,
                 extra=extra,
                 wanted=wanted,
-                preferred=preferred,
+                preferred=wished,
                 documents=documents,
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
@@ -99,20 +134,43 @@ def _reader_of(path: str, registry: Registry, by_format: Mapping[str, str]) -> s
 class _Sources:
     """Reports what was detected of each file, and holds all files to one column for what was guessed."""
 
-    def __init__(self, fields: Sequence[str], named: Mapping[str, str], report: bool) -> None:
+    def __init__(
+        self,
+        fields: Sequence[str],
+        named: Mapping[str, str],
+        expected: Mapping[str, str],
+        on_columns: Callable[[Mapping[str, str]], None] | None,
+        report: bool,
+    ) -> None:
         self.fields = [name for name in fields if name not in named]
+        self.expected = expected
+        self.on_columns = on_columns
         self.report = report
         self.first: tuple[str, dict[str, str]] | None = None
 
     def __call__(self, source: readers.Source, mapping: dict[str, str]) -> None:
         if self.report:
             log.info("%s", readers.describe(source, mapping))
+            self._warn_of_others(source, mapping)
+        if self.on_columns and source.format != "txt":
+            self.on_columns(mapping)
+            self.on_columns = None
         path, before = self.first = self.first or (source.path, mapping)
         for name in self.fields:
             if readers.plain_name(mapping[name]) != readers.plain_name(before[name]):
                 raise DataError(
                     f"{source.path}: {name} = '{mapping[name]}' is a guess, and it is '{before[name]}' in {path}",
                     f"name it for all files with data.{name}=COLUMN, or leave out the files that have none",
+                )
+
+    def _warn_of_others(self, source: readers.Source, mapping: Mapping[str, str]) -> None:
+        """Say where a column is read that is not the one of the training; a txt has none."""
+        for name, column in self.expected.items():
+            if source.format != "txt" and not readers.find_columns([column], source.columns):
+                log.warning(
+                    "%s: no column '%s', from which the %s was read in training; '%s' is taken instead; "
+                    "another is named with data.%s=COLUMN",
+                    *(source.path, column, name, mapping[name], name),
                 )
 
 
@@ -204,7 +262,8 @@ def read_labelled(
     registry: Registry,
     *,
     extra: Mapping[str, str] | None = None,
-    preferred: Mapping[str, str] | None = None,
+    remembered: Remembered = NOTHING,
+    on_columns: Callable[[Mapping[str, str]], None] | None = None,
 ) -> list[Example]:
     """Examples with every field of the task; rows with an empty text or label are counted and left out.
 
@@ -214,13 +273,15 @@ def read_labelled(
         config: its ``data`` section says how to read them.
         registry: has the readers.
         extra: see `read_examples`.
-        preferred: see `read_examples`.
+        remembered: see `read_examples`.
+        on_columns: see `read_examples`.
 
     Raises:
         DataError: no row is left.
     """
     need = tuple(name for name, f in task_class.fields.items() if not f.required)
-    examples = list(read_examples(task_class, paths, config, registry, need=need, extra=extra, preferred=preferred))
+    further: dict[str, Any] = {"extra": extra, "remembered": remembered, "on_columns": on_columns}
+    examples = list(read_examples(task_class, paths, config, registry, need=need, **further))
     kept = [e for e in examples if all(str(e[name]).strip() for name in task_class.fields)]
     if lost := len(examples) - len(kept):
         blank = {name: sum(not str(e[name]).strip() for e in examples) for name in task_class.fields}
@@ -233,8 +294,8 @@ def read_labelled(
 
 def read_parts(
     task_class: type[Task[Any]], data: Sequence[str], dev: Sequence[str], config: RunConfig, registry: Registry
-) -> tuple[list[Example], list[Example]]:
-    """Labelled examples to train on, and those that choose the best step.
+) -> tuple[list[Example], list[Example], dict[str, str]]:
+    """Labelled examples to train on, those that choose the best step, and the columns that were guessed.
 
     Args:
         task_class: has the fields.
@@ -243,13 +304,19 @@ def read_parts(
         config: its ``data`` section says how to read and divide.
         registry: has the readers and the sample.
 
+    Returns:
+        Both parts; field -> column of the first table, where the user named none.
+
     Raises:
         DataError: no labelled row.
         UsageError: no data, and the task brings no sample.
     """
     column = "" if dev else config.data.group
     files = data or _sample(task_class, registry)
-    examples = read_labelled(task_class, files, config, registry, extra={column: "data.group"} if column else None)
+    columns: dict[str, str] = {}
+    extra = {column: "data.group"} if column else None
+    examples = read_labelled(task_class, files, config, registry, extra=extra, on_columns=columns.update)
+    guessed = {name: found for name, found in columns.items() if not config.data.columns.get(name)}
     text = next(iter(task_class.fields))
     if "label" in task_class.fields and (differing := splits.conflicts(examples, text=text)):
         where = ", ".join(examples[i].where for i in differing[0][:2])
@@ -259,10 +326,10 @@ def read_parts(
         if both := splits.overlap(examples, chooses, text=text):
             what = f"{len(both)} of {len(chooses)} dev texts"
             log.warning("%s are also in the training data: scores are too high", what)
-        return examples, chooses
+        return examples, chooses, guessed
     share, group, labels_of = config.data.dev_share, column or None, task_class.labels_of
     first, second = splits.split(examples, share, seed=config.seed, group=group, text=text, labels_of=labels_of)
-    return [examples[i] for i in first], [examples[i] for i in second]
+    return [examples[i] for i in first], [examples[i] for i in second], guessed
 
 
 def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:

@@ -55,6 +55,7 @@ class Prepared:
         chance: scores of a model that tosses a coin; likewise.
         record: for nlpkit.json, beside what every stage writes there.
         store: folder of the token store; None in fine-tuning.
+        guessed: column of each field that no user named; the model remembers it.
     """
 
     task: Task[Any]
@@ -72,6 +73,7 @@ class Prepared:
     chance: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     store: Path | None = None
+    guessed: dict[str, str] = field(default_factory=dict)
 
 
 def pretraining(request: Request, config: RunConfig, registry: Registry, setup: Path | None = None) -> Prepared:
@@ -150,7 +152,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     task_class = registry.task(request.task, stage="finetune")
     source = _source(request, setup)
     given = tokenizer_of(source, request.hub)
-    train, dev = read_parts(task_class, request.data, request.dev, config, registry)
+    train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
     settings = task_class.prepare(config.task, train)
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
     words = given or train_tokenizer(texts_of(train, task_class), ", ".join(request.data), config.model)
@@ -176,7 +178,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     if not setup:  # which knows the texts of the run itself
         seen.warn(seen.count(before, held_out), len(held_out), request.dev or request.data, "dev texts")
     seen_texts = seen.join(before, seen.of_texts("finetune", [*texts_of(train, task_class), *held_out]))
-    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts, seen_texts)
+    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts, seen_texts, guessed=guessed)
 
 
 def _source(request: Request, setup: Path | None) -> str:

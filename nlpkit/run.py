@@ -15,7 +15,7 @@ from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.control import Control
 from nlpkit.errors import DataError, ModelError
-from nlpkit.examples import read_examples
+from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
 from nlpkit.plugins import Registry, Stage
@@ -303,10 +303,10 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
     """
     config, columns = _how_to_read(predictor, data, overrides)
     registry = Registry(files=names(plugins))
-    return read_examples(type(predictor.task), names(data), config, registry, preferred=columns)
+    return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
 
 
-def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, dict[str, str]]:
+def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, Remembered]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 
     The reader of its training data serves files, too, unless the user says anything of how to read them; and so do the
@@ -318,4 +318,4 @@ def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tupl
     if attributes := Control.of(predictor.record):
         defaults["data.control"] = list(attributes.columns)
     composed = config_module.compose(type(predictor.task), defaults=defaults, overrides=settings)
-    return composed.config, known.get("columns", {})
+    return composed.config, Remembered.of(predictor.record)

@@ -10,7 +10,7 @@ from nlpkit import seen
 from nlpkit.beside import count_scored, text_beside
 from nlpkit.config import RunConfig
 from nlpkit.data import Samples
-from nlpkit.examples import check_labels, read_labelled, texts_of
+from nlpkit.examples import Remembered, check_labels, read_labelled, texts_of
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task
@@ -23,7 +23,7 @@ def to_score(
     task: Task[Any],
     files: Sequence[str],
     config: RunConfig,
-    columns: dict[str, str],
+    columns: Remembered,
     registry: Registry,
     known: seen.Seen,
 ) -> tuple[Sequence[Example] | Samples, dict[str, Any]]:
@@ -43,13 +43,13 @@ def to_score(
     samples: Sequence[Example] | Samples
     texts: Iterable[str]
     if isinstance(task, Objective):
-        read, store, samples = text_beside(task, files, config, registry, _LONGER, columns)
+        read, store, samples = text_beside(task, files, config, registry, _LONGER, columns.named)
         if (scored := count_scored(task, store, samples)) < len(store):
             log.info("%s of the %s tokens are scored: the others fill no sample", f"{scored:,}", f"{len(store):,}")
         texts, total = read.bare(), store.documents
         facts = {"documents": total, "tokens": scored, "labels": []}
     else:
-        samples = read_labelled(type(task), files, config, registry, preferred=columns)
+        samples = read_labelled(type(task), files, config, registry, remembered=columns)
         if task.config.labels:
             check_labels(
                 type(task),

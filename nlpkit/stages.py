@@ -241,7 +241,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     record = {
         "history": history,
         "source": run.facts["request"]["source"],
-        "data": {"columns": data.columns, "reader": data.reader},
+        "data": {"columns": data.columns, "guessed": prepared.guessed, "reader": data.reader},
         **prepared.record,
     }
     bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from nlpkit import control, corpus, readers, tokenizer
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError
-from nlpkit.examples import read_examples, texts_of
+from nlpkit.examples import NOTHING, Remembered, read_examples, texts_of
 from nlpkit.leak_guard import LeakGuard
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task
@@ -108,7 +108,7 @@ def read_beside(
         config: its ``data`` says how to read; a column that it names is taken where there is one.
         registry: of readers.
         documents: what of a txt is a text.
-        columns: taken likewise, where ``config`` names none.
+        columns: that a model was trained on, taken likewise where ``config`` names none; that one is absent is said.
         wanted: further columns to carry along where a file has them.
         report: log what was detected of each file.
     """
@@ -119,7 +119,8 @@ def read_beside(
         guessing,
         registry,
         wanted=wanted,
-        preferred=config.data.columns or columns,
+        preferred=config.data.columns,
+        remembered=NOTHING if config.data.columns else Remembered(columns or {}),
         report=report,
         documents=documents,
     )

@@ -36,7 +36,7 @@ def choose_columns(
         chosen: field -> column, as named by the user.
         path: for messages.
         need: fields that must be there although the task does not require them.
-        preferred: field -> column, taken where the file has it, before any guess.
+        preferred: field -> column, taken where the file has it, before any guess, unless the user named it for another.
 
     Returns:
         Field -> column, without the optional fields that the file does not have.
@@ -54,7 +54,11 @@ def choose_columns(
         field: _named(chosen[field], columns, path, field) for field in fields if _must(field, fields, need, chosen)
     }
     wished = {**(preferred or {}), **{field: column for field, column in chosen.items() if column}}
-    found |= {f: c for f in fields if f not in found and (c := _lookup(wished.get(f, ""), columns))}
+    named = set(found.values())
+    for field in (f for f in fields if f not in found):
+        column = _lookup(wished.get(field, ""), columns)
+        if column and (chosen.get(field) or column not in named):
+            found[field] = column
     for field, known in fields.items():
         free = [column for column in columns if column not in found.values()]
         if field not in found and field not in chosen and (column := _guess(field, known, free, path)):

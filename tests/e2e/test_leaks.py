@@ -88,7 +88,7 @@ def test_store_of_another_test_set_is_another(
 def test_evaluate_warns_of_texts_that_were_in_the_corpus(
     runs: dict[str, Any], files: dict[str, Path], command: Any
 ) -> None:
-    ended = command("evaluate", runs["folder"] / "leaky", files["test"], "--json", "--quiet")
+    ended = command("evaluate", runs["folder"] / "leaky", files["test"], "data.text=Comment", "--json", "--quiet")
     assert ended.code == 0
     assert ended.err.splitlines() == [
         f"warning: {files['test']}: 7 of 10 texts stood in the corpus of this model (pre-training): scores on them "
@@ -100,7 +100,7 @@ def test_evaluate_warns_of_texts_that_were_in_the_corpus(
 def test_evaluate_says_nothing_where_they_were_left_out(
     runs: dict[str, Any], files: dict[str, Path], command: Any
 ) -> None:
-    ended = command("evaluate", runs["folder"] / "clean", files["test"], "--json", "--quiet")
+    ended = command("evaluate", runs["folder"] / "clean", files["test"], "data.text=Comment", "--json", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     assert json.loads(ended.out)["seen"] == {"pretrain": 0, "finetune": 0}
 
@@ -159,7 +159,7 @@ def test_bundle_without_fingerprints_works_and_tells_nothing(
     shutil.copytree(runs["folder"] / "leaky" / "model", older)
     (older / FILE).unlink()
     write_manifest(older)
-    ended = command("evaluate", older, files["test"], "--json", "--quiet")
+    ended = command("evaluate", older, files["test"], "data.text=Comment", "--json", "--quiet")
     assert (ended.code, ended.err, json.loads(ended.out)["seen"]) == (0, "", {})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+SHORT = ("trainer.max_steps=1",)
 PLUGIN = """
 import nlpkit
 
@@ -167,6 +168,50 @@ def test_run_remembers_the_reader_and_the_columns_it_was_fitted_with(
         assert command("evaluate", out, path, "--plugin", plugin).code == 0
     ended = command("predict", tmp_path / "log", table, "--plugin", plugin, "data.text=remark")
     assert json.loads(ended.out.splitlines()[3])["text"] == "number 3"  # a column that is named counts for more
+
+
+def test_columns_that_fit_guessed_are_read_again_and_what_stands_in_for_an_absent_one_is_said(
+    base: Any, command: Any, tmp_path: Path
+) -> None:
+    moods = [("good", "bad")[i % 2] for i in range(60)]
+    files = {
+        "train": ("id,comment,mood", [f"{i},number {i},{mood}" for i, mood in enumerate(moods)]),
+        "more": ("id,text,comment,label,mood", [f"{i},x,number {i},y,{mood}" for i, mood in enumerate(moods)]),
+        "other": ("id,text,stars", [f"{i},number {i},{mood}" for i, mood in enumerate(moods)]),
+    }
+    paths = {name: tmp_path / f"{name}.csv" for name in files}
+    for name, (header, rows) in files.items():
+        paths[name].write_text("\n".join([header, *rows, ""]))
+    run = tmp_path / "run"
+    assert command("fit", paths["train"], "data.label=mood", "--from", base.folder, "--out", run, *SHORT).code == 0
+    ended = command("evaluate", run, paths["more"])
+    assert (ended.code, "text = 'comment', label = 'mood'" in ended.err, "warning" in ended.err) == (0, True, False)
+    rows = [json.loads(line) for line in command("predict", run, paths["more"]).out.splitlines()]
+    assert [row["text"] for row in rows] == [f"number {i}" for i in range(60)]
+    other = paths["other"]
+    said = [
+        f"warning: {other}: no column '{was}', from which the {field} was read in training; '{now}' is taken instead; "
+        f"another is named with data.{field}=COLUMN"
+        for field, was, now in (("text", "comment", "text"), ("label", "mood", "stars"))
+    ]
+    assert command("evaluate", run, other, "--quiet").err.splitlines() == said
+    assert command("predict", run, other, "--quiet").err.splitlines() == said[:1]  # which needs no label
+    assert command("evaluate", run, other, "--quiet", "data.text=text", "data.label=stars").err == ""
+    ended = command("evaluate", run, paths["more"], "data.text=text")
+    assert (ended.code, "text = 'text', label = 'mood'" in ended.err) == (0, True)  # a column named now counts for more
+    plain = tmp_path / "plain.txt"
+    plain.write_text("number 1\n")
+    ended = command("predict", run, plain, "--quiet")
+    assert (ended.code, ended.err, len(ended.out.splitlines())) == (0, "", 1)
+
+
+def test_label_column_that_was_a_surprise_at_fit_is_none_at_evaluate(base: Any, command: Any, tmp_path: Path) -> None:
+    table, run = tmp_path / "moods.csv", tmp_path / "run"
+    table.write_text("text,mood\n" + "".join(f"number {i},{('good', 'bad')[i % 2]}\n" for i in range(60)))
+    ended = command("fit", table, "--from", base.folder, "--out", run, *SHORT)
+    assert "'mood' is no usual name" in ended.err
+    ended = command("evaluate", run, table, "--quiet")
+    assert (ended.code, "no usual name" in ended.err) == (0, False)
 
 
 def test_diverged_dev_loss_ends_the_run_before_it_is_taken_for_the_best(

@@ -10,7 +10,7 @@ import pytest
 from nlpkit import splits
 from nlpkit.config import compose
 from nlpkit.errors import DataError, PluginError, UsageError
-from nlpkit.examples import check_labels, check_parts, read_examples, read_labelled
+from nlpkit.examples import Remembered, check_labels, check_parts, read_examples, read_labelled
 from nlpkit.plugins import Registry
 from nlpkit.prepare import pretraining
 from nlpkit.request import Request
@@ -218,10 +218,31 @@ def test_label_column_that_only_its_place_tells_is_taken_with_a_warning(
     assert [e["label"] for e in read_labelled(task, [str(path)], config, registry)] == ["coat", "hat"]
     said = "'product' is no usual name for the column of the label, and is taken as the only one left; another is named"
     assert f"{path}: {said} with data.label=COLUMN" in caplog.messages
+    before = Remembered({"text": "review", "label": "sentiment"})
     with pytest.raises(DataError) as caught:
-        read_labelled(task, [str(path)], config, registry, preferred={"text": "review", "label": "sentiment"})
+        read_labelled(task, [str(path)], config, registry, remembered=before)
     assert caught.value.message == f"{path}: no column 'sentiment'; it has 'id', 'review', 'product'"
     assert caught.value.hint == "name it with data.label=COLUMN; texts without labels are for nlpkit predict"
+
+
+def test_column_named_now_is_not_taken_for_another_field_that_remembers_it(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "swapped.csv"
+    path.write_text("title,label,text\na,good,b\n")
+    task = registry.task("sentiment")
+    config = compose(task, overrides=["data.text=title"]).config
+    before = Remembered(guessed={"text": "text", "label": "title"})
+    assert read_labelled(task, [str(path)], config, registry, remembered=before) == [{"text": "a", "label": "good"}]
+
+
+def test_files_that_lack_a_remembered_label_differently_are_refused(tmp_path: Path, registry: Registry) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("text,mood\na,good\n")
+    second.write_text("text,stars\nb,bad\n")
+    task = registry.task("sentiment")
+    before = Remembered(guessed={"text": "text", "label": "mood"})
+    with pytest.raises(DataError) as caught:
+        read_labelled(task, [str(first), str(second)], compose(task).config, registry, remembered=before)
+    assert caught.value.message == f"{second}: label = 'stars' is a guess, and it is 'mood' in {first}"
 
 
 def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Registry) -> None:
@@ -343,7 +364,8 @@ def test_the_ending_of_a_name_chooses_a_reader_and_settings_reach_it(tmp_path: P
     config = compose(task, overrides=["data.text=words", "data.encoding=latin-1", "data.errors=replace"]).config
     (found,) = read_examples(task, [str(tmp_path / "a.told")], config, plugins)
     assert found["text"] == "{'text': 'words'} latin-1 replace"
-    (found,) = read_examples(task, [str(tmp_path / "a.told")], compose(task).config, plugins, preferred={"text": "was"})
+    before = Remembered({"text": "was"}, {"label": "guessed"})  # its columns are its own, so a guess is none of them
+    (found,) = read_examples(task, [str(tmp_path / "a.told")], compose(task).config, plugins, remembered=before)
     assert found["text"] == "{'text': 'was'} utf-8 strict"  # its own defaults, where the user says nothing
 
 
