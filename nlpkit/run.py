@@ -246,8 +246,17 @@ def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predic
         run: run folder or bundle.
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
+
+    Raises:
+        ModelError: no finished model, or one that is only pre-trained: what it would answer means nothing.
     """
-    return Predictor(bundle.load(os.fspath(run), Registry(files=names(plugins))), device)
+    loaded = bundle.load(os.fspath(run), Registry(files=names(plugins)))
+    if loaded.task.stage == "pretrain":
+        raise ModelError(
+            f"{run}: pre-trained by {loaded.task.name}, which has learnt no task yet",
+            f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(os.fspath(run))}",
+        )
+    return Predictor(loaded, device)
 
 
 def load_generator(run: Name, *, plugins: Paths = (), device: str | None = None) -> Generator:

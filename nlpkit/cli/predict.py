@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ import click
 from nlpkit.cli.arguments import data_settings, files_and_settings
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
-from nlpkit.errors import ModelError, UsageError
+from nlpkit.errors import UsageError
 
 if TYPE_CHECKING:
     from nlpkit.predictor import Predictor
@@ -47,11 +46,6 @@ def command(common: Common, run: str, arguments: tuple[str, ...], html: str | No
 
     with interruptible():
         predictor = load(run, plugins=common.plugins)
-        if predictor.task.stage == "pretrain":
-            raise ModelError(
-                f"{run}: pre-trained by {predictor.task.name}, which has learnt no task yet",
-                f"nlpkit fit --task TASK LABELLED.csv --from {shlex.quote(run)}",
-            )
         if html:
             _check_page(predictor.task, Path(html))
         total = blank = 0

@@ -133,6 +133,17 @@ def test_predict_refuses_a_pretrained_run_and_says_what_to_do(base: Any, shop: P
     assert f"nlpkit fit --task TASK LABELLED.csv --from {base.folder}" in ended.err
 
 
+def test_python_refuses_to_predict_with_a_pretrained_run_as_the_command_does(base: Any, shop: Path) -> None:
+    import nlpkit
+    from nlpkit.errors import ModelError
+
+    with pytest.raises(ModelError) as caught:
+        nlpkit.load(base.folder)
+    assert caught.value.message == f"{base.folder}: pre-trained by mlm, which has learnt no task yet"
+    assert caught.value.hint == f"nlpkit fit --task TASK LABELLED.csv --from {base.folder}"
+    assert nlpkit.evaluate(base.folder, shop / "new.csv")["scores"]["loss"] > 0
+
+
 def test_predict_streams_standard_input_and_ends_quietly_when_nobody_reads_on(fitted: Any) -> None:
     arguments = [sys.executable, "-m", "nlpkit", "predict", str(fitted.folder), "-", "--quiet"]
     pipe = subprocess.PIPE
