@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,27 @@ class Parent:
         objective: its name.
         settings: by dotted key, but for those of a new model, which the parent brings, those of its machine, and
             those that nobody has set: they were chosen by the size of its text.
-        beside: files of test sets whose texts stay out, and the general text that is watched.
+        exclude: files of test sets whose texts stayed out.
+        watch: the general text that was watched; empty: none.
     """
 
     objective: str
     settings: dict[str, Any]
-    beside: tuple[tuple[str, ...], str]
+    exclude: tuple[str, ...]
+    watch: str
+
+    def beside(self, exclude: tuple[str, ...], watch: str) -> tuple[tuple[str, ...], str]:
+        """Test sets and general text of the new run: what its user names, else those of this one, said aloud."""
+        if self.exclude and not exclude:
+            log.info("--exclude %s, as before", " --exclude ".join(self.exclude))
+        elif left := [file for file in self.exclude if _real(file) not in map(_real, exclude)]:
+            log.warning(
+                "%s: left out of the earlier corpus, and not of this one; name it with --exclude, too, to keep it out",
+                ", ".join(left),
+            )
+        if self.watch and not watch:
+            log.info("--watch %s, as before", self.watch)
+        return exclude or self.exclude, watch or self.watch
 
 
 def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
@@ -60,7 +76,11 @@ def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
     settings = {key: value for key, value in settings.items() if key not in chosen and not _is_left_behind(key)}
     step = read_json(folder.results).get("best_step")
     log.info("%s: going on from its weights of step %s, %s as before, rates warmed up again", run, step, objective)
-    return Parent(objective, settings, (began.request.exclude, began.request.watch))
+    return Parent(objective, settings, began.request.exclude, began.request.watch)
+
+
+def _real(file: str) -> str:
+    return os.path.realpath(os.path.expanduser(file))
 
 
 def _is_left_behind(key: str) -> bool:

@@ -166,7 +166,8 @@ def further(
         out: see `pretrain`.
         progress: see `pretrain`.
         callbacks: see `pretrain`.
-        asked: ``config``, ``overrides``, ``flags`` that differ from the earlier run, and ``plugins``.
+        asked: ``config``, ``overrides``, ``flags``, ``exclude`` and ``watch`` that differ from the earlier run, and
+            ``plugins``.
 
     Raises:
         ModelError: no run folder, or a run that is not finished.

@@ -114,11 +114,14 @@ def further(
     config: str | None = None,
     overrides: Settings = (),
     plugins: Paths = (),
+    exclude: Paths = (),
+    watch: Name = "",
     flags: dict[str, Any] | None = None,
 ) -> Asked:
     """Further pre-training, as `nlpkit.run.further` is asked for it."""
     earlier = parents.read(Path(run), names(plugins))
-    request = Request(earlier.objective, names(data), (), os.fspath(run), names(plugins), False, *earlier.beside)
+    beside = earlier.beside(names(exclude), os.fspath(watch))
+    request = Request(earlier.objective, names(data), (), os.fspath(run), names(plugins), False, *beside)
     return _look_at(request, "pretrain", earlier.settings, config, overrides, flags)
 
 

@@ -103,4 +103,5 @@ def command(
         )
 
     beside = (*exclude, watch) if watch else exclude
-    train(common, training, Typed(objective, "pretrain", files, settings, start, beside))
+    for_further = {"exclude": exclude, "watch": watch}
+    train(common, training, Typed(objective, "pretrain", files, settings, start, beside, for_further))

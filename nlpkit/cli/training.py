@@ -6,8 +6,8 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ _FOUND_LATER = (OSError, ValueError, KeyError, TypeError, AttributeError, Nlpkit
 """What may be wrong with the folder of a run, for the library to say."""
 _SHOWN = ("resume", "as_json", "quiet", "verbose", "no_plugins")
 _AS_BEFORE = (*_SHOWN, "plugins", "hub", "resume_anyway")  # beside --resume
-_FURTHER = (*_SHOWN, "plugins", "out", "config", "seed", "plan")  # beside --resume and files
+_FURTHER = (*_SHOWN, "plugins", "out", "config", "seed", "plan", "exclude", "watch")  # beside --resume and files
 _OPTIONS = [
     click.option("--from", "source", default="", metavar="MODEL", help="Start from a run, a bundle or a model folder."),
     click.option("--hub", is_flag=True, help="Let --from name a model on the hub; nothing else uses the network."),
@@ -114,6 +114,7 @@ class Typed:
         settings: likewise.
         start: makes the run or its plan; takes what `Training.arguments` gives, and ``progress`` unless it plans.
         beside: files that options name.
+        for_further: what else `nlpkit.run.further` takes.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Typed:
     settings: Sequence[str]
     start: Callable[..., Run | Plan]
     beside: Sequence[str] = ()
+    for_further: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(common: Common, training: Training, typed: Typed) -> None:
@@ -221,7 +223,7 @@ def _further(common: Common, training: Training, typed: Typed) -> Callable[[], R
     refuse_with_resume(given_options(*_FURTHER))
     from nlpkit import readers
 
-    readers.expand(typed.files)
+    readers.expand([*typed.files, *typed.beside])
     folder = training.resume or ""
     if not training.plan:
         task = None
@@ -231,7 +233,12 @@ def _further(common: Common, training: Training, typed: Typed) -> Callable[[], R
             _launch_if_several(_asked(training, task, typed.settings), training.out, task.name)
     from nlpkit import run
 
-    given = {"overrides": typed.settings, "plugins": common.plugins, **training.arguments_further()}
+    given = {
+        "overrides": typed.settings,
+        "plugins": common.plugins,
+        **typed.for_further,
+        **training.arguments_further(),
+    }
     if training.plan:
         return functools.partial(run.plan_further, folder, typed.files, **given)
     score, _ = _before(Path(folder), common)

@@ -145,6 +145,39 @@ def test_further_text_is_learnt_as_the_run_did(
     )
 
 
+def test_further_text_takes_over_watch_and_exclude_aloud_or_takes_others(
+    shop: Path, command: Any, tmp_path: Path
+) -> None:
+    files = {name: tmp_path / f"{name}.csv" for name in ("first", "second", "watched", "other")}
+    for file in files.values():
+        rows = "".join(f"item {i} of {file.stem} is what I hoped for and fits me well\n" for i in range(40))
+        file.write_text(f"text\n{rows}")
+    first, second, watched, other = files.values()
+    tiny = ("model.preset=tiny", "model.vocabulary=300", "trainer.max_steps=2")
+    beside = ("--exclude", first, "--watch", watched)
+    ended = command("pretrain", shop / "labelled.csv", *beside, "--out", tmp_path / "a", *tiny)
+    assert ended.code == 0, ended.err
+    more = ("pretrain", shop / "more-labelled.csv", "--resume", tmp_path / "a", "--out")
+    same = command(*more, tmp_path / "same")
+    assert same.err.splitlines()[1:3] == [f"--exclude {first}, as before", f"--watch {watched}, as before"]
+    others = command(*more, tmp_path / "others", "--exclude", second, "--watch", other)
+    assert "as before" not in "".join(others.err.splitlines()[1:])
+    assert others.err.splitlines()[1] == (
+        f"warning: {first}: left out of the earlier corpus, and not of this one; "
+        "name it with --exclude, too, to keep it out"
+    )
+    both = command(*more, tmp_path / "both", "--exclude", second, "--exclude", first, "--watch", other, "--quiet")
+    assert "left out of the earlier corpus" not in both.err
+    asked = {name: read(tmp_path / name / "run.json")["request"] for name in ("same", "others", "both")}
+    assert {name: (request["exclude"], request["watch"]) for name, request in asked.items()} == {
+        "same": ([str(first)], str(watched)),
+        "others": ([str(second)], str(other)),
+        "both": ([str(second), str(first)], str(other)),
+    }
+    missing = command(*more, tmp_path / "none", "--watch", tmp_path / "nosuch.csv", "--quiet")
+    assert (missing.code, "nosuch.csv" in missing.err) == (3, True)
+
+
 def test_fit_takes_no_further_text(shop: Path, fitted: Any, command: Any) -> None:
     ended = command("fit", shop / "labelled.csv", "--resume", fitted.folder, "--quiet")
     assert (ended.code, ended.err.splitlines()[0]) == (
