@@ -176,7 +176,8 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
     before, held_out = _seen_before(source), list(texts_of(dev, task_class))
     if not setup:  # which knows the texts of the run itself
-        seen.warn(seen.count(before, held_out), len(held_out), request.dev or request.data, "dev texts")
+        files, cut = request.dev or request.data, not request.dev
+        seen.warn(seen.count(before, held_out), len(held_out), files, "dev texts", cut=cut)
     seen_texts = seen.join(before, seen.of_texts("finetune", [*texts_of(train, task_class), *held_out]))
     return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts, seen_texts, guessed=guessed)
 

@@ -88,7 +88,9 @@ def count(seen: Mapping[str, Sketch], texts: Iterable[str]) -> dict[str, int]:
     return {stage: seen[stage].count(values) for stage in STAGES if stage in seen}
 
 
-def warn(counts: Mapping[str, int], total: int, files: Sequence[str], what: str = "texts") -> None:
+def warn(
+    counts: Mapping[str, int], total: int, files: Sequence[str], what: str = "texts", *, cut: bool = False
+) -> None:
     """Say that a model is scored on texts that it knows.
 
     Args:
@@ -96,11 +98,13 @@ def warn(counts: Mapping[str, int], total: int, files: Sequence[str], what: str 
         total: texts that are scored.
         files: that they are of.
         what: the texts are called.
+        cut: whether they are a part of the files, whose other part is learnt from.
     """
     named = f"{', '.join(files) or 'the sample'}: "
     if number := counts.get("pretrain", 0):
         exclude = " ".join(f"--exclude {shlex.quote(file)}" for file in files)
         advice = f"; to leave them out there: nlpkit pretrain ... {exclude}" if files else ""
+        advice = "; surer ones come from new texts: --dev FILE" if cut else advice
         where = "stood in the corpus of this model (pre-training): scores on them flatter"
         log.warning("%s%s of %s %s %s%s", named, f"{number:,}", f"{total:,}", what, where, advice)
     if number := counts.get("finetune", 0):

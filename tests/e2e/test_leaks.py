@@ -129,6 +129,17 @@ def test_fit_warns_of_dev_texts_that_were_in_the_corpus(
     ) in ended.err.splitlines()
 
 
+def test_fit_does_not_advise_to_exclude_the_training_file_that_its_dev_part_is_cut_from(
+    runs: dict[str, Any], files: dict[str, Path]
+) -> None:
+    (warning,) = [line for line in runs["leaky"].err.splitlines() if "stood in the corpus" in line]
+    assert warning.startswith(f"warning: {files['labelled']}: ")
+    assert warning.endswith(
+        " of 6 dev texts stood in the corpus of this model (pre-training): scores on them flatter; "
+        "surer ones come from new texts: --dev FILE"
+    )
+
+
 def test_pretraining_that_goes_on_remembers_both_corpora(
     runs: dict[str, Any], files: dict[str, Path], command: Any, tmp_path: Path
 ) -> None:
