@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
+from nlpkit.config import yaml_files
 from nlpkit.config.plain import flat, to_plain
 from nlpkit.config.schema import RunConfig
 from nlpkit.config.sources import Sources, Value
@@ -50,9 +51,11 @@ def compose(
         flags: Python values by dotted key; None: not given.
 
     Raises:
-        UsageError: every unknown key and every value that does not fit, all at once.
+        UsageError: every unknown key and every value that does not fit, all at once; or a recipe for the other stage.
         PluginError: the task's own settings or defaults are wrong.
     """
+    if file is not None:
+        yaml_files.check_recipe(file, "pretrain" if task_class.stage == "pretrain" else "fit")
     tree = tree_of(task_class)
     start = _check_task(task_class, tree)
     sources = Sources(tree)

@@ -48,6 +48,24 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def check_recipe(path: str | os.PathLike[str], verb: str) -> None:
+    """Refuse a recipe that is for another command; the first line of each says which it is for.
+
+    Raises:
+        UsageError: with those for this one.
+    """
+    name, known = os.fspath(path), recipes()
+    if os.path.exists(path) or name not in known or _verb_of(known[name]) == verb:
+        return
+    fitting = [recipe for recipe, file in known.items() if _verb_of(file) == verb]
+    hint = f"a YAML file of your own, or {', '.join(f'--config {recipe}' for recipe in fitting)}"
+    raise UsageError(f"--config {name}: a recipe for nlpkit {_verb_of(known[name])}, not for nlpkit {verb}", hint)
+
+
+def _verb_of(recipe: Path) -> str:
+    return recipe.read_text("utf-8").split(maxsplit=3)[2]
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, Node]:
     """Read a file, or the recipe of that name where there is no such file; an empty one has no settings.
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nlpkit.config import RunConfig, compose, recipes
 from nlpkit.errors import UsageError
+from nlpkit.objectives.mlm import Mlm
 from nlpkit.task import Task
 
 CHECKOUT = Path(__file__).parents[2]
@@ -251,12 +252,27 @@ def test_file_that_cannot_be_read_is_named(path: str, message: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_composes_and_differs_from_the_defaults_in_all_it_says(path: Path) -> None:
-    assert compose(Task, file=path.stem).config == compose(Task, file=path).config
-    told = {key: origin for key, origin in compose(Task, file=path.stem).origins.items() if origin != "default"}
+    task = Mlm if path.read_text().startswith("# nlpkit pretrain ") else Task
+    by_name = compose(task, file=path.stem)
+    assert by_name.config == compose(task, file=path).config
+    told = {key: origin for key, origin in by_name.origins.items() if origin.startswith(f"{path.stem}:")}
     assert told
-    assert all(origin.startswith(f"{path.stem}:") for origin in told.values())
-    plain, standard = (_flat(compose(Task, file=file).config) for file in (path, None))
+    plain, standard = (_flat(compose(task, file=file).config) for file in (path, None))
     assert [key for key in told if plain[key] == standard[key]] == []
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "message", "hint"),
+    [
+        (Task, "demo", "a recipe for nlpkit pretrain, not for nlpkit fit", "--config fit-small"),
+        (Mlm, "fit-small", "a recipe for nlpkit fit, not for nlpkit pretrain", "--config demo, --config pretrain-cpu"),
+    ],
+)
+def test_recipe_of_the_other_command_is_refused(task: Any, recipe: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose(task, file=recipe)
+    assert caught.value.message == f"--config {recipe}: {message}"
+    assert caught.value.hint == f"a YAML file of your own, or {hint}"
 
 
 def test_recipes_are_those_of_the_configs_folder() -> None:
