@@ -167,10 +167,12 @@ def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
         return [f"nlpkit generate {folder} {_asking(run.folder)}", fit] if run.results.get("generates") else [fit]
-    plugins = "".join(f" --plugin {shlex.quote(file)}" for file in _request(run.folder).get("plugins", []))
+    request = _request(run.folder)
+    labelled, new = (shlex.quote(name + _ending(request.get("data", []))) for name in ("LABELLED", "NEW"))
+    plugins = "".join(f" --plugin {shlex.quote(file)}" for file in request.get("plugins", []))
     return [
-        f"nlpkit evaluate {folder} LABELLED.csv{plugins}",
-        f"nlpkit predict {folder} NEW.csv{plugins} > predictions.jsonl",
+        f"nlpkit evaluate {folder} {labelled}{plugins}",
+        f"nlpkit predict {folder} {new}{plugins} > predictions.jsonl",
     ]
 
 
@@ -180,6 +182,12 @@ def _request(folder: Path) -> dict[str, Any]:
 
     request: dict[str, Any] = read_json(folder / "run.json").get("request", {})
     return request
+
+
+def _ending(files: Sequence[str]) -> str:
+    """That of the first file that a run was fitted on; csv, where it has none or is the sample."""
+    name = Path(files[0]) if files else Path()
+    return name.with_suffix("").suffix + name.suffix if name.suffix == ".gz" else name.suffix or ".csv"
 
 
 def _asking(folder: Path) -> str:

@@ -63,6 +63,28 @@ def test_fit_that_finds_nothing_says_so(command: Any, tmp_path: Path) -> None:
     assert (results["dev"]["f1"], told) == (0, True)
 
 
+def test_next_commands_name_files_like_those_of_the_training(
+    shop: Path, base: Any, command: Any, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "labelled.jsonl", tmp_path / "run"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows_of(shop / "labelled.csv")))
+    ended = command("fit", file, "--from", base.folder, "--out", out, "trainer.max_steps=1")
+    assert ended.out.splitlines()[-2:] == [
+        f"  nlpkit evaluate {out} LABELLED.jsonl",
+        f"  nlpkit predict {out} NEW.jsonl > predictions.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "ending"),
+    [([], ".csv"), (["a.conll"], ".conll"), (["a/b.c.csv.gz"], ".csv.gz"), (["folder"], ".csv"), (["x/*.tsv"], ".tsv")],
+)
+def test_ending_of_the_next_files_is_that_of_the_first(files: list[str], ending: str) -> None:
+    from nlpkit.cli.results import _ending
+
+    assert _ending(files) == ending
+
+
 def test_fit_that_does_not_beat_tfidf_says_so(fitted: Any) -> None:
     results = json.loads((fitted.folder / "results.json").read_text())
     mine, theirs = results["dev"]["f1_macro"], results["baselines"]["tfidf"]["f1_macro"]
