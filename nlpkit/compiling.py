@@ -68,7 +68,8 @@ def _said_by(error: BaseException) -> str:
 
 def is_compiled(module: nn.Module) -> bool:
     """Whether a module runs as compiled code."""
-    return module._compiled_call_impl is not None
+    whole = type(module).__name__ == "OptimizedModule"  # what torch.compile makes of a module
+    return whole or module._compiled_call_impl is not None
 
 
 @contextlib.contextmanager

@@ -20,17 +20,18 @@ from nlpkit.listening import runs_as_written
 _PARTS = 1 << 16  # shares are rounded to these: by less than a thousandth of a percent
 
 
-def quick_dropout(body: nn.Module) -> contextlib.AbstractContextManager[Any]:
+def quick_dropout(*parts: nn.Module) -> contextlib.AbstractContextManager[Any]:
     """Dropout, and attention with dropout, of whatever is computed on a CPU in float32 while the ``with`` block lasts.
 
-    Nothing changes for a body in evaluation, with gradient checkpointing, which runs it again after the block, or
-    with compiled layers.
+    Nothing changes in evaluation, with compiled layers, and with gradient checkpointing, which runs parts again after
+    the block.
 
     Args:
-        body: a transformers model without its head.
+        parts: what is computed; the first has weights.
     """
-    usual = not body.training or torch.is_autocast_enabled("cpu") or not runs_as_written(body)
-    return contextlib.nullcontext() if usual else _Quick()
+    plain = all(part.training and runs_as_written(part) for part in parts) and not torch.is_autocast_enabled("cpu")
+    on_cpu = plain and next(parts[0].parameters()).device.type == "cpu"
+    return _Quick() if on_cpu else contextlib.nullcontext()
 
 
 class _Quick(TorchFunctionMode):
@@ -70,22 +71,24 @@ def _attention(
 
 
 def _added(mask: Tensor) -> Tensor:
+    least = torch.finfo(torch.float32).min  # not -inf, which makes NaN of a row that may look at nothing
     if mask.dtype != torch.bool:
-        return mask
-    # not -inf, which makes NaN of a row that may look at nothing
-    return torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        return mask.clamp(min=least)
+    return torch.zeros(mask.shape, dtype=torch.float32, device="cpu").masked_fill_(~mask, least)
 
 
 def _is_plain(*tensors: Tensor) -> bool:
-    return all(type(t) is Tensor and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    # who changes how tensors are saved, or saves none, may compute them again outside of the block
+    again = not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    return not again and all(type(t) is Tensor and t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
 def _mask(like: Tensor, p: float) -> Tensor:
     """0 in a share ``p`` of the places, each by itself, and elsewhere what keeps the mean of a sum."""
     dropped = min(round(p * _PARTS), _PARTS - 1)
-    words = np.random.SFC64(int(torch.randint(1 << 62, ()))).random_raw(like.numel() // 4 + 1)
+    words = np.random.SFC64(int(torch.randint(1 << 62, (), device="cpu"))).random_raw(like.numel() // 4 + 1)
     drawn = torch.from_numpy(words).view(torch.int16)[: like.numel()].view(like.shape)
-    mask = torch.empty(like.shape)
+    mask = torch.empty(like.shape, dtype=torch.float32, device="cpu")
     torch.ge(drawn, dropped - _PARTS // 2, out=mask)
     return mask.mul_(_PARTS / (_PARTS - dropped))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from nlpkit import advice, readers, splits
 from nlpkit.config import DataConfig, RunConfig
-from nlpkit.errors import DataError, PluginError, UsageError
+from nlpkit.errors import DataError, ModelError, PluginError, UsageError
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task, files_of
 
@@ -38,9 +38,16 @@ class Remembered:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Remembered:
-        """What nlpkit.json of a model says of them."""
+        """What nlpkit.json of a model says of them.
+
+        Raises:
+            ModelError: it says something else.
+        """
         known = record.get("data", {})
-        return cls(known.get("columns", {}), known.get("guessed", {}))
+        parts: list[Any] = [known.get(k, {}) if isinstance(known, dict) else None for k in ("columns", "guessed")]
+        if not all(isinstance(part, dict) and all(isinstance(v, str) for v in part.values()) for part in parts):
+            raise ModelError("nlpkit.json: 'data' holds other than names of columns", "fit the model again")
+        return cls(*parts)
 
     @property
     def all(self) -> dict[str, str]:

@@ -25,7 +25,6 @@ from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.processes import mean_of, place
-from nlpkit.row_adamw import look_up_by_rows
 from nlpkit.scores import MeanLoss, values_of
 from nlpkit.task import SPARE, Batch, Task
 
@@ -90,12 +89,12 @@ class TaskModule(pl.LightningModule):
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch in nats, computed as a whole."""
-        with quick_dropout(self.backbone):
+        with quick_dropout(self.backbone, self.head):
             return self.head.loss_from(self.hidden(batch), batch)
 
     def _training_loss(self, batch: Batch) -> Tensor:
         if place().world > 1:
-            with quick_dropout(self.backbone):
+            with quick_dropout(self.backbone, self.head):
                 terms = self.head.terms(self.hidden(batch), batch)
             return mean_of([(mean, count * (SPARE not in batch)) for mean, count in terms])
         if "documents" in batch:
@@ -149,15 +148,13 @@ class TaskModule(pl.LightningModule):
         Raises:
             DivergedError: the norm is not finite (on a CPU; a GPU would have to wait for it). The weights still are.
         """
-        gradients = [_values(p) for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        parameters = [_dense(p) for g in optimizer.param_groups for p in g["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
         if norm.device.type == "cpu" and not math.isfinite(float(norm)):
             raise DivergedError(
                 f"the gradient is {float(norm)} at step {self.global_step}; the weights were not changed",
                 "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
             )
-        if self.optim.clip:
-            torch._foreach_mul_(gradients, (self.optim.clip / (norm + 1e-6)).clamp(max=1.0))
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""
@@ -165,8 +162,6 @@ class TaskModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW or Muon with the schedule of ``optim``, stepped with the optimiser."""
-        if self.task.stage == "finetune" and self.device.type == "cpu" and place().world == 1:
-            look_up_by_rows(self.backbone, self.head)
         groups = parameter_groups(self.backbone, self.head, self.optim, layerwise=self.layerwise)
         optimizer = build_optimizer(groups)
         total = self.total_steps or int(self.trainer.estimated_stepping_batches)
@@ -174,11 +169,12 @@ class TaskModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def _values(parameter: Tensor) -> Tensor:
-    """What a gradient holds; of a sparse one the rows that it has."""
-    gradient = parameter.grad
-    assert gradient is not None
-    if not gradient.is_sparse:
-        return gradient
-    parameter.grad = gradient.coalesce()
-    return parameter.grad.values()
+def _dense(parameter: Tensor) -> Tensor:
+    """A parameter, or for one with a sparse gradient what has the values of it as its own."""
+    if parameter.grad is None or not parameter.grad.is_sparse:
+        return parameter
+    parameter.grad = parameter.grad.coalesce()
+    values = parameter.grad.values()
+    stand_in = torch.empty_like(values)
+    stand_in.grad = values
+    return stand_in

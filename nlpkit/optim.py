@@ -73,9 +73,12 @@ class MuonAdamW(Optimizer):
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float = 0.95) -> None:
         super().__init__(groups, {"momentum": momentum, "betas": (0.9, 0.98), "eps": 1e-8})
-        self._adamw = AdamW(
-            [g for g in groups if not g["muon"]] or [{"params": [nn.Parameter(torch.zeros(1))]}], fused=True
-        )
+        self._adamw = _of_any()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy, or one that was pickled."""
+        super().__setstate__(state)
+        self._adamw = _of_any()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -127,6 +130,11 @@ class MuonAdamW(Optimizer):
             rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
             for (parameter, _), update in zip(pairs, orthogonalise(torch.stack(updates)), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+
+
+def _of_any() -> AdamW:
+    """It gets the groups at each step."""
+    return AdamW([nn.Parameter(torch.zeros(1))], betas=(0.9, 0.98), eps=1e-8, fused=True)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:

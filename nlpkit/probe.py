@@ -20,6 +20,7 @@ from nlpkit.compiling import compiled
 from nlpkit.config import RunConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.module import TaskModule
+from nlpkit.row_adamw import as_table
 
 _STEPS = 12  # at most
 _FIRST, _FIRST_COMPILED = 1, 4  # of them that are not counted: memory is claimed in them, and code is made
@@ -58,11 +59,18 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
     clock = _Clock(config.trainer.accumulate, _FIRST_COMPILED if config.trainer.compile else _FIRST)
     short = trainer.Length(min(_STEPS, length.steps), length.validate_every)
     before: signals.Taken = {number: signal.getsignal(number) for number in signals.ENDING}
-    with trainer.quiet(), trainer.memory_errors(), compiled(module, config.trainer.compile):
+    with (
+        trainer.quiet(),
+        trainer.memory_errors(),
+        compiled(module, config.trainer.compile),
+        trainer.by_rows(module, config),
+    ):
         runner = trainer.build(config, short, [CounterSeeds(config.seed), clock])
         runner.limit_val_batches = 0
         try:
             runner.fit(module, datamodule=data)
+            for parameter, moments in runner.optimizers[0].state.items():
+                as_table(parameter, moments)  # which those of rows may become
             state = checkpoints.size_of(
                 {"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()}
             )

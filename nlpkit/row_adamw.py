@@ -7,6 +7,9 @@ decay alone would change them, and is left out.
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,17 +22,44 @@ _MANY = 4096  # rows of a table for which it pays
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def look_up_by_rows(*parts: nn.Module) -> None:
-    """Let tables of many rows have sparse gradients, where nothing but the looking-up uses their weights.
+@contextlib.contextmanager
+def looked_up_by_rows(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Tables of many rows have sparse gradients while the ``with`` block lasts.
+
+    Only where the gradient is of the looking-up alone: weights that are shared, or that somebody listens at, are left.
 
     Args:
-        parts: body and head; their modules are changed in place.
+        module: its optimiser is one of `build_optimizer`.
+        wanted: False: nothing is changed.
     """
-    modules = list(dict.fromkeys(module for part in parts for module in part.modules()))
-    for table in modules:
-        if type(table) is nn.Embedding and table.num_embeddings >= _MANY and not is_heard(table):
-            users = [m for m in modules if any(p is table.weight for p in m.parameters(recurse=False))]
-            table.sparse = table.weight.requires_grad and len(users) == 1 and not table.weight._backward_hooks
+    tables = list(_tables(module)) if wanted else []
+    for table in tables:
+        table.sparse = True
+    hooks = [table.weight.register_post_accumulate_grad_hook(_add_up) for table in tables]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for table in tables:
+            table.sparse, table.weight.grad = False, None
+
+
+def _tables(module: nn.Module) -> Iterator[nn.Embedding]:
+    users = Counter(weight for part in module.modules() for weight in part.parameters(recurse=False))
+    for part in module.modules():
+        if type(part) is nn.Embedding and part.num_embeddings >= _MANY and not (part.sparse or part.scale_grad_by_freq):
+            weight: Any = part.weight
+            heard = is_heard(part) or weight._backward_hooks or weight._post_accumulate_grad_hooks
+            plain = weight.requires_grad and weight.dtype == torch.float32  # which holds the number of a row
+            if plain and users[weight] == 1 and not heard:
+                yield part
+
+
+def _add_up(weight: Tensor) -> None:
+    """One entry for each row, so that gradients of many batches take no more than a table."""
+    assert weight.grad is not None
+    weight.grad = weight.grad.coalesce()
 
 
 def step(parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -42,15 +72,15 @@ def step(parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
     """
     gradient = parameter.grad.coalesce()  # type: ignore[union-attr]
     by_rows(parameter, state)
-    known = state["rows"].long()  # a checkpoint gives them back in the type of the weights
-    place = torch.full((len(parameter),), -1)
-    place[known] = torch.arange(len(known))
+    known = state["rows"]
+    place = known.new_full((len(parameter),), -1)
+    place[known] = torch.arange(len(known), device=known.device)
     now = gradient.indices()[0]
     if len(new := now[place[now] < 0]):
-        place[new] = torch.arange(len(known), len(known) + len(new))
+        place[new] = torch.arange(len(known), len(known) + len(new), device=known.device)
         state["rows"] = torch.cat([known, new])
         state |= {n: torch.cat([state[n], parameter.new_zeros(len(new), parameter.size(1))]) for n in _MOMENTS}
-    rows = state["rows"].long()
+    rows = state["rows"]
     values, slopes = parameter.index_select(0, rows), torch.zeros_like(state["exp_avg"])
     slopes.index_copy_(0, place[now], gradient.values())
     adamw(
@@ -77,8 +107,9 @@ def by_rows(parameter: Tensor, state: dict[str, Any]) -> None:
     if not state:
         state |= {"step": torch.zeros(()), **{name: parameter.new_zeros(parameter.shape) for name in _MOMENTS}}
     if "rows" not in state:
-        state["rows"] = state["exp_avg_sq"].any(1).nonzero().squeeze(1)
+        state["rows"] = (state["exp_avg"].any(1) | state["exp_avg_sq"].any(1)).nonzero().squeeze(1)
         state |= {name: state[name][state["rows"]] for name in _MOMENTS}
+    state["rows"] = state["rows"].long()  # a checkpoint gives them back in the type of the weights
 
 
 def as_table(parameter: Tensor, state: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
 from nlpkit.processes import place
+from nlpkit.row_adamw import looked_up_by_rows
 from nlpkit.stopping import Signals, TimeLimit
 from nlpkit.watch import Watch
 
@@ -132,6 +133,7 @@ def train(
         _idle_weights(),
         meeting.training(accelerator_of(config)),
         compiled(module, config.trainer.compile),
+        by_rows(module, config),
     ):
         trainer = build(config, length, ours)
         signals.listen()
@@ -143,6 +145,12 @@ def train(
                 progress.end()
     best = _to_best(module, folder, saver.best_step, trainer.global_step)
     return Outcome(trainer.global_step, recorder.tokens, best, saver.best)
+
+
+def by_rows(module: TaskModule, config: RunConfig) -> contextlib.AbstractContextManager[None]:
+    """Embeddings are stepped by the rows that were looked up, where that pays: fine-tuning on a CPU, in one process."""
+    alone = accelerator_of(config) == "cpu" and place().world == 1
+    return looked_up_by_rows(module, alone and module.task.stage == "finetune")
 
 
 def _to_best(module: TaskModule, folder: RunFolder, best: int, last: int) -> int:

@@ -88,7 +88,7 @@ def test_compiled_layers_give_the_same_gradients_and_are_compiled_once(name: str
 
 def test_a_run_trains_and_scores_with_compiled_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GradientCheckpointingLayer, "compile", _quickly)
-    monkeypatch.setattr("nlpkit.module.quick_dropout", lambda _: contextlib.nullcontext())  # draws other numbers
+    monkeypatch.setattr("nlpkit.module.quick_dropout", lambda *_: contextlib.nullcontext())  # draws other numbers
     made = counters["stats"]["unique_graphs"]
     as_written = tiny_runs.run(tmp_path / "written", tiny_runs.sentiment(), epochs=1)
     assert counters["stats"]["unique_graphs"] == made

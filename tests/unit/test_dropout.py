@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nlpkit.dropout import quick_dropout
 from tests.support import tiny_runs
@@ -123,13 +124,23 @@ def test_causal_attention_is_torchs() -> None:
     torch.testing.assert_close(*outcomes)
 
 
-def test_a_row_that_may_look_at_nothing_gives_numbers() -> None:
-    mask = torch.zeros(1, 1, 1, 3, dtype=torch.bool)
+@pytest.mark.parametrize("mask", [torch.zeros(1, 1, 1, 3, dtype=torch.bool), torch.full((1, 1, 1, 3), -torch.inf)])
+def test_a_row_that_may_look_at_nothing_gives_numbers(mask: Tensor) -> None:
     query, key, value = (torch.randn(1, 1, 3, 4, requires_grad=True) for _ in range(3))
     with quick_dropout(BODY):
         made = nn.functional.scaled_dot_product_attention(query, key, value, mask, 0.1)
     made.sum().backward()
     assert made.isfinite().all() and query.grad is not None and query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_is_computed_again_outside_has_the_gradient_of_its_mask(reentrant: bool) -> None:
+    x = torch.ones(100, 100, requires_grad=True)
+    with quick_dropout(BODY):
+        made = checkpoint(lambda x: nn.functional.dropout(x, 0.5) * x, x, use_reentrant=reentrant)
+    made.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, 2 * made.detach())
 
 
 def test_training_drops_quickly_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nlpkit import splits
 from nlpkit.config import compose
-from nlpkit.errors import DataError, PluginError, UsageError
+from nlpkit.errors import DataError, ModelError, PluginError, UsageError
 from nlpkit.examples import Remembered, check_labels, check_parts, read_examples, read_labelled
 from nlpkit.plugins import Registry
 from nlpkit.prepare import pretraining
@@ -380,3 +380,9 @@ def test_two_readers_of_one_ending_are_an_error_and_tables_keep_theirs(tmp_path:
     assert [e["text"] for e in read_examples(task, [str(tmp_path / "a.told.csv")], compose(task).config, plugins)] == [
         "from a table"
     ]
+
+
+@pytest.mark.parametrize("data", [None, [], {"columns": None}, {"guessed": {"text": 5}}, {"guessed": ["a"]}])
+def test_a_damaged_memory_of_columns_is_an_error_of_the_model(data: Any) -> None:
+    with pytest.raises(ModelError, match="names of columns"):
+        Remembered.of({"data": data})

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from nlpkit import row_adamw
+from nlpkit.config import OptimConfig
 from nlpkit.optim import build_optimizer
-from nlpkit.row_adamw import look_up_by_rows
+from nlpkit.row_adamw import looked_up_by_rows
 from tests.support import tiny_runs
 
 ROWS, WIDTH = 30, 3
@@ -117,31 +122,99 @@ class _Tied(nn.Module):
 
 def test_only_large_tables_that_learn_and_are_nobody_elses_are_looked_up_by_rows() -> None:
     model = _Tied()
-    look_up_by_rows(model)
-    assert [t.sparse for t in (model.many, model.few, model.shared, model.frozen)] == [True, False, False, False]
+    with looked_up_by_rows(model, True):
+        assert [t.sparse for t in (model.many, model.few, model.shared, model.frozen)] == [True, False, False, False]
+        model.many(torch.tensor([1, 1, 2])).sum().backward()
+        model.many(torch.tensor([2])).sum().backward()
+        gradient = model.many.weight.grad
+        assert gradient is not None and gradient.is_coalesced() and gradient.indices().tolist() == [[1, 2]]
+    assert not model.many.sparse and model.many.weight.grad is None
+    model.many(torch.tensor([1])).sum().backward()
+    assert model.many.weight.grad is not None and not model.many.weight.grad.is_sparse
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.weight.register_hook(lambda g: g),
+        lambda table: table.weight.register_post_accumulate_grad_hook(lambda p: None),
+        lambda table: table.register_forward_hook(lambda *_: None),
+        lambda table: table.bfloat16(),
+        lambda table: setattr(table, "scale_grad_by_freq", True),
+    ],
+)
+def test_tables_that_are_not_plain_stay_whole(change: Any) -> None:
+    table = nn.Embedding(5000, 2)
+    change(table)
+    with looked_up_by_rows(nn.Sequential(table), True):
+        assert not table.sparse
+
+
+def test_an_optimiser_can_be_copied() -> None:
+    table = _table(sparse=True)
+    optimizer = _optimizer(table, 0.0)
+    _step(table, optimizer, [1, 2], 0.1)
+    made = copy.deepcopy(optimizer)
+    (weight,) = made.param_groups[0]["params"]
+    weight.grad = table.weight.grad
+    made.step()
+    optimizer.step()
+    torch.testing.assert_close(weight, table.weight, rtol=0, atol=0)
+
+
+@pytest.fixture
+def stepped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each step by rows."""
+    calls, usual = [], row_adamw.step
+    monkeypatch.setattr(row_adamw, "step", lambda *given: calls.append(1) or usual(*given))
+    return calls
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_run_with_rows_ends_where_one_with_tables_does(
-    accumulate: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stepped: list[int]
 ) -> None:
-    from nlpkit import row_adamw
-    from nlpkit.config import OptimConfig
-
     ended: list[dict[str, Tensor]] = []
-    tables: list[bool] = []
     for many in (1, 10**9):
         monkeypatch.setattr(row_adamw, "_MANY", many)
         optim = OptimConfig(learning_rate=2e-3, weight_decay=0.0, clip=0.05)
         run = tiny_runs.run(tmp_path / str(many), tiny_runs.sentiment(), epochs=1, optim=optim, accumulate=accumulate)
         ended.append(run.module.state_dict())
-        tables.append(run.module.backbone.get_input_embeddings().sparse)
-    assert tables == [True, False]
+        assert (len(stepped) > 0) == (many == 1)
+        assert not run.module.backbone.get_input_embeddings().sparse
+        stepped.clear()
     for name, value in ended[1].items():
         torch.testing.assert_close(ended[0][name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_pre_training_has_whole_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr("nlpkit.row_adamw._MANY", 1)
-    run = tiny_runs.run(tmp_path, tiny_runs.mlm(), epochs=1)
-    assert not run.module.backbone.get_input_embeddings().sparse
+def test_a_resumed_run_with_rows_ends_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stepped: list[int]
+) -> None:
+    monkeypatch.setattr(row_adamw, "_MANY", 1)
+    whole = tiny_runs.run(tmp_path / "whole", tiny_runs.sentiment(), epochs=1)
+    with pytest.raises(_Stop):
+        tiny_runs.run(tmp_path / "part", tiny_runs.sentiment(), epochs=1, callbacks=[_StopAt(4)])
+    checkpoint = max(path.parent for path in (tmp_path / "part" / "checkpoints").glob("*/manifest.json"))
+    ended = tiny_runs.run(tmp_path / "part", tiny_runs.sentiment(), epochs=1, resume_from=checkpoint)
+    assert stepped
+    for name, value in whole.module.state_dict().items():
+        torch.testing.assert_close(ended.module.state_dict()[name], value, rtol=0, atol=0)
+
+
+class _Stop(Exception):
+    """The test's own stop."""
+
+
+class _StopAt(pl.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise _Stop
+
+
+def test_pre_training_has_whole_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stepped: list[int]) -> None:
+    monkeypatch.setattr(row_adamw, "_MANY", 1)
+    tiny_runs.run(tmp_path, tiny_runs.mlm(), epochs=1)
+    assert not stepped

@@ -234,3 +234,27 @@ def test_answers_are_json_with_text_and_score(make_task: MakeTask, make_module: 
             assert entity["text"] == text[entity["start"] : entity["end"]]
             assert entity["text"].strip() == entity["text"] != ""
             assert 0 <= entity["score"] <= 1
+
+
+def test_the_score_of_an_entity_is_the_mean_of_its_pieces_wherever_it_stands(make_task: MakeTask) -> None:
+    task, pieces = make_task(), 20_000
+    batch = {
+        "pieces": torch.tensor([pieces]),
+        "starts": torch.arange(pieces).unsqueeze(0),
+        "ends": torch.arange(1, pieces + 1).unsqueeze(0),
+    }
+    tags, scores = torch.zeros(1, pieces, dtype=torch.int64), torch.full((1, pieces), 0.97)
+    for place in (1, pieces - 2):
+        tags[0, place : place + 2] = torch.tensor([1, 2])
+        scores[0, place : place + 2] = torch.tensor([0.9, 0.5])
+    (answer,) = task.decode({"tags": tags, "scores": scores}, batch)
+    assert [entity["score"] for entity in answer["entities"]] == pytest.approx([0.7, 0.7], abs=1e-6)
+
+
+def test_windows_share_as_many_pieces_as_the_stride_says(make_task: MakeTask) -> None:
+    example = Example({"text": "one two three four five six seven eight nine ten " * 8})
+    windows = {}
+    for stride in (0, 8, 16):
+        task = make_task(stride=stride)
+        windows[stride] = len(task.collate([task.encode(example)])["input_ids"])
+    assert windows[0] < windows[8] < windows[16]
