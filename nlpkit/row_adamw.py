@@ -71,7 +71,7 @@ def step(parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
         group: rate, betas, eps and weight decay.
     """
     gradient = parameter.grad.coalesce()  # type: ignore[union-attr]
-    by_rows(parameter, state)
+    as_rows(parameter, state)
     known = state["rows"]
     place = known.new_full((len(parameter),), -1)
     place[known] = torch.arange(len(known), device=known.device)
@@ -102,8 +102,8 @@ def step(parameter: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Non
     parameter.index_copy_(0, rows, values)
 
 
-def by_rows(parameter: Tensor, state: dict[str, Any]) -> None:
-    """The state of a parameter in this form, whatever form it has."""
+def as_rows(parameter: Tensor, state: dict[str, Any]) -> None:
+    """The state of a parameter as `step` has it, whatever form it has."""
     if not state:
         state |= {"step": torch.zeros(()), **{name: parameter.new_zeros(parameter.shape) for name in _MOMENTS}}
     if "rows" not in state:

@@ -88,13 +88,19 @@ def test_reader_without_a_field_that_is_needed_is_refused(log: str, plugins: Reg
     assert caught.value.hint.startswith("another reader is named with data.reader=NAME (bare, conll, half, ")
 
 
+def refused(task: type[Task[Any]], path: Path, registry: Registry) -> DataError:
+    """The error of reading a labelled file."""
+    with pytest.raises(DataError) as caught:
+        read_labelled(task, [str(path)], compose(task).config, registry)
+    return caught.value
+
+
 def test_reader_of_another_task_s_fields_is_told_of_that_task(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "a.conll"
     path.write_text("Ada B-PER\n")
-    with pytest.raises(DataError) as caught:
-        read_labelled(registry.task("sentiment"), [str(path)], compose(registry.task("sentiment")).config, registry)
-    assert caught.value.message == f"{path}:1: no 'label' in what reader 'conll' gives, found 'text', 'entities'"
-    assert caught.value.hint == (
+    error = refused(registry.task("sentiment"), path, registry)
+    assert error.message == f"{path}:1: no 'label' in what reader 'conll' gives, found 'text', 'entities'"
+    assert error.hint == (
         "such files are for nlpkit fit --task ner; another reader is named with data.reader=NAME (conll, spans)"
     )
 
@@ -102,20 +108,15 @@ def test_reader_of_another_task_s_fields_is_told_of_that_task(tmp_path: Path, re
 def test_rows_whose_reader_finds_no_field_are_shown_with_their_keys(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "Ada wrote", "people": []}\n')
-    task = registry.task("ner")
-    with pytest.raises(DataError) as caught:
-        read_labelled(task, [str(path)], compose(task).config, registry)
-    assert caught.value.message == f"{path}:1: no 'entities' in what reader 'spans' gives, found 'text'"
-    assert caught.value.hint.startswith("name its column with data.entities=COLUMN ('text', 'people'); another reader")
+    error = refused(registry.task("ner"), path, registry)
+    assert error.message == f"{path}:1: no 'entities' in what reader 'spans' gives, found 'text'"
+    assert error.hint.startswith("name its column with data.entities=COLUMN ('text', 'people'); another reader")
 
 
 def test_columns_of_words_under_another_name_are_told_of_the_task_s_readers(tmp_path: Path, plugins: Registry) -> None:
     path = tmp_path / "emerging.annotated"
     path.write_text("Ada\tB-PER\n")
-    task = plugins.task("ner")
-    with pytest.raises(DataError) as caught:
-        read_labelled(task, [str(path)], compose(task).config, plugins)
-    assert caught.value.hint.startswith(
+    assert refused(plugins.task("ner"), path, plugins).hint.startswith(
         "use csv, tsv or jsonl; or say what it is by data.reader=conll or data.reader=spans or data.reader=bare"
     )
 
