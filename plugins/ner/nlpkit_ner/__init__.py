@@ -31,6 +31,8 @@ class NerConfig(TaskConfig):
 
     transitions: Literal["constrained", "crf", "none"] = "constrained"
     """How tags become a sequence: the likeliest legal one, one with learned transitions, or each word for itself."""
+    scoring: Literal["conlleval", "strict"] = "conlleval"
+    """Whether an I- that goes on with nothing begins an entity, scored and answered, or is none (transitions=none)."""
     unit: Literal["auto", "word", "piece"] = "auto"
     """What entities are made of: whole words, punctuation around them aside, or any pieces; auto: as in the data."""
     stride: int = field(default=64, metadata={"at_least": 0})
@@ -195,7 +197,7 @@ class Ner(Task[NerConfig]):
 
         from nlpkit_ner.spans import spans
 
-        found = spans(predictions["tags"], batch["pieces"], "conlleval")
+        found = spans(predictions["tags"], batch["pieces"], self.config.scoring)
         rows, first, behind, kinds = found.unbind(1)
         start, end = batch["starts"][rows, first], batch["ends"][rows, behind - 1]
         sums = torch.nn.functional.pad(predictions["scores"].double().cumsum(1), (1, 0))  # (B, T + 1)

@@ -65,8 +65,9 @@ class SpanScores(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Scores of 0 to 1, and numbers of errors.
 
-        ``precision``, ``recall`` and ``f1`` over all entities; the same as ``f1/TYPE`` over those of a type;
-        ``f1_macro``, the mean over the types that occur, found or true; ``errors/...``. Of nothing a score is 0.
+        ``f1``, ``precision`` and ``recall`` over all entities; ``f1_macro``, the mean over the types that occur, found
+        or true; the same as ``f1/TYPE`` over those of a type; ``errors/...``. Of nothing a score is 0. Tables show
+        them in this order.
         """
         scores = _scores(self.right.sum(), self.found.sum(), self.true.sum())
         by_type = _scores(self.right, self.found, self.true)
@@ -118,7 +119,7 @@ def _kind(found: Span, true: Span) -> str:
 
 def _scores(right: Tensor, found: Tensor, true: Tensor) -> dict[str, Tensor]:
     return {
+        "f1": 2 * right / (found + true).clamp(min=1),
         "precision": right / found.clamp(min=1),
         "recall": right / true.clamp(min=1),
-        "f1": 2 * right / (found + true).clamp(min=1),
     }

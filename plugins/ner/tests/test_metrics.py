@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
+from nlpkit_ner import Ner, schemes
 from nlpkit_ner.metrics import ERRORS, SpanScores, match
 from nlpkit_ner.spans import Mode, spans
 from seqeval.metrics import classification_report  # type: ignore[import-untyped]
@@ -14,8 +16,10 @@ from seqeval.scheme import IOB2  # type: ignore[import-untyped]
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from nlpkit.cli.results import score_table
 from nlpkit.scores import values_of
 
+MakeTask = Callable[..., Ner]
 TYPES = ["person", "creative-work", "place", "never"]
 
 
@@ -43,16 +47,20 @@ def names(tags: Tensor, lengths: Tensor) -> list[list[str]]:
     return [[all_names[tag] for tag in row[:n]] for row, n in zip(tags.tolist(), lengths.tolist(), strict=True)]
 
 
-@pytest.mark.parametrize(
-    ("mode", "settings"),
-    [("strict", {"mode": "strict", "scheme": IOB2}), ("conlleval", {})],
-    ids=["strict", "conlleval"],
-)
-def test_scores_equal_seqeval(mode: Mode, settings: dict[str, Any]) -> None:
-    true, found, lengths = random_tags()
-    metric = SpanScores(TYPES)
-    metric.update(spans(found, lengths, mode), spans(true, lengths, mode))
+def mended(tags: Tensor) -> Tensor:
+    """The same tags (B, T) with B for each I that goes on with nothing."""
+    kinds = (tags + 1) // 2
+    goes_on = kinds == kinds.roll(1, dims=1)
+    goes_on[:, 0] = False
+    return tags - ((tags > 0) & (tags % 2 == 0) & ~goes_on).long()
+
+
+MODES = pytest.mark.parametrize("mode", ["strict", "conlleval"])
+
+
+def agree_with_seqeval(metric: SpanScores, true: Tensor, found: Tensor, lengths: Tensor, mode: Mode) -> None:
     scores = as_numbers(metric.compute())
+    settings = {"mode": "strict", "scheme": IOB2} if mode == "strict" else {}
     report = classification_report(
         names(true, lengths), names(found, lengths), output_dict=True, zero_division=0, **settings
     )
@@ -65,6 +73,67 @@ def test_scores_equal_seqeval(mode: Mode, settings: dict[str, Any]) -> None:
         }
         assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert int(metric.true.sum()) == report["micro avg"]["support"]
+
+
+@MODES
+def test_scores_equal_seqeval(mode: Mode) -> None:
+    true, found, lengths = random_tags()
+    metric = SpanScores(TYPES)
+    metric.update(spans(found, lengths, mode), spans(true, lengths, mode))
+    agree_with_seqeval(metric, true, found, lengths, mode)
+
+
+def compared(task: Ner, true: Tensor, found: Tensor, lengths: Tensor) -> Iterator[tuple[Any, ...]]:
+    """What the task's metrics are updated with, 250 texts at a time; each piece is a character long."""
+    for start in range(0, len(found), 250):
+        rows = slice(start, start + 250)
+        texts = [schemes.spans(tags) for tags in names(true[rows], lengths[rows])]
+        entities = [[n for first, end, kind in text for n in (first, end, TYPES.index(kind))] for text in texts]
+        places = torch.arange(found.size(1)).expand(len(texts), -1)
+        batch = {
+            "pieces": lengths[rows],
+            "starts": places,
+            "ends": places + 1,
+            "entities": torch.tensor([text + [-1] * (30 - len(text)) for text in entities]),
+        }
+        yield task.compare({"tags": found[rows], "scores": torch.ones(places.shape)}, batch)
+
+
+@MODES
+def test_the_scoring_that_a_user_chose_equals_seqeval_over_batches_and_processes(
+    mode: Mode, make_task: MakeTask
+) -> None:
+    true, found, lengths = random_tags()
+    true = mended(true)  # no file with others is read
+    task = make_task(labels=TYPES, transitions="none", scoring=mode)
+    processes: list[Any] = [task.build_metrics()["spans"] for _ in range(2)]
+    for number, spans_of_batch in enumerate(compared(task, true, found, lengths)):
+        processes[number % 2].update(*spans_of_batch)
+    processes[0].merge_state(processes[1])
+    agree_with_seqeval(processes[0], true, found, lengths, mode)
+
+
+@pytest.mark.parametrize("legal", [True, False])
+def test_scoring_matters_where_tags_are_illegal_alone(legal: bool, make_task: MakeTask) -> None:
+    true, found, lengths = random_tags()
+    scores = {}
+    for mode in ("strict", "conlleval"):
+        task = make_task(labels=TYPES, transitions="none", scoring=mode)
+        metrics = task.build_metrics()
+        for spans_of_batch in compared(task, mended(true), mended(found) if legal else found, lengths):
+            metrics.update(*spans_of_batch)
+        scores[mode] = as_numbers(metrics.compute())
+    assert (scores["strict"] == scores["conlleval"]) is legal
+
+
+def test_tables_begin_with_f1_and_end_with_errors_and_loss() -> None:
+    metrics = MetricCollection({"spans": SpanScores(["b", "a"])})
+    metrics.update(torch.tensor([[0, 0, 2, 0]]), torch.tensor([[0, 0, 2, 1]]))
+    scores = {"loss": 0.5, **{name: float(value) for name, value in values_of(metrics).items()}}
+    _, rows = score_table(scores, {})
+    by_type = ["f1/b", "f1/a", "precision/b", "precision/a", "recall/b", "recall/a"]
+    errors = [f"errors/{name}" for name in ERRORS]
+    assert [row[0] for row in rows] == ["f1", "precision", "recall", "f1_macro", *by_type, *errors, "loss"]
 
 
 def test_scores_by_hand() -> None:

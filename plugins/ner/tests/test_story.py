@@ -135,6 +135,8 @@ def test_two_processes_count_errors_as_one_does(tmp_path: Path) -> None:
             "trainer.max_steps=1",
             f"trainer.devices={devices}",
             "optim.learning_rate=1e-9",
+            "task.transitions=none",  # illegal tags, which are left out
+            "task.scoring=strict",
         )
         ended = nlpkit("fit", "--task", "ner", "--out", out, *settings, "trainer.batch_tokens=4000")
         assert ended.returncode == 0, ended.stderr

@@ -251,6 +251,32 @@ def test_the_score_of_an_entity_is_the_mean_of_its_pieces_wherever_it_stands(mak
     assert [entity["score"] for entity in answer["entities"]] == pytest.approx([0.7, 0.7], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("scoring", "expected"),
+    [("conlleval", [(0, 1, "person"), (2, 3, "person"), (3, 4, "place")]), ("strict", [(2, 3, "person")])],
+)
+def test_what_is_scored_is_what_is_answered(scoring: str, expected: list[Any], make_task: MakeTask) -> None:
+    task = make_task(transitions="none", scoring=scoring)
+    places = torch.arange(4).unsqueeze(0)
+    batch = {"pieces": torch.tensor([4]), "starts": places, "ends": places + 1, "entities": torch.full((1, 3), -1)}
+    predictions = {"tags": torch.tensor([[2, 0, 1, 4]]), "scores": torch.ones(1, 4)}  # I-person O B-person I-place
+    (answer,) = task.decode(predictions, batch)
+    found, _ = task.compare(predictions, batch)
+    assert [(e["start"], e["end"], e["label"]) for e in answer["entities"]] == expected
+    assert [(start, end, task.config.labels[kind]) for _, start, end, kind in found.tolist()] == expected
+
+
+def test_entities_of_a_file_in_iob1_count_in_strict_scoring(write: Callable[..., str], make_task: MakeTask) -> None:
+    examples = list(conll.read(write("Anna\tI-person\nleft\tO\nHarrow\tI-place\nBay\tI-place\nRome\tB-place\n")))
+    task = make_task(transitions="none", scoring="strict")
+    batch = _batch(task, examples)
+    perfect = {"tags": batch["labels"].clamp(min=0), "scores": torch.ones(batch["labels"].shape)}
+    scores = task.build_metrics()
+    scores.update(*task.compare(perfect, batch))
+    assert scores.compute()["f1"] == 1
+    assert int(scores["spans"].true.sum()) == 3
+
+
 def test_windows_share_as_many_pieces_as_the_stride_says(make_task: MakeTask) -> None:
     example = Example({"text": "one two three four five six seven eight nine ten " * 8})
     windows = {}
