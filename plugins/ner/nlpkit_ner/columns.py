@@ -20,6 +20,8 @@ _SHAPE = "expected CoNLL columns: a word a line, as many columns on every line, 
 _OTHER_READERS = "a line is like 'Berlin B-LOC'; csv, jsonl and txt files have readers of their own"
 Line = tuple[int, str]
 """Number in the file, and text."""
+Row = tuple[int, list[str]]
+"""Number in the file, and cells."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +75,32 @@ def find_columns(head: list[Line], name: str, tags: int | str | None) -> Columns
         tags: number or name of the column with the tags; None: the last, those that are empty on every line aside.
 
     Raises:
-        DataError: no words, another format, or a column of tags without a tag.
-        UsageError: no such column, or none beside it for the words.
+        DataError: no words, another format, or a column of tags without a tag; with the first line that shows it.
+        UsageError: no such column, or none beside it for the words; with the line that names or has the columns.
     """
     written = [(number, line) for number, line in head if line.strip() and not is_document(line)]
-    sure = [line for _, line in written if not line.startswith("#")]
-    looked_at = sure or [line for _, line in written]
+    looked_at = [(number, line) for number, line in written if not line.startswith("#")] or written
     if not looked_at:
         raise DataError(f"{name}: no word in the file", NO_ROWS)
     _refuse_json(looked_at[0], name)
-    tabs = 2 * sum("\t" in line for line in looked_at) > len(looked_at)
+    tabs = 2 * sum("\t" in line for _, line in looked_at) > len(looked_at)
     header, names = _names(written, tags)
-    widths = Counter(len(_cells(line, tabs)) for line in looked_at)
+    cut = [(number, _cells(line, tabs)) for number, line in looked_at]
+    widths = Counter(len(cells) for _, cells in cut)
     width = len(names) or widths.most_common(1)[0][0]
-    if not names and 2 * widths[width] < len(looked_at):
-        raise DataError(f"{name}: lines of {min(widths)} to {max(widths)} columns; {_SHAPE}", _OTHER_READERS)
+    if not names and 2 * widths[width] < len(cut):
+        raise _ragged(cut, name)
     if width == 1:
         _refuse_csv(looked_at, name)
-    rows = [cells for line in looked_at if len(cells := _cells(line, tabs)) == width]
-    filled = max((i for i in range(width) if any(row[i] for row in rows)), default=width - 1) + 1
+    rows = [(number, cells) for number, cells in cut if len(cells) == width]
+    filled = max((i for i in range(width) if any(cells[i] for _, cells in rows)), default=width - 1) + 1
     if tags is not None or filled == 1:  # which is asked for; or words whose column of tags is empty
         filled = width
-    tag = _tag_column(tags, width, filled, names, name)
+    where = f"{name}:{header or rows[0][0]}"  # without names there are rows
+    tag = _tag_column(tags, width, filled, names, where)
     number = names.index("ID") if "ID" in names else None
-    columns = Columns(tabs, width, _word_column(names, width, tag, number, name), tag, filled, number, header)
-    if tag is not None and rows and not any(schemes.is_tag(row[tag]) for row in rows):
+    columns = Columns(tabs, width, _word_column(names, width, tag, number, where), tag, filled, number, header)
+    if tag is not None and rows and not any(schemes.is_tag(cells[tag]) for _, cells in rows):
         raise _no_tags(rows, tag, columns, name)
     return columns
 
@@ -115,19 +118,19 @@ def _names(written: list[Line], tags: int | str | None) -> tuple[int, list[str]]
     return (number, names) if line.startswith("#") and named else (0, [])
 
 
-def _word_column(names: list[str], width: int, tag: int | None, number: int | None, name: str) -> int:
+def _word_column(names: list[str], width: int, tag: int | None, number: int | None, where: str) -> int:
     """That of CoNLL-U's FORM, else the first that has neither tags nor numbers of words."""
     form = names.index("FORM") if "FORM" in names else None
     others = (column for column in range(width) if column not in (tag, number))
     word = form if form not in (None, tag) else next(others, None)
     if word is None:
         raise UsageError(
-            f"{name}: no column is left for the words; it has {_counted(width)}", "write word and tag on every line"
+            f"{where}: no column is left for the words; it has {_counted(width)}", "write word and tag on every line"
         )
     return word
 
 
-def _tag_column(tags: int | str | None, width: int, filled: int, names: list[str], name: str) -> int | None:
+def _tag_column(tags: int | str | None, width: int, filled: int, names: list[str], where: str) -> int | None:
     if tags is None:
         return filled - 1 if width > 1 else None
     if isinstance(tags, str) and tags in names:
@@ -135,47 +138,56 @@ def _tag_column(tags: int | str | None, width: int, filled: int, names: list[str
     try:
         number = int(tags)
     except ValueError:
-        known = f"it has {', '.join(names)}" if names else "no line names its columns"
+        known = f"it has {', '.join(names)}" if names else "no line before this one names columns"
         raise UsageError(
-            f"{name}: no column '{tags}'; {known}", f"{nearest(str(tags), names)}give its number, -1 for the last"
+            f"{where}: no column '{tags}'; {known}", f"{nearest(str(tags), names)}give its number, -1 for the last"
         ) from None
     if not 1 <= abs(number) <= width:
         raise UsageError(
-            f"{name}: no column {number}; it has {_counted(width)}", "columns count from 1, from the end from -1"
+            f"{where}: no column {number}; it has {_counted(width)}", "columns count from 1, from the end from -1"
         )
     return number - 1 if number > 0 else number + width
 
 
-def _no_tags(rows: list[list[str]], tag: int, columns: Columns, name: str) -> DataError:
+def _no_tags(rows: list[Row], tag: int, columns: Columns, name: str) -> DataError:
     """The error for a column without tags; its hint names the last one where all are tags, if there is one."""
-    found = ", ".join(f"'{shortened(value)}'" for value in list(dict.fromkeys(row[tag] for row in rows))[:3])
-    tagged = [i for i in range(columns.width) if all(schemes.is_tag(row[i]) for row in rows)]
+    found = ", ".join(f"'{shortened(value)}'" for value in list(dict.fromkeys(cells[tag] for _, cells in rows))[:3])
+    tagged = [i for i in range(columns.width) if all(schemes.is_tag(cells[i]) for _, cells in rows)]
     first = columns.word + 1
     words = f"cut -f{first}" if columns.tabs else f"awk '{{print ${first}}}'"
     hint = f"data.entities={tagged[-1] + 1}" if tagged else f"words alone are read without tags: {words} FILE > NEW"
-    where = f"column {tag + 1} of {columns.width} has no tags but {found}"
-    return DataError(f"{name}: {where}; expected {schemes.FORMS}", hint)
+    what = f"column {tag + 1} of {columns.width} has no tags but {found}"
+    return DataError(f"{name}:{rows[0][0]}: {what}; expected {schemes.FORMS}", hint)
+
+
+def _ragged(rows: list[Row], name: str) -> DataError:
+    """The error for lines that hardly ever have as many columns as others: it shows the first two that differ."""
+    first, cells = rows[0]
+    number, others = next(row for row in rows if len(row[1]) != len(cells))
+    found = f"{_counted(len(others))}, where line {first} has {len(cells)}"
+    return DataError(f"{name}:{number}: {found}; {_SHAPE}", _OTHER_READERS)
 
 
 def _counted(width: int) -> str:
     return "1 column" if width == 1 else f"{width} columns"
 
 
-def _refuse_json(line: str, name: str) -> None:
+def _refuse_json(first: Line, name: str) -> None:
+    number, line = first
     if line.lstrip()[:2] not in ('{"', '["', "[{", "[["):
         return
     try:
         json.loads(line)
     except (ValueError, RecursionError):
         return
-    raise DataError(f"{name}: JSON; {_SHAPE}", _OTHER_READERS)
+    raise DataError(f"{name}:{number}: JSON; {_SHAPE}", _OTHER_READERS)
 
 
-def _refuse_csv(head: list[str], name: str) -> None:
+def _refuse_csv(head: list[Line], name: str) -> None:
     for mark in ",;|":
-        counts = {line.count(mark) for line in head}
+        counts = {line.count(mark) for _, line in head}
         if len(head) > 1 and len(counts) == 1 and counts != {0}:
-            raise DataError(f"{name}: cells divided by '{mark}'; {_SHAPE}", _OTHER_READERS)
+            raise DataError(f"{name}:{head[0][0]}: cells divided by '{mark}'; {_SHAPE}", _OTHER_READERS)
 
 
 def uneven(where: str, cells: Sequence[str], columns: Columns) -> DataError:

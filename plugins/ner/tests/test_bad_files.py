@@ -61,7 +61,7 @@ def row(text: str, *spans: tuple[int, int, str]) -> str:
         ("a.conll", f"{GOOD}\nBo\tB_PER\n", f"a.conll:7: 'Bo': 'B_PER' is no tag; expected {schemes.FORMS}"),
         ("a.jsonl", row("Ann", (0, 3, "PER")) + row("", (0, 1, "LOC")), f"a.jsonl:2: span 0:1 (LOC) {LEAVES}"),
         ("a.jsonl", GOOD, "a.jsonl:1: not JSON at character 1: expecting value"),
-        ("a.conll", f"{row('Ann', (0, 3, 'PER'))}{row('so')}", "a.conll: JSON; "),
+        ("a.conll", f"{row('Ann', (0, 3, 'PER'))}{row('so')}", "a.conll:1: JSON; "),
     ],
 )
 def test_fit_names_file_and_line(write: Write, name: str, content: str, message: str) -> None:

@@ -145,13 +145,13 @@ def test_a_first_comment_may_name_the_columns(write: Write) -> None:
 def test_a_column_that_is_not_there(write: Write) -> None:
     known = "it has ID, FORM, LEMMA, NER, MISC"
     hint = "did you mean 'NER'? give its number, -1 for the last"
-    fails(write(CONLLU), f"a.conll: no column 'NERR'; {known}", hint, UsageError, tags="NERR")
-    nameless = "a.conll: no column 'ner'; no line names its columns"
+    fails(write(CONLLU), f"a.conll:1: no column 'NERR'; {known}", hint, UsageError, tags="NERR")
+    nameless = "a.conll:1: no column 'ner'; no line before this one names columns"
     fails(write(TWO), nameless, "give its number, -1 for the last", UsageError, tags="ner")
     counted = "columns count from 1, from the end from -1"
     for number in (0, 3, -3):
-        fails(write(TWO), f"a.conll: no column {number}; it has 2 columns", counted, UsageError, tags=number)
-    fails(write("Oslo\n"), "a.conll: no column 2; it has 1 column", counted, UsageError, tags=2)
+        fails(write(TWO), f"a.conll:1: no column {number}; it has 2 columns", counted, UsageError, tags=number)
+    fails(write("# x\n\nOslo\n"), "a.conll:3: no column 2; it has 1 column", counted, UsageError, tags=2)
 
 
 def test_words_stand_in_the_first_column_without_tags(write: Write) -> None:
@@ -163,7 +163,7 @@ def test_words_stand_in_the_first_column_without_tags(write: Write) -> None:
 
 
 def test_a_column_of_tags_alone_has_no_words(write: Write) -> None:
-    message = "a.conll: no column is left for the words; it has 1 column"
+    message = "a.conll:1: no column is left for the words; it has 1 column"
     fails(write("O\nB-LOC\n"), message, "write word and tag on every line", UsageError, tags=1)
 
 
@@ -174,7 +174,7 @@ def test_the_column_that_is_empty_at_first_stays_so_or_is_named(write: Write) ->
     assert len(read(write(content), tags=2)) == 1
     fails(
         write(content),
-        f"a.conll: column 3 of 3 has no tags but ''; expected {FORMS}",
+        f"a.conll:1: column 3 of 3 has no tags but ''; expected {FORMS}",
         "data.entities=2",
         tags=3,
     )
@@ -245,27 +245,27 @@ IN_IOB2 = "in IOB2 an entity begins with B-LOC"
         ("a B-LOC\n\nb I-LOC\n", f"a.conll:3: 'b': I-LOC at the start of the sentence; {IN_IOB2}", "write B-LOC"),
         (
             "Oslo\tPROPN\nis\tAUX\ncold\tADJ\nnow\tADV\n",
-            f"a.conll: column 2 of 2 has no tags but 'PROPN', 'AUX', 'ADJ'; expected {FORMS}",
+            f"a.conll:1: column 2 of 2 has no tags but 'PROPN', 'AUX', 'ADJ'; expected {FORMS}",
             "words alone are read without tags: cut -f1 FILE > NEW",
         ),
         (
             "1 B-LOC Oslo\n2 O cold\n",
-            f"a.conll: column 3 of 3 has no tags but 'Oslo', 'cold'; expected {FORMS}",
+            f"a.conll:1: column 3 of 3 has no tags but 'Oslo', 'cold'; expected {FORMS}",
             "data.entities=2",
         ),
         (
             "B-LOC\tOslo\nO\tcold\n",
-            f"a.conll: column 2 of 2 has no tags but 'Oslo', 'cold'; expected {FORMS}",
+            f"a.conll:1: column 2 of 2 has no tags but 'Oslo', 'cold'; expected {FORMS}",
             "data.entities=1",
         ),
         (
             "# global.columns = ID FORM UPOS\n1 Oslo PROPN\n",
-            f"a.conll: column 3 of 3 has no tags but 'PROPN'; expected {FORMS}",
+            f"a.conll:2: column 3 of 3 has no tags but 'PROPN'; expected {FORMS}",
             "words alone are read without tags: awk '{print $2}' FILE > NEW",
         ),
         (
             "a\t\nb\t\n",
-            f"a.conll: column 2 of 2 has no tags but ''; expected {FORMS}",
+            f"a.conll:1: column 2 of 2 has no tags but ''; expected {FORMS}",
             "words alone are read without tags: cut -f1 FILE > NEW",
         ),
         (
@@ -289,12 +289,12 @@ IN_IOB2 = "in IOB2 an entity begins with B-LOC"
             "a.conll:3: a carriage return (CR) at character 2, expected LF or CRLF at the end of each line",
             r"if CR ends the lines: tr '\r' '\n' < FILE > NEW; else delete it",
         ),
-        ('{"text": "Oslo is cold"}\n{"text": "so"}\n', f"a.conll: JSON; {SHAPE}", OTHERS),
-        ('[{"text": "Oslo"}]\n', f"a.conll: JSON; {SHAPE}", OTHERS),
-        ("text,label\ncold,bad\nwarm,good\n", f"a.conll: cells divided by ','; {SHAPE}", OTHERS),
+        ('{"text": "Oslo is cold"}\n{"text": "so"}\n', f"a.conll:1: JSON; {SHAPE}", OTHERS),
+        ('[{"text": "Oslo"}]\n', f"a.conll:1: JSON; {SHAPE}", OTHERS),
+        ("text,label\ncold,bad\nwarm,good\n", f"a.conll:1: cells divided by ','; {SHAPE}", OTHERS),
         (
             "Oslo is cold\nAnn met Lee in the long street\nShe left\nso\n",
-            f"a.conll: lines of 1 to 7 columns; {SHAPE}",
+            f"a.conll:2: 7 columns, where line 1 has 3; {SHAPE}",
             OTHERS,
         ),
         ("\n \n\t\n", "a.conll: no word in the file", NO_ROWS),

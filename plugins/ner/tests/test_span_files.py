@@ -465,6 +465,12 @@ def test_rows_that_are_not_understood(write_rows: Write, row: Any, message: str,
         ('{"text": "a"}\n{"text": \n', "a.jsonl:2: not JSON at character 10: expecting value", ONE_EACH),
         ('[\n{"text": "a"},\n {"text" "b"}]', "a.jsonl:3: not JSON at character 10: expecting ':' delimiter", ONE_EACH),
         ('[\n{"text": "a"}\n{"text": "b"}]', "a.jsonl:3: not JSON at character 1: expecting ',' or ']'", ONE_EACH),
+        ('\n[\n{"text": "a"},\n{"text": "b"}\n', "a.jsonl:4: not JSON at character 14: expecting ',' or ']'", ONE_EACH),
+        (
+            '[\n{"text": "a"},\n{"text": "b",\n"text": "c"}\n]\n',
+            "a.jsonl:3: the key 'text' stands twice in one object",
+            "keep one of the two",
+        ),
         (
             '["a", {"entities": [[0, 1, "A"]}]\n',
             "a.jsonl:1: not JSON at character 32: expecting ',' delimiter",
