@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import click
 from nlpkit.cli.arguments import data_settings, files_and_settings
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
-from nlpkit.errors import UsageError
+from nlpkit.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
     from nlpkit.predictor import Predictor
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(name="predict")
 @click.argument("run")
 @click.argument("arguments", nargs=-1, metavar="FILES|- [data.KEY=VALUE]...")
-@click.option("--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one.")
+@click.option("--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one; a new file.")
 @shared
 def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None) -> None:
     """Predict for new text: one JSON object a line, in the order of the input.
@@ -83,6 +84,8 @@ def _check_page(task: Task[Any], target: Path) -> None:
     "".join(task.page([]))
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"--html {target}: no file can be written there", f"--html {task.name}.html")
+    if os.path.lexists(target):
+        raise RunFolderError(f"--html {target}: exists, and nothing is overwritten", "choose another --html")
 
 
 def _draw(task: Task[Any], rows: list[dict[str, Any]], target: str) -> None:

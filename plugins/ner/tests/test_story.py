@@ -95,6 +95,15 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(run: Path, tmp
         assert f"--html {target}: no file can be written there" in ended.stderr
 
 
+def test_a_page_that_is_there_is_not_overwritten(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "posts.txt").write_text("Tom Abara\n", "utf-8")
+    page = tmp_path / "spans.html"
+    page.write_text("mine", "utf-8")
+    ended = nlpkit("predict", run, tmp_path / "posts.txt", "--html", page)
+    assert (ended.returncode, ended.stdout, page.read_text("utf-8")) == (8, "", "mine")
+    assert f"error: --html {page}: exists, and nothing is overwritten" in ended.stderr.splitlines()
+
+
 def test_what_annotators_rejected_is_not_scored(run: Path, tmp_path: Path) -> None:
     span = {"start": 0, "end": 9, "label": "person"}
     rows = [{"text": f"Tom Abara {i}", "spans": [span], "answer": a} for i, a in enumerate(("accept", "reject"))]
