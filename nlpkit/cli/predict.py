@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.command(name="predict")
 @click.argument("run")
 @click.argument("arguments", nargs=-1, metavar="FILES|- [data.KEY=VALUE]...")
-@click.option("--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one; a new file.")
+@click.option(
+    "--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one; a new file."
+)
 @shared
 def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None) -> None:
     """Predict for new text: one JSON object a line, in the order of the input.

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
-from nlpkit.errors import DataError, ModelError, UsageError
+from nlpkit.errors import DataError, UsageError
 from nlpkit.task import TEXT_COLUMNS, files_of
+from nlpkit_ner.datasets import DATASETS
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from torchmetrics import MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
-    from nlpkit.readers.examples import Errors
-    from nlpkit_ner.windows import Frame
 
 _NOTHING = {"labels": [-100], "entities": [-1, -1, -1], "starts": [0], "ends": [0], "inside": [0]}
 """What stands in a batch for a text without pieces or entities."""
@@ -60,11 +57,12 @@ class Ner(Task[NerConfig]):
 
     def __init__(self, config: NerConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         from nlpkit.plain_text import plain_backend
+        from nlpkit_ner.windows import frame_of
 
         super().__init__(config, tokenizer)
         self._backend = plain_backend(tokenizer)
         self._types = {name: i for i, name in enumerate(config.labels)}
-        self._frame = _frame_of(self._backend)
+        self._frame = frame_of(self._backend)
 
     @classmethod
     def check(cls, example: Example) -> Example:
@@ -206,19 +204,6 @@ class Ner(Task[NerConfig]):
         return torch.stack([rows, start, end, kinds], 1)[real], means[real]
 
 
-def _frame_of(backend: Tokenizer) -> Frame:
-    """The special tokens that a tokenizer puts around a text."""
-    from nlpkit_ner.windows import Frame
-
-    bare, whole = (backend.encode("a", add_special_tokens=special).ids for special in (False, True))
-    place = next((i for i in range(len(whole) + 1) if whole[i : i + len(bare)] == bare), None)
-    if place is None:
-        raise ModelError(
-            "the tokenizer cuts a text otherwise where special tokens stand around it", "use another model"
-        )
-    return Frame(whole[:place], whole[place + len(bare) :])
-
-
 @hookimpl
 def nlpkit_tasks() -> list[type[Task[Any]]]:
     """Register ner."""
@@ -228,25 +213,4 @@ def nlpkit_tasks() -> list[type[Task[Any]]]:
 @hookimpl
 def nlpkit_datasets() -> Mapping[str, Dataset]:
     """The readers, and the sample that ``nlpkit fit --task ner`` runs on when it is given no data."""
-    path = os.path.join(os.path.dirname(__file__), "sample.conll")
-    return {
-        "conll": Dataset(read_conll, endings=(".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes")),
-        "spans": Dataset(read_spans),
-        "ner-sample": Dataset(read_conll, files={"train": path}, about="120 short texts; a trial, no benchmark"),
-    }
-
-
-def read_conll(
-    path: str, columns: Mapping[str, str] | None = None, encoding: str | None = None, errors: Errors = "strict"
-) -> Iterator[Example]:
-    """Words in columns with their tags; ``data.entities`` names the column of the tags, or counts it from 1."""
-    from nlpkit_ner import conll
-
-    return conll.read(path, tags=(columns or {}).get("entities"), encoding=encoding, errors=errors)
-
-
-def read_spans(path: str, encoding: str | None = None, errors: Errors = "strict") -> Iterator[Example]:
-    """JSON of annotation tools, in any of their forms."""
-    from nlpkit_ner import span_files
-
-    return span_files.read(path, encoding=encoding, errors=errors)
+    return DATASETS

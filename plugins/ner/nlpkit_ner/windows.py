@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from nlpkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class Window(NamedTuple):
@@ -54,3 +59,18 @@ class Frame(NamedTuple):
     def around(self, ids: Sequence[int]) -> list[int]:
         """The ids of a window."""
         return [*self.before, *ids, *self.after]
+
+
+def frame_of(tokenizer: Tokenizer) -> Frame:
+    """The special tokens that a tokenizer puts around a text.
+
+    Raises:
+        ModelError: it cuts a text otherwise where they stand around it.
+    """
+    bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    place = next((i for i in range(len(whole) + 1) if whole[i : i + len(bare)] == bare), None)
+    if place is None:
+        raise ModelError(
+            "the tokenizer cuts a text otherwise where special tokens stand around it", "use another model"
+        )
+    return Frame(whole[:place], whole[place + len(bare) :])

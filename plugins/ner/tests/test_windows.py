@@ -6,7 +6,10 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_ner.windows import Window, windows
+from nlpkit_ner.windows import Frame, Window, frame_of, windows
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -39,3 +42,14 @@ def test_a_short_text_is_one_window() -> None:
 def test_the_last_window_ends_with_the_text() -> None:
     made = windows(20, 8, 4)
     assert made == [Window(0, 8, 0, 6), Window(4, 12, 6, 10), Window(8, 16, 10, 14), Window(12, 20, 14, 20)]
+
+
+def _tokenizer(template: str) -> Tokenizer:
+    made = Tokenizer(WordLevel({"a": 0, "[CLS]": 1, "[SEP]": 2}, unk_token="a"))
+    made.post_processor = TemplateProcessing(single=template, special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    return made
+
+
+def test_the_frame_is_what_stands_around_a_text() -> None:
+    assert frame_of(_tokenizer("[CLS] $A [SEP]")) == Frame([1], [2])
+    assert frame_of(_tokenizer("$A [SEP] [SEP]")) == Frame([], [2, 2])
