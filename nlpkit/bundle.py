@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
 from nlpkit import handover, seen, tokenizer
-from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError
+from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError, nearest
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.seen import Seen
-from nlpkit.task import Task
+from nlpkit.task import Task, TaskConfig
 from nlpkit.vetting import check_folder
 
 RECORD = "nlpkit.json"
@@ -138,15 +138,17 @@ def read_record(source: str) -> dict[str, Any] | None:
     return record
 
 
-def load(source: str, registry: Registry, first: str = "") -> Loaded:
+def load(source: str, registry: Registry, first: str = "", settings: Sequence[str] = ()) -> Loaded:
     """Load a finished task model for predictions; nothing may be missing.
 
     Args:
         source: a run, or its model.
         registry: has the task and the head.
         first: what to type where no model of nlpkit is found; empty: the command that fits a task.
+        settings: ``task.key=value`` that a finished model takes: those with ``at_prediction``.
 
     Raises:
+        UsageError: other settings.
         ModelError: no bundle, damaged, or not every tensor was found.
         PluginError: the plugin of task or head is not installed; it is named with the version that wrote the bundle.
     """
@@ -163,7 +165,7 @@ def load(source: str, registry: Registry, first: str = "") -> Loaded:
     task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))
     words = tokenizer.load(source)
     tokenizer.check_matches(words, architecture.vocab_size)
-    task = task_class(_settings(source, record, task_class), words)
+    task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
     if other := task.config.head:
         _of_plugin(source, f"head '{other}'", record.get("head_plugin"), lambda: registry.head(other))
     head = build_head(task, architecture, registry)
@@ -207,6 +209,20 @@ def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) 
         raise ModelError(
             f"{source}: its settings do not fit task '{task_class.name}': {reason}", "fit it again"
         ) from None
+
+
+def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence[str]) -> TaskConfig:
+    """The settings of a finished model, with what its user sets for predictions."""
+    free = {f"task.{f.name}" for f in fields(config) if f.metadata.get("at_prediction")}
+    for setting in settings:
+        if (key := setting.partition("=")[0].strip()) not in free:
+            own = f"of {task_class.name}: {', '.join(sorted(free))}" if free else f"{task_class.name} has none"
+            hint = f"{nearest(key, sorted(free))}data.KEY=VALUE for files; {own}"
+            raise UsageError(f"{key} is no setting of a finished model", hint)
+    if not settings:
+        return config
+    as_fitted = {f"task.{key}": value for key, value in config_module.to_plain(config).items()}
+    return config_module.compose(task_class, defaults=as_fitted, overrides=settings).config.task
 
 
 def _of_plugin(source: str, what: str, plugin: Any, look_up: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlpkit.ahead import made_ahead
-from nlpkit.batching import BatchPlan, share, sorted_batches
+from nlpkit.batching import BatchPlan, mean_length, share, sorted_batches
 from nlpkit.processes import place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
@@ -25,7 +25,7 @@ FIXED_ROWS = 128
 class Samples(Protocol):
     """What batches are made of: encoded examples, or blocks of a token store."""
 
-    lengths: NDArray[np.int64]  # about those of the rows, where what is drawn decides
+    lengths: NDArray[np.int64]  # (N,) or (N, K); about those of the rows, where what is drawn decides
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one sample; ``seed`` is for what is drawn at random, another in each epoch."""
@@ -45,7 +45,7 @@ class EncodedExamples:
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
         self._where = [getattr(example, "where", "") for example in examples]
-        self.lengths = np.array([len(f["input_ids"]) for f in self._features], np.int64)
+        self.lengths = np.array([task.lengths(f) for f in self._features], np.int64)
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one example."""
@@ -233,8 +233,7 @@ class TaskDataModule(pl.LightningDataModule):
         super().__init__()
         self.task, self.seed, self.epochs, self.workers = task, seed, epochs, workers
         self.train, self.dev, self.test = (encoded(task, part) for part in (train, dev, test))
-        mean = float(self.train.lengths.mean()) if len(self.train.lengths) else 1.0
-        self.batch_tokens = batch_tokens or max(1, round(batch_size * mean))
+        self.batch_tokens = batch_tokens or max(1, round(batch_size * mean_length(self.train.lengths)))
         self.batch_rows = max(1, 2 * batch_size) if batch_tokens is None else max(1, batch_tokens)
         self._train_loader: CountedLoader | None = None
 

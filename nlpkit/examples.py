@@ -427,7 +427,7 @@ def check_labels(
                 raise DataError(f"{example.where}: label '{label}' {what}", advice.typo(label, labels) + hint)
 
 
-def texts_of(examples: Iterable[Example], task_class: type[Task[Any]]) -> Iterator[str]:
-    """Every text that the model will read, for a tokenizer of its own."""
-    names = [name for name, f in task_class.fields.items() if f.required]
+def texts_of(examples: Iterable[Example], task_class: type[Task[Any]], *, written: bool = False) -> Iterator[str]:
+    """Every text that the model will read, and ``written`` ones too, for a tokenizer of its own."""
+    names = [name for name, f in task_class.fields.items() if f.required or (written and f.written)]
     return (str(example[name]) for example in examples for name in names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
@@ -25,6 +25,9 @@ _BY_FIRST = {
 
 class Head(nn.Module, ABC):
     """Hidden states to logits, loss and predictions. B batch, L length, D width, C classes."""
+
+    searches: ClassVar[bool] = False
+    """Whether predictions are searched for, token by token: training scores the loss alone, and all at its end."""
 
     @property
     def by_rows(self) -> bool:

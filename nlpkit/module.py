@@ -109,12 +109,15 @@ class TaskModule(pl.LightningModule):
         return own and not set(ways) & vars(self).keys()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the scores ``dev/...``."""
-        self._score(batch, self.mean_loss, self.metrics)
+        """Add a batch to the scores ``dev/...``; of a head that searches to the loss alone."""
+        if self.head.searches:
+            self.mean_loss.update(self.head.terms(self.hidden(batch), batch))
+        else:
+            self._score(batch, self.mean_loss, self.metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole dev part."""
-        self._log_scores("dev")
+        self._log_scores("dev", full=not self.head.searches)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``test/...``."""
@@ -136,8 +139,8 @@ class TaskModule(pl.LightningModule):
         loss.update(terms)
         metrics.update(*self.task.compare(predictions, batch))
 
-    def _log_scores(self, part: str) -> None:
-        scores = {"loss": self.mean_loss.compute().float(), **values_of(self.metrics)}
+    def _log_scores(self, part: str, *, full: bool = True) -> None:
+        scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.metrics) if full else {})}
         self.log_dict({f"{part}/{name}": value for name, value in scores.items()}, sync_dist=False)
         self.mean_loss.reset()
         self.metrics.reset()

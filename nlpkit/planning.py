@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from nlpkit import backbone, stages
+from nlpkit.batching import padded
 from nlpkit.data import CountedLoader
 from nlpkit.plugins import Registry
 from nlpkit.prepare import Prepared
@@ -109,7 +110,7 @@ def plan(prepared: Prepared, registry: Registry) -> Plan:
 def _tokens(loader: CountedLoader, batches: int) -> int:
     """Tokens of the first batches of a run, padding included."""
     sizes = (
-        len(rows) * int(loader.plan.lengths[rows].max())
+        padded(loader.plan.lengths[rows])
         for epoch in range(batches)  # every epoch has a batch
         for rows in loader.plan.epoch(epoch)
     )

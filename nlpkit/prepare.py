@@ -155,7 +155,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
     settings = task_class.prepare(config.task, train)
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
-    words = given or train_tokenizer(texts_of(train, task_class), ", ".join(request.data), config.model)
+    words = given or train_tokenizer(texts_of(train, task_class, written=True), ", ".join(request.data), config.model)
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
         architecture.pad_token_id = words.pad_token_id
@@ -171,7 +171,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
-    cut = float((samples[0].lengths == length).mean())  # longer ones are read in windows
+    cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
     before, held_out = _seen_before(source), list(texts_of(dev, task_class))

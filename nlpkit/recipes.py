@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from nlpkit.batching import mean_length
 from nlpkit.config import OptimConfig, RunConfig, flat, to_plain
 from nlpkit.plugins import Stage
 from nlpkit.prepare import Prepared
@@ -49,7 +50,7 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
     else:
         epochs = _small_data_epochs(len(lengths))
         batch_tokens = training.batch_tokens or max(
-            1, round((training.batch_size or _BATCH_SIZE) * float(lengths.mean()))
+            1, round((training.batch_size or _BATCH_SIZE) * mean_length(lengths))
         )
     if training.max_steps is not None and training.max_epochs is None:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)

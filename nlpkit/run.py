@@ -221,7 +221,7 @@ def evaluate(
     Args:
         run: run folder or bundle.
         data: labelled files.
-        overrides: ``data.`` settings as ``key=value``.
+        overrides: ``data.`` settings as ``key=value``, and those of the task that a finished model takes.
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
@@ -231,27 +231,29 @@ def evaluate(
         that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=names(plugins))
-    loaded = bundle.load(os.fspath(run), registry)
+    of_task, of_data = _by_owner(typed(overrides))
+    loaded = bundle.load(os.fspath(run), registry, settings=of_task)
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
-    config, columns = _how_to_read(predictor, data, overrides)
+    config, columns = _how_to_read(predictor, data, of_data)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     scores = predictor.score(samples, metrics_of(predictor.task, registry))
     return {"scores": scores, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
-def load(run: Name, *, plugins: Paths = (), device: str | None = None) -> Predictor:
+def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None) -> Predictor:
     """A finished run, ready to predict.
 
     Args:
         run: run folder or bundle.
+        overrides: settings of the task that a finished model takes, as ``key=value``.
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Raises:
         ModelError: no finished model, or one that is only pre-trained: what it would answer means nothing.
     """
-    loaded = bundle.load(os.fspath(run), Registry(files=names(plugins)))
+    loaded = bundle.load(os.fspath(run), Registry(files=names(plugins)), settings=typed(overrides))
     if loaded.task.stage == "pretrain":
         raise ModelError(
             f"{run}: pre-trained by {loaded.task.name}, which has learnt no task yet",
@@ -314,6 +316,12 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
     config, columns = _how_to_read(predictor, data, overrides)
     registry = Registry(files=names(plugins))
     return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
+
+
+def _by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings of the task, and others."""
+    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
+    return of_task, [setting for setting in settings if setting not in of_task]
 
 
 def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, Remembered]:

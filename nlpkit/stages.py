@@ -15,7 +15,7 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
 from nlpkit.control import check_columns
-from nlpkit.data import TaskDataModule
+from nlpkit.data import FIXED_ROWS, FixedLoader, TaskDataModule
 from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
@@ -27,7 +27,7 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import Prepared, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.request import Request
-from nlpkit.scores import metrics_of
+from nlpkit.scores import finite, metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Task
 from nlpkit.vetting import check_folder
@@ -36,6 +36,7 @@ log = logging.getLogger("nlpkit")
 
 OF_NEW_MODELS = ("preset", "family", "tokenizer", "lowercase", "vocabulary", "local_attention", "embeddings")
 OF_NEW_TOKENIZERS = ("model.tokenizer", "model.lowercase", "model.vocabulary")
+_SEARCHED_TOKENS = 4096  # in a batch
 _PLATEAU, _UNSURE = 0.5, 0.05  # nats: of words, of one of two
 
 
@@ -202,7 +203,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     folder, prepared = run.folder, run.prepared
     folder.check_in_place()
     task, parent = prepared.task, prepared.facts.get("parent")
-    dev = scores_at(folder.metrics, outcome.best_step, "dev")
+    dev = scores_at(folder.metrics, outcome.best_step, "dev") | _searched(run, body)
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
@@ -247,6 +248,19 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)
     write_json(folder.results, results)
     return read_json(folder.results)
+
+
+def _searched(run: Made, body: Any) -> dict[str, float]:
+    """The scores of the dev part that training left out, where predictions are searched for."""
+    task, head, dev = run.prepared.task, run.prepared.head, run.prepared.dev
+    if not head.searches:
+        return {}
+    log.info("predicting the dev part")
+    module = TaskModule(task, body, head).eval()
+    with torch.inference_mode():
+        return finite(
+            module.score(FixedLoader(task, dev, _SEARCHED_TOKENS, FIXED_ROWS), metrics_of(task, run.registry))
+        )
 
 
 def _warn_of_plateau(dev: dict[str, float], simple: dict[str, float], margin: float, of: str, little: str) -> None:

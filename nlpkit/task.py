@@ -37,7 +37,10 @@ class Example(dict[str, Any]):
 
 @dataclass
 class TaskConfig:
-    """Settings that every task has; a task adds its own by subclassing."""
+    """Settings that every task has; a task adds its own by subclassing.
+
+    One with ``at_prediction`` in its field's metadata may be given to a finished model, too: ``predict --beam 5``.
+    """
 
     labels: list[str] = field(default_factory=list)
     """Label names in the order of the model's outputs; empty: found in the training data, sorted."""
@@ -57,11 +60,13 @@ class Field:
         columns: header names that are recognised, in lower case, best first.
         required: False for what new texts do not have (the label).
         structured: values may be lists and objects, as JSON has them; else each is a text.
+        written: a text that the model learns to write: a tokenizer of its own learns from it, too.
     """
 
     columns: tuple[str, ...]
     required: bool = True
     structured: bool = False
+    written: bool = False
 
 
 ConfigT = TypeVar("ConfigT", bound=TaskConfig)
@@ -120,6 +125,10 @@ class Task(ABC, Generic[ConfigT]):
     @abstractmethod
     def encode(self, example: Example) -> Features:
         """Turn one example into the model's input; must also work where the label is missing."""
+
+    def lengths(self, features: Features) -> int | tuple[int, ...]:
+        """Tokens of an example, by which batches are put together; of a pair one for each list padded by itself."""
+        return len(features["input_ids"])
 
     @abstractmethod
     def build_head(self, backbone: PretrainedConfig) -> Head:

@@ -42,7 +42,8 @@ class TaskUnderTest:
     ) -> None:
         self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
         needed = [name for name, field in task_class.fields.items() if field.required]
-        texts = [str(e[name]) for e in self.examples for name in needed]
+        written = [name for name, field in task_class.fields.items() if field.written]
+        texts = [str(e[name]) for e in self.examples for name in needed + written]
         model = ModelConfig(preset="tiny", family=task_class.defaults.get("model.family", "bert"), sequence_length=64)
         roles = {
             "generates": model.family in backbone.DECODERS,

@@ -24,6 +24,42 @@ def files_and_settings(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple
     return tuple(argument for argument in arguments if argument not in settings), settings
 
 
+OF_MODELS = {"ignore_unknown_options": True}
+"""Context settings of commands that take settings of a model's task as options."""
+
+
+def with_options(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which options that no command has are settings of the task: ``--beam 5`` is ``task.beam=5``.
+
+    Raises:
+        UsageError: one without a value, or of a single letter.
+    """
+    found: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-") or argument == "-" or os.path.lexists(argument):
+            found.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        given = value if equals else next(rest, None)
+        if given is None or not name.startswith("--"):
+            raise UsageError(f"no such option: {name}", "--help lists them; a setting of the task is --NAME VALUE")
+        found.append(f"task.{name[2:].replace('-', '_')}={given}")
+    return found
+
+
+def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings of the task, and of how files are read; a finished model takes no others.
+
+    Raises:
+        UsageError: a setting of neither.
+    """
+    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
+    of_data = [setting for setting in settings if setting not in of_task]
+    data_settings(of_data)
+    return of_task, of_data
+
+
 def data_settings(settings: Sequence[str]) -> None:
     """A finished model can be told how to read files, and nothing else.
 

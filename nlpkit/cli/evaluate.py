@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from nlpkit.cli.arguments import data_settings, files_and_settings
+from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
@@ -16,9 +16,11 @@ from nlpkit.errors import GateError, UsageError, nearest
 _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
 
 
-@click.command(name="evaluate")
+@click.command(name="evaluate", context_settings=OF_MODELS)
 @click.argument("run")
-@click.argument("arguments", nargs=-1, metavar="FILES... [data.KEY=VALUE]...")
+@click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILES... [data.KEY=VALUE]... [--SETTING VALUE]..."
+)
 @click.option(
     "--fail-under",
     "gates",
@@ -31,17 +33,17 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
     """Score a fitted model on labelled text, or a pre-trained one on any text.
 
     RUN is a run folder of fit or pretrain, or a model folder that one of them made. Of a pre-trained model the scores
-    say how well it knows such texts.
+    say how well it knows such texts. Settings of its task that a finished model takes are options, too.
 
     \b
     nlpkit evaluate runs/sentiment shop/more-labelled.csv
     nlpkit evaluate runs/base other.txt
     nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
     """
-    files, settings = files_and_settings(arguments)
+    files, settings = files_and_settings(with_options(arguments))
     if not files:
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
-    data_settings(settings)
+    by_owner(settings)
     wanted = _gates(gates)
     from nlpkit import readers
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.arguments import data_settings, files_and_settings
+from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.errors import RunFolderError, UsageError
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from nlpkit.task import Example, Task
 
 
-@click.command(name="predict")
+@click.command(name="predict", context_settings=OF_MODELS)
 @click.argument("run")
-@click.argument("arguments", nargs=-1, metavar="FILES|- [data.KEY=VALUE]...")
+@click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILES|- [data.KEY=VALUE]... [--SETTING VALUE]..."
+)
 @click.option(
     "--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one; a new file."
 )
@@ -32,28 +34,29 @@ if TYPE_CHECKING:
 def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None) -> None:
     """Predict for new text: one JSON object a line, in the order of the input.
 
-    `-` reads standard input, a line a text.
+    `-` reads standard input, a line a text. Settings of its task that a finished model takes are options, too, such as
+    --beam 5 of translation.
 
     \b
     nlpkit predict runs/sentiment shop/new.csv > predictions.jsonl
     echo "I would buy it again" | nlpkit predict runs/sentiment -
     """
-    files, settings = files_and_settings(arguments)
+    files, settings = files_and_settings(with_options(arguments))
     if not files:
         raise UsageError("no text given", f"nlpkit predict {run} FILES..., or - for standard input")
-    data_settings(settings)
+    of_task, of_data = by_owner(settings)
     from nlpkit import readers
 
     paths = readers.expand(files)  # a wrong name is said before torch is imported
     from nlpkit.run import load, read_for
 
     with interruptible():
-        predictor = load(run, plugins=common.plugins)
+        predictor = load(run, overrides=of_task, plugins=common.plugins)
         if html:
             _check_page(predictor.task, Path(html))
         total = blank = 0
         shown = []
-        for row in with_inputs(predictor, read_for(predictor, paths, settings, common.plugins)):
+        for row in with_inputs(predictor, read_for(predictor, paths, of_data, common.plugins)):
             _write(row)
             if html:
                 shown.append(row)

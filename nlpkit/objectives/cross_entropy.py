@@ -17,17 +17,18 @@ _LOGITS = 2**28  # on a GPU, which wants more at a time: 2 GB with their slopes
 _WHOLE = 64  # in bfloat16 oneDNN keeps a kernel and memory for each number of rows it meets: gigabytes in the end
 
 
-def summed(states: Tensor, output: nn.Linear, labels: Tensor) -> Tensor:
+def summed(states: Tensor, output: nn.Linear, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Summed cross entropy in nats.
 
     Args:
         states: what the output layer gets, (N, D).
         output: D to V.
         labels: the right class of each state, (N,).
+        smoothing: share that is spread over all classes (label smoothing, Szegedy et al. 2016).
     """
     device = states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    total: Tensor = _InStretches.apply(states, output.weight, output.bias, labels, dtype)
+    total: Tensor = _InStretches.apply(states, output.weight, output.bias, labels, dtype, smoothing)
     return total
 
 
@@ -55,25 +56,33 @@ def _filled(rows: Tensor) -> Tensor:
     return nn.functional.pad(rows, (0, 0, 0, -len(rows) % _WHOLE)) if len(rows) % _WHOLE else rows
 
 
-def _slope_on_cpu(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _slope_on_cpu(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Summed cross entropy of logits (N or more, V) with N targets (N, 1), and its gradient; overwrites the logits."""
     whole = logits.float()
     logits, rest = whole[: len(targets)], whole[len(targets) :]
     answers = logits.gather(1, targets)
+    if smoothing:
+        answers = torch.lerp(answers, logits.mean(1, keepdim=True), smoothing)
     top = logits.amax(1, keepdim=True)
     norm = logits.sub_(top).exp_().sum(1, keepdim=True)  # of what were the logits, to save memory and time
     nats = (norm.log() + top - answers).sum()
-    logits.div_(norm).scatter_add_(1, targets, -torch.ones_like(answers))
+    logits.div_(norm).scatter_add_(1, targets, torch.full_like(answers, smoothing - 1))
+    if smoothing:
+        logits.sub_(smoothing / logits.size(1))
     rest.zero_()
     return nats, whole
 
 
-def _slope_on_gpu(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _slope_on_gpu(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """The same with as few passes through memory as torch's own operations allow; twice as slow on a CPU."""
     some, rest = logits[: len(targets)], logits[len(targets) :]
     likely = torch.log_softmax(some, 1, dtype=torch.float32)
     answers = likely.gather(1, targets)
-    torch.exp(likely, out=some).scatter_(1, targets, answers.expm1().to(some.dtype))  # p - 1, before it is rounded
+    slope = (answers.expm1() + smoothing).to(some.dtype)  # p - 1, before it is rounded
+    torch.exp(likely, out=some).scatter_(1, targets, slope)
+    if smoothing:
+        some.sub_(smoothing / some.size(1))
+        answers = torch.lerp(answers, likely.mean(1, keepdim=True), smoothing)
     rest.zero_()
     return -answers.sum(), logits
 
@@ -83,7 +92,13 @@ class _InStretches(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, dtype: torch.dtype | None
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        dtype: torch.dtype | None,
+        smoothing: float,
     ) -> Tensor:
         needs, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         weight_as, bias_as = weight.to(dtype or weight.dtype), None if bias is None else bias.to(dtype or bias.dtype)
@@ -94,7 +109,7 @@ class _InStretches(torch.autograd.Function):
         for some, right, into in zip(states.split(rows), labels.split(rows), of_states.split(rows), strict=True):
             filled = _filled(some.to(weight_as.dtype))
             logits = nn.functional.linear(filled, weight_as, bias_as)
-            nats, slope = (_slope_on_gpu if logits.is_cuda else _slope_on_cpu)(logits, right.unsqueeze(1))
+            nats, slope = (_slope_on_gpu if logits.is_cuda else _slope_on_cpu)(logits, right.unsqueeze(1), smoothing)
             total += nats
             if of_bias is not None:
                 of_bias += slope.sum(0, dtype=of_bias.dtype)
@@ -111,4 +126,4 @@ class _InStretches(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return *(None if of is None else of * gradient for of in ctx.saved_tensors), None, None
+        return *(None if of is None else of * gradient for of in ctx.saved_tensors), None, None, None

@@ -17,6 +17,8 @@ _LARGE = 200.0  # logits of a trial: far beyond those of new weights, so that a 
 class ProjectedHead(TransformersHead):
     """Logits over the vocabulary at T places, each of which foretells a token; the loss does not need them all."""
 
+    smoothing: float = 0.0
+    """Share of each answer that is spread over the vocabulary in training (label smoothing)."""
     _plain: bool | None = None
 
     @abstractmethod
@@ -33,11 +35,16 @@ class ProjectedHead(TransformersHead):
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Mean cross entropy of the answers, in nats, from hidden states (B, L, D), in stretches."""
-        if not self._is_plain(hidden):
-            return self.loss(self(hidden, batch), batch)
-        answers = self.answers(batch)
+        answers, smoothing = self.answers(batch), self.smoothing if self.training else 0.0
         real = answers != -100
-        total = cross_entropy.summed(self.states(hidden, batch)[real], self.output_embeddings, answers[real])
+        if self._is_plain(hidden):
+            states = self.states(hidden, batch)[real]
+            total = cross_entropy.summed(states, self.output_embeddings, answers[real], smoothing)
+        elif smoothing:
+            logits = self(hidden, batch)[real].float()
+            total = nn.functional.cross_entropy(logits, answers[real], reduction="sum", label_smoothing=smoothing)
+        else:
+            return self.loss(self(hidden, batch), batch)
         return total / real.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> int:

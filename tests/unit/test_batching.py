@@ -11,15 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nlpkit.batching import BatchPlan, cut, sorted_batches
+from nlpkit.batching import BatchPlan, by_length, cut, padded, sorted_batches
 
 DATA = Path(os.environ.get("NLPKIT_DATA", Path(__file__).parents[3] / "shared/data"))
-LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=400).map(lambda values: np.array(values, np.int64))
+SINGLE = st.lists(st.integers(1, 300), min_size=1, max_size=400).map(lambda values: np.array(values, np.int64))
+PAIRS = st.lists(st.tuples(st.integers(1, 90), st.integers(0, 90)), min_size=1, max_size=300).map(
+    lambda values: np.array(values, np.int64)
+)
+LENGTHS = SINGLE | PAIRS
 PLANS = st.builds(BatchPlan, LENGTHS, tokens=st.integers(1, 2000), rows=st.integers(1, 64), seed=st.integers(0, 2**32))
 
 
 def padding_share(batches: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> float:
-    return 1 - float(lengths.sum()) / sum(len(b) * int(lengths[b].max()) for b in batches)
+    return 1 - float(lengths.sum()) / sum(padded(lengths[b]) for b in batches)
 
 
 def flat(batches: list[NDArray[np.int64]]) -> list[int]:
@@ -37,7 +41,7 @@ def test_every_example_stands_in_an_epoch_exactly_once(plan: BatchPlan, epoch: i
 def test_no_batch_is_over_the_budget_but_a_single_long_example(plan: BatchPlan, epoch: int) -> None:
     for batch in plan.epoch(epoch):
         assert len(batch) <= plan.rows
-        assert len(batch) == 1 or len(batch) * plan.lengths[batch].max() <= plan.tokens
+        assert len(batch) == 1 or len(batch) * plan.lengths[batch].max(0).sum() <= plan.tokens
 
 
 @settings(max_examples=30, deadline=None)
@@ -86,10 +90,30 @@ def test_no_examples_make_no_batches() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(LENGTHS, st.integers(1, 2000), st.integers(1, 64))
+@given(SINGLE, st.integers(1, 2000), st.integers(1, 64))
 def test_sorted_batches_hold_every_example_once_longest_first(
     lengths: NDArray[np.int64], tokens: int, rows: int
 ) -> None:
     order = flat(list(sorted_batches(lengths.tolist(), tokens, rows)))
     assert sorted(order) == list(range(len(lengths)))
     assert (np.diff(lengths[order]) <= 0).all()
+
+
+def test_pairs_of_lengths_have_little_padding() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.poisson(14, 29_000) + 2
+    pairs = np.stack([first, np.maximum(2, first + rng.normal(0, 3, len(first)).round().astype(np.int64))], 1)
+    plan = BatchPlan(pairs, 2048, 2048)
+    assert padding_share(plan.epoch(0), pairs) < 0.1
+    by_sum = cut(np.argsort(pairs.sum(1), kind="stable"), pairs, 2048, 2048)
+    assert padding_share(plan.epoch(0), pairs) < padding_share(by_sum, pairs)
+
+
+@given(PAIRS)
+def test_an_order_by_pairs_of_lengths_rises_in_the_last_and_turns_in_the_first(pairs: NDArray[np.int64]) -> None:
+    ordered = pairs[by_length(pairs)].tolist()
+    assert sorted(ordered) == sorted(pairs.tolist())
+    for (first, last), (first_after, last_after) in zip(ordered, ordered[1:], strict=False):
+        assert last < last_after or (
+            last == last_after and (first <= first_after if last % 2 else first >= first_after)
+        )

@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from nlpkit.objectives import cross_entropy
 from nlpkit.objectives.cross_entropy import _slope_on_cpu, _slope_on_gpu
 
-Form = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Form = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 @pytest.mark.parametrize("form", [_slope_on_cpu, _slope_on_gpu])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_both_forms_give_nats_and_slope(form: Form, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_both_forms_give_nats_and_slope(form: Form, dtype: torch.dtype, smoothing: float) -> None:
     draw = torch.Generator().manual_seed(0)
     logits = (30 * torch.randn(8, 50, generator=draw)).to(dtype)
     targets = torch.randint(0, 50, (5,), generator=draw)
     exact = logits[:5].double().requires_grad_()
-    expected = nn.functional.cross_entropy(exact, targets, reduction="sum")
+    expected = nn.functional.cross_entropy(exact, targets, reduction="sum", label_smoothing=smoothing)
     expected.backward()
-    nats, slope = form(logits.clone(), targets.unsqueeze(1))
+    nats, slope = form(logits.clone(), targets.unsqueeze(1), smoothing)
     assert float(nats) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert exact.grad is not None
     eps = torch.finfo(slope.dtype).eps
@@ -37,7 +38,7 @@ def test_the_slope_of_an_answer_that_is_nearly_sure_is_not_rounded_away(form: Fo
     logits[0, 7] = 10.0
     exact = logits.double().requires_grad_()
     nn.functional.cross_entropy(exact, torch.tensor([7])).backward()
-    _, slope = form(logits, torch.tensor([[7]]))
+    _, slope = form(logits, torch.tensor([[7]]), 0.0)
     assert exact.grad is not None
     assert float(slope[0, 7]) == pytest.approx(float(exact.grad[0, 7]), rel=0.01)
 
