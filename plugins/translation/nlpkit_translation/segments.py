@@ -1,0 +1,58 @@
+"""A text of any length in parts that a model can read, and their translations put together again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+_END = re.compile(r"(?<=[.!?…])[\"'»”’)\]]*\s+|(?<=[。！？])")
+_LINE = re.compile(r"\r\n|\n|\r")
+
+
+def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Parts of a text, each with what stands behind it; all of them together are the text.
+
+    Lines stay apart. A line that is too long is divided between sentences, as many of which stay together as fit; a
+    sentence that is too long by itself is a part of its own, and cut by whoever reads it.
+
+    Args:
+        text: any.
+        fits: whether a part is short enough.
+    """
+    found: list[tuple[str, str]] = []
+    for line, end in _lines(text):
+        parts = [(line, "")] if fits(line) else _together(_sentences(line), fits)
+        *before, (last, space) = parts
+        found += [*before, (last, space + end)]
+    return found
+
+
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    start = 0
+    for match in _LINE.finditer(text):
+        yield text[start : match.start()], match[0]
+        start = match.end()
+    if start < len(text) or not text:
+        yield text[start:], ""
+
+
+def _sentences(line: str) -> list[tuple[str, str]]:
+    found, start = [], 0
+    for match in _END.finditer(line):
+        closed = len(match[0].rstrip())  # quotes and brackets that close belong to the sentence
+        if match.end() < len(line):
+            found.append((line[start : match.start() + closed], match[0][closed:]))
+            start = match.end()
+    return [*found, (line[start:], "")]
+
+
+def _together(sentences: list[tuple[str, str]], fits: Callable[[str], bool]) -> list[tuple[str, str]]:
+    found = [sentences[0]]
+    for sentence, space in sentences[1:]:
+        before, between = found[-1]
+        longer = before + between + sentence
+        if fits(longer):
+            found[-1] = (longer, space)
+        else:
+            found.append((sentence, space))
+    return found
