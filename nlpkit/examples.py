@@ -104,10 +104,11 @@ def read_examples(
     wished = {**remembered.all, **(preferred or {})}
     expected = {name: column for name, column in remembered.all.items() if name in must and name not in data.columns}
     sources = _Sources(need, {**(preferred or {}), **data.columns}, expected, on_columns, report)
-    for path in readers.expand(list(paths)):
-        if reader := data.reader or _reader_of(path, registry, {} if data.columns or not need else task_class.readers):
+    by_format = _readers_by_format(task_class, data, need, registry)
+    for path, *beside in _side_by_side(readers.expand(list(paths)), data.reader, must, registry):
+        if reader := data.reader or _reader_of(path, registry, by_format):
             wishes = {**remembered.named, **(preferred or {})}
-            rows = _by_reader(reader, path, data, wishes, must, task_class, registry)
+            rows = _by_reader(reader, (path, *beside), data, wishes, must, task_class, registry)
         else:
             rows = readers.read_examples(
                 [path],
@@ -125,6 +126,45 @@ def read_examples(
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
         yield from map(task_class.check, rows)
+
+
+def _side_by_side(
+    files: Sequence[str], reader: str, must: Collection[str], registry: Registry
+) -> Iterator[Sequence[str]]:
+    """Files that are read together: one of each side where the reader has sides, else each by itself.
+
+    All files of a side stand together, as ``*.en *.de`` lists them.
+
+    Raises:
+        UsageError: some side lacks a file.
+    """
+    dataset = registry.datasets().get(reader) if reader else None
+    sides = [side for side in (dataset.sides if dataset else ()) if side in must]
+    width = max(1, len(sides))
+    if len(files) % width:
+        number = "one file is" if len(files) == 1 else f"{len(files)} different files are"
+        found = f"{number} given: {', '.join(files)}"
+        hint = f"give the files of {sides[0]} first, then as many of {' and of '.join(sides[1:])}"
+        raise UsageError(f"reader '{reader}' reads a file for each of {' and '.join(sides)}, and {found}", hint)
+    count = len(files) // width
+    yield from (files[number::count] for number in range(count))
+
+
+def _readers_by_format(
+    task_class: type[Task[Any]], data: DataConfig, need: Collection[str], registry: Registry
+) -> Mapping[str, str]:
+    """The task's own readers by format, as far as they serve: for labelled files without named columns all do.
+
+    Those that take columns read tables as their task wants them, and do so for new texts, which a txt has line by line.
+    """
+    if need and not data.columns:
+        return task_class.readers
+    known = registry.datasets() if task_class.readers else {}
+    return {
+        kind: name
+        for kind, name in task_class.readers.items()
+        if (need or kind != "txt") and name in known and "columns" in _arguments(known[name].read)
+    }
 
 
 def _reader_of(path: str, registry: Registry, by_format: Mapping[str, str]) -> str:
@@ -183,7 +223,7 @@ class _Sources:
 
 def _by_reader(
     name: str,
-    path: str,
+    paths: Sequence[str],
     data: DataConfig,
     preferred: Mapping[str, str],
     must: Mapping[str, bool],
@@ -197,6 +237,7 @@ def _by_reader(
         raise UsageError(f"data.reader: {error.message}", f"{error.hint}; {more}") from None
     if read is None:
         raise UsageError(f"data.reader is '{name}', which has files and no reader of its own", "leave data.reader out")
+    path = paths[0]
     known = _arguments(read)
     if data.columns and "columns" not in known:
         raise UsageError(
@@ -206,8 +247,8 @@ def _by_reader(
     errors = "" if data.errors == "strict" else data.errors
     given = {"columns": {**preferred, **data.columns}, "encoding": data.encoding, "errors": errors}
     read = functools.partial(read, **{key: value for key, value in given.items() if value and key in known})
-    log.info("%s: read by '%s' of plugin %s", path, name, plugin)
-    for number, row in enumerate(_rows(read, path, f"plugin {plugin}: reader '{name}'"), 1):
+    log.info("%s: read by '%s' of plugin %s", ", ".join(paths), name, plugin)
+    for number, row in enumerate(_rows(read, paths, f"plugin {plugin}: reader '{name}'"), 1):
         example = row if isinstance(row, Example) else Example(row, f"{path}:{number}")
         if missing := next((key for key in must if example.get(key) is None), ""):
             found = ", ".join(f"'{key}'" for key in example) or "nothing"
@@ -226,12 +267,12 @@ def _arguments(read: Any) -> Collection[str]:
         return ()
 
 
-def _rows(read: Any, path: str, who: str) -> Iterator[Mapping[str, Any]]:
+def _rows(read: Any, paths: Sequence[str], who: str) -> Iterator[Mapping[str, Any]]:
     """What a plugin's reader gives, one by one; what it prints goes to stderr."""
-    end = object()
+    end, path = object(), ", ".join(paths)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            given = read(path)
+            given = read(*paths)
             rows = iter(given) if isinstance(given, Iterable) else None
         if rows is None:
             raise PluginError(f"{who} gives {type(given).__name__} for {path}, expected rows", _MEND)

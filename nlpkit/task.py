@@ -96,7 +96,12 @@ class Task(ABC, Generic[ConfigT]):
     sample: ClassVar[str] = ""
     """Name of a dataset from nlpkit_datasets with files of its own, used when ``fit`` is given no data."""
     readers: ClassVar[dict[str, str]] = {}
-    """Readers of labelled files by format (csv, tsv, jsonl, txt), where the task does not take them as tables."""
+    """Readers of labelled files by format (csv, tsv, jsonl, txt), where the task does not take them as tables.
+
+    One that takes ``columns`` serves where columns are named, and for tables of new texts, too.
+    """
+    sides: ClassVar[str] = ""
+    """Name of a reader with ``sides``, for which ``fit`` has options: ``--source FILE`` and ``--dev-source FILE``."""
     padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100, "documents": 0}
     """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own.
 
@@ -240,9 +245,12 @@ class Dataset:
         files: split name (``train``, ``dev``, ``test``) -> path.
         about: one line that is printed when the files are used.
         endings: of names, such as ``.conll``: files that are read by this reader without being told to.
+        sides: fields that stand in a file each, line by line. ``read`` then gets a path for each, in this order; of
+            fields that new texts lack, which come last, only where they must be there.
     """
 
     read: Any = None
     files: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
     endings: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()

@@ -92,7 +92,7 @@ def given_options(*allowed: str) -> list[str]:
     """The options of the present command that its user typed, but for those allowed."""
     context = click.get_current_context()
     source = click.core.ParameterSource.COMMANDLINE
-    options = [p for p in context.command.params if isinstance(p, click.Option)]
+    options = [p for p in context.command.get_params(context) if isinstance(p, click.Option)]
     return [
         p.opts[0] for p in options if p.name not in allowed and context.get_parameter_source(p.name or "") == source
     ]

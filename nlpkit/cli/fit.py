@@ -8,6 +8,7 @@ import click
 
 from nlpkit.cli.arguments import files_and_settings
 from nlpkit.cli.options import Common, shared
+from nlpkit.cli.sides import WithSides, side_by_side
 from nlpkit.cli.training import Training, Typed, train, training_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from nlpkit.run import Run
 
 
-@click.command(name="fit")
+@click.command(name="fit", cls=WithSides)
 @click.argument("arguments", nargs=-1, metavar="[FILES]... [KEY=VALUE]...")
 @click.option("--task", default="sentiment", show_default=True, metavar="NAME", help="What to learn.")
 @click.option(
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 )
 @training_options
 @shared
-def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[str, ...], training: Training) -> None:
+def command(
+    common: Common,
+    arguments: tuple[str, ...],
+    task: str,
+    dev: tuple[str, ...],
+    training: Training,
+    **sides: tuple[str, ...],
+) -> None:
     """Fit a task on labelled text, from a backbone or from nothing.
 
     FILES are csv, tsv, jsonl or txt, each plain or .gz, folders of them, or globs; without any, the task's own sample
@@ -35,6 +43,8 @@ def command(common: Common, arguments: tuple[str, ...], task: str, dev: tuple[st
     nlpkit fit --resume runs/sentiment
     """
     files, settings = files_and_settings(arguments)
+    files, dev, reader = side_by_side(task, common.registry, sides, files, dev)
+    settings = (*reader, *settings)
 
     def start(**more: Any) -> Run | Plan:
         from nlpkit import run

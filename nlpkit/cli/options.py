@@ -77,14 +77,19 @@ def shared_without_log(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_common(
         *args: Any, as_json: bool, quiet: bool, verbose: int, plugins: Sequence[str], no_plugins: bool, **rest: Any
     ) -> Any:
-        if no_plugins:  # the library and worker processes make registries of their own
-            os.environ["NLPKIT_PLUGINS"] = "nlpkit-core"
+        if no_plugins:
+            leave_out_plugins()
         return function(Common(as_json, quiet, verbose, plugins), *args, **rest)
 
     wrapped: Callable[..., Any] = with_common
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def leave_out_plugins() -> None:
+    """Use no installed plugin in this process and those it starts: each makes registries of its own."""
+    os.environ["NLPKIT_PLUGINS"] = "nlpkit-core"
 
 
 def print_json(value: Any) -> None:

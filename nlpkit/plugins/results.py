@@ -80,6 +80,8 @@ def _check_named(hook: str, result: Any) -> dict[str, Any]:
             raise Rubbish(f"dataset '{name}' is {_kind(value)}, expected an nlpkit.Dataset")
         if kind == "dataset" and not _are_endings(value.endings):
             raise Rubbish(f"endings of dataset '{name}' are {value.endings!a}, expected a tuple such as ('.conll',)")
+        if kind == "dataset" and not _are_sides(value.sides):
+            raise Rubbish(f"sides of dataset '{name}' are {value.sides!a}, expected a tuple such as ('text', 'label')")
         if kind != "dataset" and not callable(value):
             raise Rubbish(f"{kind} '{name}' is {_kind(value)}, expected a function that makes one")
     return dict(result)
@@ -88,6 +90,10 @@ def _check_named(hook: str, result: Any) -> dict[str, Any]:
 def _are_endings(given: Any) -> bool:
     lower = isinstance(given, tuple) and all(isinstance(ending, str) for ending in given)
     return lower and all(ending.startswith(".") and ending == ending.lower() for ending in given)
+
+
+def _are_sides(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) != 1 and all(isinstance(side, str) and side for side in given)
 
 
 def _kind(value: Any) -> str:

@@ -41,6 +41,9 @@ def nlpkit_datasets():
     def told(path, columns=None, encoding="utf-8", errors="strict"):
         yield {"text": f"{columns} {encoding} {errors}"}
     made["told"] = nlpkit.Dataset(told, endings=(".told", ".twice"))
+    def beside(text, label=None):
+        yield {"text": f"{text} {label}", "label": "x"}
+    made["two"] = nlpkit.Dataset(beside, sides=("text", "label"))
     made["other"] = nlpkit.Dataset(bare, endings=(".twice",))
     return {"marked": nlpkit.Dataset(marked), "bare": nlpkit.Dataset(bare), "files": nlpkit.Dataset(files={}), **made}
 """
@@ -100,9 +103,9 @@ def test_reader_of_another_task_s_fields_is_told_of_that_task(tmp_path: Path, re
     path.write_text("Ada B-PER\n")
     error = refused(registry.task("sentiment"), path, registry)
     assert error.message == f"{path}:1: no 'label' in what reader 'conll' gives, found 'text', 'entities'"
-    assert error.hint == (
-        "such files are for nlpkit fit --task ner; another reader is named with data.reader=NAME (conll, spans)"
-    )
+    named = "such files are for nlpkit fit --task ner; another reader is named with data.reader=NAME (conll, "
+    assert error.hint.startswith(named)
+    assert "spans" in error.hint.removeprefix(named)
 
 
 def test_rows_whose_reader_finds_no_field_are_shown_with_their_keys(tmp_path: Path, registry: Registry) -> None:
@@ -254,6 +257,75 @@ def test_pretraining_reads_by_the_reader_of_a_plugin(tmp_path: Path, plugins: Re
     made = pretraining(Request("mlm", (str(path),)), config, plugins)
     assert made.facts["corpus"]["documents"] == 400
     assert "good" not in made.task.tokenizer.decode(made.train.features(0)["input_ids"])
+
+
+class Told(Task[TaskConfig]):
+    """Whose files are read by readers of its own, of which one takes columns."""
+
+    name = "told"
+    readers: ClassVar[dict[str, str]] = {"csv": "told", "txt": "told", "jsonl": "prints"}
+    encode = build_head = build_metrics = decode = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("name", "need", "settings", "text"),
+    [
+        ("a.csv", ("label",), (), "{} utf-8 strict"),
+        ("a.csv", ("label",), ("data.text=b",), "{'text': 'b'} utf-8 strict"),
+        ("a.csv", (), (), "{} utf-8 strict"),
+        ("a.txt", (), (), "text,b"),  # each line is a new text
+        ("a.txt", ("label",), ("data.text=b",), "{'text': 'b'} utf-8 strict"),
+        ("a.jsonl", ("label",), (), "a"),
+        ("a.jsonl", (), (), "json"),
+    ],
+)
+def test_readers_of_a_task_that_take_columns_serve_where_they_are_named_and_for_new_tables(
+    name: str, need: tuple[str, ...], settings: tuple[str, ...], text: str, tmp_path: Path, plugins: Registry
+) -> None:
+    path = tmp_path / name
+    path.write_text('{"text": "json"}\n' if name == "a.jsonl" else "text,b\nc,d\n")
+    config = compose(Told, overrides=list(settings)).config
+    if need:
+        with pytest.raises(DataError, match="no 'label' in what reader"):
+            list(read_examples(Told, [str(path)], config, plugins, need=need))
+    found = next(iter(read_examples(Unlabelled, [str(path)], config, plugins, need=need)))
+    assert found["text"].replace("None", "{}") == text
+
+
+class Unlabelled(Told):
+    """The same without labels."""
+
+    fields: ClassVar[dict[str, Field]] = {"text": Field(("text",))}
+
+
+@pytest.mark.parametrize(
+    ("files", "need", "texts"),
+    [
+        ("a b", ("label",), ["a b"]),
+        ("a1 a2 b1 b2", ("label",), ["a1 b1", "a2 b2"]),
+        ("a b", (), ["a None", "b None"]),
+    ],
+)
+def test_files_of_sides_are_read_together(
+    files: str, need: tuple[str, ...], texts: list[str], tmp_path: Path, plugins: Registry
+) -> None:
+    paths = [tmp_path / name for name in files.split()]
+    for path in paths:
+        path.touch()
+    task = plugins.task("sentiment")
+    config = compose(task, overrides=["data.reader=two"]).config
+    found = read_examples(task, [str(path) for path in paths], config, plugins, need=need)
+    assert [example["text"].replace(f"{tmp_path}/", "") for example in found] == texts
+
+
+def test_sides_that_lack_a_file_are_refused(tmp_path: Path, plugins: Registry) -> None:
+    (tmp_path / "a").touch()
+    task = plugins.task("sentiment")
+    config = compose(task, overrides=["data.reader=two"]).config
+    with pytest.raises(UsageError) as caught:
+        list(read_examples(task, [str(tmp_path / "a")] * 2, config, plugins, need=("label",)))
+    found = f"one file is given: {tmp_path}/a"
+    assert caught.value.message == f"reader 'two' reads a file for each of text and label, and {found}"
 
 
 class Spans(Task[TaskConfig]):

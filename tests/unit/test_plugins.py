@@ -305,6 +305,8 @@ NAMED = {
     ("nlpkit_metrics", "{7: print}"): "returned a metric of the name 7, expected letters, digits, '-', '_' and '.'",
     ("nlpkit_metrics", "{'a b': print}"): "returned a metric of the name 'a b', expected letters, ",
     ("nlpkit_datasets", "{'a': '/tmp/a.csv'}"): "dataset 'a' is a str, expected an nlpkit.Dataset",
+    ("nlpkit_datasets", "{'a': nlpkit.Dataset(print, sides='text')}"): "sides of dataset 'a' are 'text', expected a ",
+    ("nlpkit_datasets", "{'a': nlpkit.Dataset(print, sides=('text',))}"): "sides of dataset 'a' are ('text',), exp",
 }
 
 
