@@ -11,10 +11,11 @@ export TOKENIZERS_PARALLELISM ?= true
 install: $(VENV)/.installed
 
 # torch first and pinned: a machine without a GPU then gets the small build
-$(VENV)/.installed: pyproject.toml plugins/ner/pyproject.toml plugins/sentiment/pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml plugins/ner/pyproject.toml plugins/sentiment/pyproject.toml plugins/translation/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lora]' --editable plugins/ner --editable plugins/sentiment
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lora]' --editable plugins/ner --editable plugins/sentiment \
+		--editable plugins/translation
 	touch $@
 
 demo: install
