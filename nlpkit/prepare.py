@@ -153,6 +153,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     source = _source(request, setup)
     given = tokenizer_of(source, request.hub)
     train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
+    train = list(task_class.select(config.task, train))
     settings = task_class.prepare(config.task, train)
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
     words = given or train_tokenizer(texts_of(train, task_class, written=True), ", ".join(request.data), config.model)

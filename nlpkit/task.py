@@ -169,6 +169,11 @@ class Task(ABC, Generic[ConfigT]):
             )
         return replace(config, labels=labels)
 
+    @classmethod
+    def select(cls, config: ConfigT, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples to learn from, of those that are there for it; what is scored is never passed through here."""
+        return examples
+
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad lists to the longest of the batch (B, L) and stack numbers (B,).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_pairs_of_lengths_have_little_padding() -> None:
 def test_an_order_by_pairs_of_lengths_rises_in_the_last_and_turns_in_the_first(pairs: NDArray[np.int64]) -> None:
     ordered = pairs[by_length(pairs)].tolist()
     assert sorted(ordered) == sorted(pairs.tolist())
-    for (first, last), (first_after, last_after) in zip(ordered, ordered[1:], strict=False):
+    for (first, last), (first_after, last_after) in itertools.pairwise(ordered):
         assert last < last_after or (
             last == last_after and (first <= first_after if last % 2 else first >= first_after)
         )

@@ -1,48 +1,186 @@
-"""Translation: pairs of texts that say the same in two languages."""
+"""Translation: what one text says, in another language."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nlpkit import Dataset, Example, hookimpl
+from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
+from nlpkit_translation.datasets import DATASETS
+from nlpkit_translation.filters import Filters, keep
+from nlpkit_translation.sides import FIELDS
 
 if TYPE_CHECKING:
-    from nlpkit.readers.examples import Errors
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from nlpkit import Head
+
+_LOST = "\ufffd"  # what a decoder of bytes puts in the place of half a character
+
+
+@dataclass
+class TranslationConfig(TaskConfig):
+    """Settings of translation."""
+
+    beam: int = field(default=1, metadata={"at_least": 1, "at_prediction": True})
+    """Translations that are followed at a time: 1 is fastest, 5 is usual."""
+    length_penalty: float = field(default=1.0, metadata={"at_prediction": True})
+    """Above 1 favours longer translations, below 1 shorter ones; for a beam of 2 or more."""
+    label_smoothing: float = field(default=0.1, metadata={"at_least": 0, "below": 1})
+    """Share of each target token that is spread over the vocabulary in training (Szegedy et al. 2016)."""
+    filters: Filters = field(default_factory=Filters)
+    """Which pairs are left out of the training data."""
+
+
+class Translation(Task[TranslationConfig]):
+    """Write in one language what stands in another."""
+
+    name = "translation"
+    config_class = TranslationConfig
+    fields: ClassVar[dict[str, Field]] = FIELDS
+    sides = "parallel"
+    readers: ClassVar[dict[str, str]] = dict.fromkeys(("csv", "tsv", "jsonl", "txt"), "pairs")
+    score = "loss"
+    sample = "translation-sample"
+    defaults: ClassVar[dict[str, Any]] = {
+        "model.family": "m2m100",
+        "model.tokenizer": "bpe",
+        "model.lowercase": False,
+        "trainer.batch_tokens": 2048,
+    }
+    padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1}
+
+    def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        from nlpkit.plain_text import plain_backend
+
+        super().__init__(config, tokenizer)
+        self._backend = plain_backend(tokenizer)
+        self._special = len(self._backend.encode("", add_special_tokens=True).ids)
+
+    @classmethod
+    def select(cls, config: TranslationConfig, examples: Sequence[Example]) -> list[Example]:
+        """The pairs that are a translation of each other, as far as can be seen."""
+        return list(keep(examples, config.filters))
+
+    def encode(self, example: Example) -> Features:
+        """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
+
+        ``source`` and ``target`` are the texts as bytes, which scores and answers need.
+        """
+        from nlpkit_translation.segments import segments
+
+        target = example.get("target")
+        if target is None:
+            parts = [self._ids(part) for part, _ in segments(example["source"], self._fits)]
+        else:
+            parts = [self._ids(example["source"])]
+        features: Features = {
+            "input_ids": [i for part in parts for i in part],
+            "parts": [len(part) for part in parts],
+            "source": list(example["source"].encode("utf-8", "replace")),
+        }
+        if target is not None:
+            features["labels"] = self._ids(target)
+            features["target"] = list(target.encode("utf-8", "replace"))
+        return features
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids with special tokens around them, ``max_length`` at most: what is left out stands before the end."""
+        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
+        over = len(ids) - self._longest
+        return ids if over <= 0 else [*ids[: self._longest - 1], ids[-1]]
+
+    @property
+    def _longest(self) -> int:
+        return self.config.max_length or 256
+
+    def _fits(self, text: str) -> bool:
+        return len(self._backend.encode(text, add_special_tokens=True).ids) <= self._longest
+
+    def lengths(self, features: Features) -> tuple[int, ...]:
+        """Tokens of the source, and of the target where there is one."""
+        return tuple(len(features[name]) for name in ("input_ids", "labels") if name in features)
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """Rows (R, L) of the parts of B texts, which have ``parts`` (B,) each; labels (B, T), where R is B."""
+        rows: list[Features] = []
+        for feature in features:
+            ends = [0, *accumulate(feature["parts"])]
+            rows += [
+                {"input_ids": feature["input_ids"][a:b], "attention_mask": [1] * (b - a)} for a, b in pairwise(ends)
+            ]
+        texts = [{k: v for k, v in f.items() if k in ("labels", "source", "target")} for f in features]
+        counts = [{"parts": len(feature["parts"])} for feature in features]
+        return {**super().collate(rows), **super().collate(texts), **super().collate(counts)}
+
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """The decoder of the backbone's own class."""
+        from nlpkit_translation.head import Search, TranslationHead
+
+        config = self.config
+        search = Search(config.beam, config.length_penalty, self._longest - 1)
+        return TranslationHead(backbone, search, config.label_smoothing)
+
+    def build_metrics(self) -> MetricCollection:
+        """BLEU and chrF as sacreBLEU has them, and numbers of faults that no reference is needed to see."""
+        from torchmetrics import MetricCollection
+
+        from nlpkit_translation.metrics import SCORERS, CorpusScore, Faults
+
+        scores = {name: CorpusScore(SCORERS[name]()) for name in ("bleu", "chrf")}
+        return MetricCollection({**scores, "faults": Faults()}, compute_groups=False)
+
+    def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
+        """Translations, references, sources, and whether each translation came to its end."""
+        sources, ended = _texts(batch["source"]), _all_of(predictions["ended"].tolist(), batch["parts"].tolist())
+        return self._written(predictions, batch), _texts(batch["target"]), sources, ended
+
+    def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
+        """The translation of each text."""
+        return [{"target": text} for text in self._written(predictions, batch)]
+
+    def _written(self, predictions: Any, batch: Batch) -> list[str]:
+        """Translations of the parts of each text, with what stood between these."""
+        from nlpkit_translation.segments import segments
+
+        ids = [
+            row[:length]
+            for row, length in zip(predictions["ids"].tolist(), predictions["lengths"].tolist(), strict=True)
+        ]
+        parts = [text.rstrip(_LOST).strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        texts, start = [], 0
+        for source, count in zip(_texts(batch["source"]), batch["parts"].tolist(), strict=True):
+            spaces = [space for _, space in segments(source, self._fits)] if count > 1 else [""]
+            read = [part for part, _ in segments(source, self._fits)] if count > 1 else [source]
+            written = [
+                part if said.strip() else said for part, said in zip(parts[start : start + count], read, strict=True)
+            ]
+            texts.append("".join(part + space for part, space in zip(written, spaces, strict=True)))
+            start += count
+        return texts
+
+
+def _texts(rows: Any) -> list[str]:
+    """Texts from their bytes (B, N), padded with -1."""
+    return [bytes(n for n in row if n >= 0).decode() for row in rows.tolist()]
+
+
+def _all_of(values: Sequence[bool], counts: Sequence[int]) -> list[bool]:
+    """Whether all of each group are true."""
+    ends = [0, *accumulate(counts)]
+    return [all(values[a:b]) for a, b in pairwise(ends)]
+
+
+@hookimpl
+def nlpkit_tasks() -> list[type[Task[Any]]]:
+    """Register translation."""
+    return [Translation]
 
 
 @hookimpl
 def nlpkit_datasets() -> Mapping[str, Dataset]:
-    """The readers of pairs."""
-    return {
-        "parallel": Dataset(read_parallel, sides=("source", "target")),
-        "pairs": Dataset(read_pairs),
-        "tmx": Dataset(read_tmx, endings=(".tmx",)),
-    }
-
-
-def read_parallel(
-    source: str, target: str | None = None, encoding: str | None = None, errors: Errors = "strict"
-) -> Iterator[Example]:
-    """Two files, line by line; without a target the lines of one."""
-    from nlpkit_translation import parallel
-
-    return parallel.read(source, target, encoding=encoding, errors=errors)
-
-
-def read_pairs(
-    path: str, columns: Mapping[str, str] | None = None, encoding: str | None = None, errors: Errors = "strict"
-) -> Iterator[Example]:
-    """Csv, tsv or jsonl; ``data.source`` and ``data.target`` name columns, languages, or count columns from 1."""
-    from nlpkit_translation import pairs
-
-    return pairs.read(path, columns=columns, encoding=encoding, errors=errors)
-
-
-def read_tmx(
-    path: str, columns: Mapping[str, str] | None = None, encoding: str | None = None, errors: Errors = "strict"
-) -> Iterator[Example]:
-    """A translation memory; ``data.source`` and ``data.target`` name languages: en is en-US, too."""
-    from nlpkit_translation import tmx
-
-    return tmx.read(path, columns=columns, encoding=encoding, errors=errors)
+    """The readers, and the sample that ``nlpkit fit --task translation`` runs on when it is given no data."""
+    return DATASETS

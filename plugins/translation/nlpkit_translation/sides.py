@@ -12,7 +12,9 @@ from nlpkit.readers import choose_columns, find_columns, plain_name
 FIELDS = {
     "source": Field(("source", "src", "source text", "source sentence", "text", "sentence")),
     "target": Field(
-        ("target", "tgt", "trg", "target text", "target sentence", "translation", "reference"), required=False
+        ("target", "tgt", "trg", "target text", "target sentence", "translation", "reference"),
+        required=False,
+        written=True,
     ),
 }
 """What a translation model reads and writes."""
