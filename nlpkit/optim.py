@@ -167,7 +167,8 @@ def schedule(kind: str, warmup: float, total: int) -> Callable[[int], float]:
     """Factor of the learning rate at a step: up over ``warmup`` (a share of the steps), then down.
 
     Args:
-        kind: ``linear`` or ``cosine`` to zero, ``wsd`` (flat, then linear to zero in the last 40%), ``constant``.
+        kind: ``linear`` or ``cosine`` to zero, ``wsd`` (flat, then linear to zero in the last 40%), ``inverse_sqrt``
+            (Vaswani et al. 2017), ``constant``.
         warmup: share of the steps.
         total: steps of the run.
     """
@@ -183,6 +184,8 @@ def schedule(kind: str, warmup: float, total: int) -> Callable[[int], float]:
             return 0.5 * (1 + math.cos(math.pi * done))
         if kind == "wsd":
             return min(1.0, (1 - done) / 0.4)
+        if kind == "inverse_sqrt":
+            return math.sqrt(first / (step + 1))
         return 1.0
 
     return factor

@@ -71,9 +71,8 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
             runner.fit(module, datamodule=data)
             for parameter, moments in runner.optimizers[0].state.items():
                 as_table(parameter, moments)  # which those of rows may become
-            state = checkpoints.size_of(
-                {"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()}
-            )
+            kept = {"state_dict": module.state_dict(), "optimizer": runner.optimizers[0].state_dict()}
+            state = checkpoints.size_of(kept | ({"average": module.state_dict()} if config.optim.average else {}))
             batches = runner.limit_val_batches = min(_DEV_BATCHES, len(data.val_dataloader()))
             if config.trainer.compile:  # the code for scoring is made here
                 runner.validate(module, datamodule=data, verbose=False)

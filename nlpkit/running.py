@@ -104,7 +104,7 @@ def fine_tuning(
 ) -> Asked:
     """Fine-tuning, as `nlpkit.run.fit` is asked for it."""
     request = Request(task, names(data), names(dev), os.fspath(source), names(plugins), hub)
-    return _look_at(request, "finetune", {}, config, overrides, flags)
+    return _look_at(request, "finetune", None, config, overrides, flags)
 
 
 def further(
@@ -128,7 +128,7 @@ def further(
 def _look_at(
     request: Request,
     stage: Stage,
-    defaults: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None,
     file: str | None,
     overrides: Settings,
     flags: dict[str, Any] | None,
@@ -136,6 +136,8 @@ def _look_at(
     registry = Registry(files=request.plugins)
     task_class = registry.task(request.task, stage=stage)
     settings = typed(overrides)
+    if defaults is None:
+        defaults = {} if request.source else task_class.defaults_new
     composed = config_module.compose(task_class, defaults=defaults, file=file, overrides=settings, flags=flags or {})
     if started().first:
         stages.check_request(request, composed.config, registry)

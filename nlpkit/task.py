@@ -89,6 +89,8 @@ class Task(ABC, Generic[ConfigT]):
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS), "label": Field(LABEL_COLUMNS, required=False)}
     defaults: ClassVar[dict[str, Any]] = {}
     """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
+    defaults_new: ClassVar[dict[str, Any]] = {}
+    """Settings it changes further for a new model, without ``--from``."""
     score: ClassVar[str] = "loss"
     """Name of the metric that chooses the best checkpoint (higher is better), or ``loss`` (lower is better)."""
     seeded: ClassVar[bool] = False

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 
 from nlpkit import checkpoints
@@ -122,8 +123,13 @@ def train(
     signals = Signals(saver, resume_command)
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
+    if config.optim.average:  # before what saves
+        ours.insert(0, EMAWeightAveraging(decay=1 - 1 / config.optim.average))
     if watch is not None:
-        ours.insert(2, Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder))
+        ours.insert(
+            ours.index(limit),
+            Watch(FixedLoader(module.task, watch, data.fixed_tokens, FIXED_ROWS, config.seed), recorder),
+        )
     meeting = meeting or Meeting(config.trainer)
     with (
         quiet(),

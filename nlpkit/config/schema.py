@@ -91,8 +91,10 @@ class OptimConfig:
     """Decoupled weight decay of matrices; biases and norms have none."""
     warmup: float = number(0.1, at_least=0, below=1)
     """Share of all steps in which the rate rises from zero."""
-    schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt", "constant"] = "linear"
     """How the rate falls after the warm-up; wsd stays, and falls in the last two fifths."""
+    average: int = number(0, at_least=0)
+    """Steps over which weights are averaged, later ones more (EMA); the average is scored and kept. 0: the last ones."""
     layer_decay: float = number(0.9, above=0, at_most=1)
     """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
     head_learning_rate: float | None = number(None, above=0)

@@ -146,7 +146,7 @@ def test_muon_takes_the_matrices_of_a_decoder_in_the_head_but_no_table_of_positi
     assert len(taken) == 2 * (4 + 2) + 2 * (8 + 2)
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "wsd", "constant"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "wsd", "inverse_sqrt", "constant"])
 @given(warmup=st.floats(0, 0.9), total=st.integers(1, 500))
 @settings(max_examples=40, deadline=None)
 def test_a_schedule_rises_once_then_never_again_and_is_never_zero_before_the_end(
@@ -168,6 +168,12 @@ def test_schedules_have_their_shapes(kind: str, middle: float, end: float) -> No
     assert factor(60) == pytest.approx(middle)
     assert factor(100) == pytest.approx(end)
     assert factor(150) == pytest.approx(end)
+
+
+def test_inverse_square_root_falls_with_the_root_of_the_steps() -> None:
+    factor = schedule("inverse_sqrt", 0.1, 1000)
+    assert [factor(step) for step in (0, 49, 99, 399)] == [0.01, 0.5, 1.0, 0.5]
+    assert all(factor(step) > factor(step + 1) for step in range(99, 999))
 
 
 def test_wsd_is_flat_and_then_falls_in_a_line() -> None:

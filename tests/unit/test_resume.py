@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,15 @@ def assert_same(straight: Path, path: Path, ended: tuple[Any, Any], other: tuple
     assert equal(one.module.state_dict(), two.module.state_dict()), where
     assert one.outcome == two.outcome, where
     a, b = state_of(straight), state_of(path)
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks"):
-        assert equal(a[key], b[key]), (where, key)
+    for key in (
+        "state_dict",
+        "optimizer_states",
+        "lr_schedulers",
+        "callbacks",
+        "current_model_state",
+        "averaging_state",
+    ):
+        assert equal(a.get(key), b.get(key)), (where, key)
     assert without_time((straight / "metrics.jsonl").read_text()) == without_time((path / "metrics.jsonl").read_text())
 
 
@@ -178,6 +186,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("sentiment", {"epochs": 1, "strategy": "lora"}),
     "freeze": ("sentiment", {"epochs": 1, "strategy": "freeze"}),
     "layerwise": ("sentiment", {"epochs": 1, "strategy": "layerwise"}),
+    "averaged": ("sentiment", {"epochs": 2, "accumulate": 2, "optim": replace(COSINE, average=3)}),
 }
 
 
