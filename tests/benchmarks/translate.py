@@ -4,10 +4,10 @@
     python tests/benchmarks/translate.py predict [--runs 3] [--threads 1]
 
 Training: both sides train the same M2M100 (4 and 4 layers, 256 wide, joint byte-level BPE of 8,000, one embedding) on
-the 29,000 pairs for so many CPU seconds, in float32 with label smoothing of 0.1 and dropout of 0.1: the peer in batches
+the 29,000 pairs for as many steps, in float32 with label smoothing of 0.1 and dropout of 0.1: the peer in batches
 of 64 pairs by AdamW at 1e-3, linear, with DataCollatorForSeq2Seq; ours as ``nlpkit fit`` does, in batches of as many
-tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target tokens without padding; `loss` is per token of the dev
-part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by greedy search.
+tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target tokens without padding; `loss` is per token
+of the dev part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by greedy search.
 
 Prediction: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches of 32 in the order of
 the file. NLPKIT_BENCH names a folder in which a run of ``nlpkit fit`` is called `run`.
