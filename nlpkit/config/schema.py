@@ -94,7 +94,7 @@ class OptimConfig:
     schedule: Literal["linear", "cosine", "wsd", "inverse_sqrt", "constant"] = "linear"
     """How the rate falls after the warm-up; wsd stays, and falls in the last two fifths."""
     average: int = number(0, at_least=0)
-    """Steps over which weights are averaged, later ones more (EMA); the average is scored and kept. 0: the last ones."""
+    """Steps over which weights are averaged (EMA); the average is scored and kept. 0: the weights as they are."""
     layer_decay: float = number(0.9, above=0, at_most=1)
     """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
     head_learning_rate: float | None = number(None, above=0)
