@@ -140,19 +140,23 @@ def _of_any() -> AdamW:
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: singular values between 0.7 and 1.2.
 
-    Newton-Schulz with the quintic coefficients published with Muon (Jordan et al. 2024).
+    Newton-Schulz with the quintic coefficients published with Muon (Jordan et al. 2024). A CPU takes one after the
+    other: with several small ones at a time it reaches little more than half as many products a second.
 
     Args:
-        matrices: (N, rows, columns).
+        matrices: (N, rows, columns), or one.
         steps: iterations.
     """
+    if matrices.dim() == 3 and matrices.device.type == "cpu":
+        return torch.stack([orthogonalise(matrix, steps) for matrix in matrices])
+    add_product = torch.addmm if matrices.dim() == 2 else torch.baddbmm
     x = matrices.to(_fast_dtype(matrices.device.type))
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.size(-2) > x.size(-1)
     x = x.mT if tall else x
     for _ in range(steps):
         gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        x = add_product(x, add_product(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

@@ -49,7 +49,15 @@ class Translation(Task[TranslationConfig]):
         "model.family": "m2m100",
         "model.tokenizer": "bpe",
         "model.lowercase": False,
-        "trainer.batch_tokens": 2048,
+        "trainer.batch_tokens": 4096,
+    }
+    defaults_new: ClassVar[dict[str, Any]] = {
+        "optim.name": "muon",
+        "optim.learning_rate": 1e-3,
+        "optim.muon_learning_rate": 0.014,
+        "optim.schedule": "wsd",
+        "optim.warmup": 0.05,
+        "trainer.max_epochs": 10,
     }
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1}
 
