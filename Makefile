@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml plugins/ner/pyproject.toml plugins/sentiment/
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,lora]' --editable plugins/ner --editable plugins/sentiment \
-		--editable plugins/translation
+		--editable 'plugins/translation[ct2]'
 	touch $@
 
 demo: install

@@ -175,6 +175,7 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     if isinstance(head, TransformersHead) and (lost := set(account.new) - {f"head.{n}" for n in head.own_weights()}):
         raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
     head.tie(backbone)
+    task.ready(head, Path(source))
     return Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +29,9 @@ class Head(nn.Module, ABC):
 
     searches: ClassVar[bool] = False
     """Whether predictions are searched for, token by token: training scores the loss alone, and all at its end."""
+
+    engine: Callable[[Batch], Any] | None = None
+    """What gives the predictions of a batch in place of backbone and head; set by `Task.ready`."""
 
     @property
     def by_rows(self) -> bool:
@@ -172,6 +176,8 @@ def is_as_made(head: Head, made: type[Head]) -> bool:
 
 class _Given(nn.Module):
     """Stands in for the body: returns the hidden states it was given, pooled where the body would."""
+
+    main_input_name = "input_ids"  # which transformers' search asks an encoder for
 
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()

@@ -135,7 +135,10 @@ class TaskModule(pl.LightningModule):
         return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(metrics).items()}}
 
     def _score(self, batch: Batch, loss: MeanLoss, metrics: MetricCollection) -> None:
-        terms, predictions = self.head.scored(self.hidden(batch), batch)
+        if self.head.engine:
+            terms, predictions = self.head.terms(self.hidden(batch), batch), self.head.engine(batch)
+        else:
+            terms, predictions = self.head.scored(self.hidden(batch), batch)
         loss.update(terms)
         metrics.update(*self.task.compare(predictions, batch))
 
@@ -161,7 +164,8 @@ class TaskModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""
-        return self.task.decode(self.head.predict(self.hidden(batch), batch), batch)
+        engine = self.head.engine
+        return self.task.decode(engine(batch) if engine else self.head.predict(self.hidden(batch), batch), batch)
 
     def configure_optimizers(self) -> Any:
         """AdamW or Muon with the schedule of ``optim``, stepped with the optimiser."""

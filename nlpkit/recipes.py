@@ -20,6 +20,8 @@ OF_SIZES = ("trainer.max_epochs", "trainer.batch_tokens")
 _BATCH_TOKENS = 4096  # of pre-training
 _ENOUGH_TOKENS = 4_000_000  # that pre-training sees, in more than one epoch if need be
 _BATCH_SIZE = 16  # of fine-tuning
+_ENOUGH_EXAMPLES = 6_000  # that a fine-tuning sees, so that a few labels are learnt
+_ENOUGH_TO_WRITE = 300_000  # that a new model sees which is to write: it begins without a word
 
 
 def chosen(config: RunConfig) -> list[str]:
@@ -48,7 +50,8 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         epochs = max(1, min(10, math.ceil(_ENOUGH_TOKENS / max(1, tokens))))
         batch_tokens = training.batch_tokens or min(_BATCH_TOKENS, max(256, tokens // 20))
     else:
-        epochs = _small_data_epochs(len(lengths))
+        enough = _ENOUGH_TO_WRITE if prepared.head.searches and not continued else _ENOUGH_EXAMPLES
+        epochs = _small_data_epochs(len(lengths), enough)
         batch_tokens = training.batch_tokens or max(
             1, round((training.batch_size or _BATCH_SIZE) * mean_length(lengths))
         )
@@ -78,6 +81,6 @@ def _rates(optim: OptimConfig, strategy: str, rate: float) -> OptimConfig:
     return optim
 
 
-def _small_data_epochs(examples: int) -> int:
-    """Epochs that let a few labels be learnt: about 6,000 examples seen, 3 epochs at least and 20 at most."""
-    return max(3, min(20, math.ceil(6000 / max(1, examples))))
+def _small_data_epochs(examples: int, enough: int) -> int:
+    """Epochs in which ``enough`` examples are seen, 3 at least and 20 at most."""
+    return max(3, min(20, math.ceil(enough / max(1, examples))))

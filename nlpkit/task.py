@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from nlpkit.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from torchmetrics import MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -140,6 +142,10 @@ class Task(ABC, Generic[ConfigT]):
     @abstractmethod
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """Make the head for a backbone of this configuration; its width is ``backbone.hidden_size``."""
+
+    def ready(self, head: Head, folder: Path) -> None:
+        """Called when a finished model was loaded from its folder; here a head may get an engine of another kind."""
+        return None
 
     @abstractmethod
     def build_metrics(self) -> MetricCollection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
 from nlpkit_translation.datasets import DATASETS
@@ -31,6 +32,8 @@ class TranslationConfig(TaskConfig):
     """Above 1 favours longer translations, below 1 shorter ones; for a beam of 2 or more."""
     label_smoothing: float = field(default=0.1, metadata={"at_least": 0, "below": 1})
     """Share of each target token that is spread over the vocabulary in training (Szegedy et al. 2016)."""
+    engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
+    """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
     filters: Filters = field(default_factory=Filters)
     """Which pairs are left out of the training data."""
 
@@ -57,7 +60,6 @@ class Translation(Task[TranslationConfig]):
         "optim.muon_learning_rate": 0.014,
         "optim.schedule": "wsd",
         "optim.warmup": 0.05,
-        "trainer.max_epochs": 10,
     }
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1}
 
@@ -131,6 +133,14 @@ class Translation(Task[TranslationConfig]):
         config = self.config
         search = Search(config.beam, config.length_penalty, self._longest - 1)
         return TranslationHead(backbone, search, config.label_smoothing)
+
+    def ready(self, head: Head, folder: Path) -> None:
+        """Let another engine write, where ``engine`` says so."""
+        if self.config.engine != "torch":
+            from nlpkit_translation.engine import Engine
+
+            search: Any = head.search
+            head.engine = Engine(folder, self.tokenizer, search, int8=self.config.engine == "ct2-int8")
 
     def build_metrics(self) -> MetricCollection:
         """BLEU and chrF as sacreBLEU has them, and numbers of faults that no reference is needed to see."""

@@ -63,12 +63,9 @@ class TranslationHead(SequenceHead):
         return self.terms(hidden, batch), self.predict(hidden, batch)
 
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
-        """The tokens of each row, padded (R, T), and whether each came to its end (R,).
-
-        A row has room for twice its source and ten tokens more: what is not ended by then repeats itself.
-        """
+        """What `predictions` gives of each row, by a search of transformers."""
         mask = batch["attention_mask"]
-        room = (2 * mask.sum(1) + 10).clamp(max=self.search.longest)  # (R,)
+        room = room_of(mask, self.search.longest)
         write: Any = self.model.generate  # typed as a tensor by nn.Module
         ids = write(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
@@ -77,12 +74,29 @@ class TranslationHead(SequenceHead):
             **self.search.settings(),
         )[:, 1:]
         end = self.model.generation_config.eos_token_id
-        ends = ids == (end[0] if isinstance(end, list) else end)
-        place = torch.arange(ids.size(1), device=ids.device)
-        length = torch.where(ends.any(1), ends.int().argmax(1), ids.size(1)).minimum(room)
-        pad = self.config.pad_token_id or 0
-        return {
-            "ids": ids.masked_fill(place >= length.unsqueeze(1), pad),
-            "lengths": length,
-            "ended": ends.any(1) & (length < room),
-        }
+        return predictions(ids, end[0] if isinstance(end, list) else end, room, self.config.pad_token_id or 0)
+
+
+def room_of(mask: Tensor, longest: int) -> Tensor:
+    """Tokens that a row may get (R,), from its mask (R, L): twice its source and ten; what is longer repeats itself."""
+    return (2 * mask.sum(1) + 10).clamp(max=longest)
+
+
+def predictions(ids: Tensor, end: int, room: Tensor, pad: int) -> dict[str, Tensor]:
+    """Tokens of each row (R, T) behind which all is padding, their ``lengths`` (R,), and whether they ``ended`` (R,).
+
+    Args:
+        ids: as written, (R, T).
+        end: the token that ends a text.
+        room: of each row, (R,).
+        pad: for padding.
+    """
+    ends = ids == end
+    found = ends.any(1)
+    length = torch.where(found, ends.int().argmax(1), ids.size(1)).minimum(room)
+    place = torch.arange(ids.size(1), device=ids.device)
+    return {
+        "ids": ids.masked_fill(place >= length.unsqueeze(1), pad),
+        "lengths": length,
+        "ended": found & (length < room),
+    }
