@@ -26,9 +26,9 @@ ENTITY_COLUMNS = ("entities", "spans", "ents", "labels", "label", "annotations")
 class NerConfig(TaskConfig):
     """Settings of ner; ``labels`` are the types of entities."""
 
-    transitions: Literal["constrained", "crf", "none"] = "constrained"
+    transitions: Literal["constrained", "crf", "none"] = field(default="constrained", metadata={"at_prediction": True})
     """How tags become a sequence: the likeliest legal one, one with learned transitions, or each word for itself."""
-    scoring: Literal["conlleval", "strict"] = "conlleval"
+    scoring: Literal["conlleval", "strict"] = field(default="conlleval", metadata={"at_prediction": True})
     """Whether an I- that goes on with nothing begins an entity, scored and answered, or is none (transitions=none)."""
     unit: Literal["auto", "word", "piece"] = "auto"
     """What entities are made of: whole words, punctuation around them aside, or any pieces; auto: as in the data."""
