@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import (
-    AutoModel,
     BertConfig,
+    EncoderDecoderConfig,
     GPT2Config,
     LlamaConfig,
     M2M100Config,
@@ -20,10 +21,14 @@ from transformers import (
 )
 
 from nlpkit.config import ModelConfig
-from nlpkit.heads import body_of, detach_pooler
+from nlpkit.errors import ModelError
+from nlpkit.heads import body_of, class_of, detach_pooler, is_decoder, parts_of
 from nlpkit.tokenizer import separator, vocabulary_size
 
 _DROPOUT = re.compile(r"dropout|pdrop")
+_DECODER_LAYERS = (
+    4  # of a new decoder behind an encoder, at most: it is read token by token, and has few texts to learn of
+)
 # layers, width; heads are 64 wide. Sizes of the BERT miniatures (Turc et al. 2019).
 PRESETS = {"tiny": (2, 128), "mini": (4, 256), "small": (4, 512), "base": (12, 768)}
 
@@ -176,19 +181,83 @@ def _attention(layer: int, window: int) -> str:
     return "sliding_attention" if window and layer % 2 == 0 else "full_attention"
 
 
+def with_decoder(
+    encoder: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    frame: Sequence[int],
+    *,
+    layers: int,
+    width: int,
+    positions: int,
+) -> EncoderDecoderConfig:
+    """An encoder and a new decoder that reads its hidden states, as transformers' `EncoderDecoderModel` joins them.
+
+    The decoder is a GPT-2 with cross-attention: its logits are what one matrix, that of its embedding, makes of its
+    states, and it is normalised before each layer, so it learns from nothing without much care.
+
+    Args:
+        encoder: stays as it is.
+        tokenizer: of both.
+        frame: token ids that it puts around a text; the decoder begins with the first and ends with the last.
+        layers: of the decoder; 0: as many as the encoder has, 4 at most.
+        width: of the decoder, a multiple of 64; 0: that of the encoder.
+        positions: tokens that the decoder can write.
+
+    Raises:
+        ModelError: it is no encoder, or its tokenizer puts no token before a text and another behind it.
+    """
+    if is_decoder(encoder):
+        raise ModelError(
+            f"{encoder.model_type} is a decoder alone, and the text to write from is read by an encoder",
+            "start from an encoder (BERT, ModernBERT) or an encoder-decoder (T5, M2M100), or leave out --from",
+        )
+    if len(frame) < 2:
+        raise ModelError(
+            "the tokenizer puts no tokens before and behind a text, with which a new decoder would begin and end",
+            "start from an encoder whose tokenizer does, such as a BERT, or from an encoder-decoder",
+        )
+    decoder = GPT2Config(
+        vocab_size=encoder.vocab_size,
+        n_embd=width or encoder.hidden_size,
+        n_layer=layers or min(encoder.num_hidden_layers, _DECODER_LAYERS),
+        n_head=encoder.num_attention_heads if width in {0, encoder.hidden_size} else width // 64,
+        n_positions=positions,
+        activation_function="gelu",
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=frame[0],
+        eos_token_id=frame[-1],
+        add_cross_attention=True,
+    )
+    set_dropout(decoder, max(_dropouts(encoder).values(), default=0.0))
+    return EncoderDecoderConfig(
+        encoder={**encoder.to_dict(), "_name_or_path": ""},  # which would be written, and says where it was
+        decoder={**decoder.to_dict(), "is_decoder": True},
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=frame[0],
+    )
+
+
 def build(config: PretrainedConfig) -> PreTrainedModel:
     """The body with random weights and without its pooler, ready to train; of an encoder-decoder the encoder."""
-    body = body_of(AutoModel.from_config(config, dtype=torch.float32))
+    body = body_of(class_of(config).from_config(config, dtype=torch.float32))
     detach_pooler(body)
     return body.train()
 
 
 def set_dropout(config: PretrainedConfig, share: float) -> PretrainedConfig:
     """Set every dropout of body and head, whatever the family calls it; a switch stays, and None follows another."""
-    for name, value in config.to_dict().items():
-        if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool):
-            setattr(config, name, share)
+    for part in parts_of(config):
+        for name in _dropouts(part):
+            setattr(part, name, share)
     return config
+
+
+def _dropouts(config: PretrainedConfig) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def count_parameters(*modules: torch.nn.Module) -> int:

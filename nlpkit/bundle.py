@@ -20,7 +20,7 @@ from nlpkit import handover, seen, tokenizer
 from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError, nearest
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
-from nlpkit.heads import Head, TransformersHead
+from nlpkit.heads import Head, TransformersHead, vocabulary_of
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.seen import Seen
 from nlpkit.task import Task, TaskConfig
@@ -164,7 +164,7 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     name = str(record.get("task"))
     task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))
     words = tokenizer.load(source)
-    tokenizer.check_matches(words, architecture.vocab_size)
+    tokenizer.check_matches(words, vocabulary_of(architecture))
     task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
     if other := task.config.head:
         _of_plugin(source, f"head '{other}'", record.get("head_plugin"), lambda: registry.head(other))

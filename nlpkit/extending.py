@@ -19,7 +19,7 @@ from nlpkit import bundle, handover, seen, tokenizer, vocabulary
 from nlpkit.errors import DataError, ModelError, RunFolderError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import versions
-from nlpkit.heads import is_encoder_decoder
+from nlpkit.heads import is_encoder_decoder, parts_of, vocabulary_of
 from nlpkit.tokenizer_report import Report, report
 from nlpkit.vocabulary import Word
 
@@ -64,7 +64,7 @@ def extend(source: str, texts: Iterable[str], most: int, out: Path) -> Extended:
     folder = Path(bundle.find(source))
     model, record = handover.whole(folder), bundle.read_record(str(folder))
     words = tokenizer.load(folder)
-    tokenizer.check_matches(words, model.config.vocab_size)
+    tokenizer.check_matches(words, vocabulary_of(model.config))
     sample = tokenizer.sample_texts(texts, _SAMPLE_BYTES)
     if not sample:
         raise DataError("the corpus has no text to choose words on", "name files with text, one text a row")
@@ -101,7 +101,7 @@ def make_room(model: PreTrainedModel, words: Sequence[Word], first: int) -> None
         words: the new tokens.
         first: id of the first of them.
     """
-    size = max(model.config.vocab_size, first + len(words))
+    size = max(first + len(words), *(part.vocab_size for part in parts_of(model.config)))
     every = _tensors(model)
     axes = _shaped_by_vocabulary(model)
     wider = {id(every[name]): _wider(every[name], axis, words, first, size) for name, axis in axes.items()}
@@ -111,7 +111,8 @@ def make_room(model: PreTrainedModel, words: Sequence[Word], first: int) -> None
             setattr(owner, name.rpartition(".")[2], wider[id(old)])  # what was shared stays shared
             for count in {"num_embeddings", "out_features"} & set(vars(owner)):
                 setattr(owner, count, size)
-    model.config.vocab_size = size
+    for part in parts_of(model.config):
+        part.vocab_size = size
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -123,7 +124,8 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _shaped_by_vocabulary(model: PreTrainedModel) -> dict[str, int]:
     """Names of the tensors that would be longer with one token more, and along which axis."""
     config = copy.deepcopy(model.config)
-    config.vocab_size += 1
+    for part in parts_of(config):
+        part.vocab_size += 1
     with torch.device("meta"):
         other = _tensors(type(model)(config))
     return {

@@ -14,10 +14,20 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from nlpkit.errors import ModelError, NlpkitError
-from nlpkit.heads import Head, TransformersHead, body_of, detach_pooler, has_own_projection, is_encoder_decoder
+from nlpkit.heads import (
+    Head,
+    TransformersHead,
+    body_of,
+    class_of,
+    detach_pooler,
+    has_own_projection,
+    is_encoder_decoder,
+    parts_of,
+)
 from nlpkit.vetting import check_folder, check_size, check_weights
 
 HEAD_FILE = "head.safetensors"
@@ -31,7 +41,8 @@ class Account:
 
     Args:
         loaded: tensors of the model that were filled from the file.
-        new: names of tensors that were made new: a pooler, or the head; one of its own module is ``head.NAME``.
+        new: names of tensors that were made new: a pooler, a decoder, or the head; one of its own module is
+            ``head.NAME``.
         unused: names in the file that the model has no place for: another task's head.
         reason: why tensors were made new although the file has them; may be empty.
     """
@@ -62,7 +73,7 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
     with _explain(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=not hub)
         with torch.device("meta"):
-            body = AutoModel.from_config(copy.deepcopy(config), dtype=torch.float32)
+            body = class_of(config).from_config(copy.deepcopy(config), dtype=torch.float32)
         detach_pooler(body)
         if path.is_dir():
             check_size(path, sum(p.numel() for p in body.parameters()))
@@ -74,7 +85,8 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
 def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False) -> tuple[PreTrainedModel, Account]:
     """Load the body, and the parts of the head that the source has.
 
-    The output layer of a classifier is made new when its labels have other names, though their number is the same.
+    A decoder that the head joins to an encoder is made new. The output layer of a classifier is, too, when its labels
+    have other names, though their number is the same.
 
     Args:
         source: a model folder (ours or of plain transformers), or a hub name.
@@ -91,9 +103,10 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
     """
     if Path(source).is_dir():
         check_weights(Path(source))
-    ready = isinstance(head, TransformersHead)
-    auto = getattr(transformers, head.auto_class) if isinstance(head, TransformersHead) else AutoModel
-    settings = head.config if isinstance(head, TransformersHead) else config
+    stored = head if isinstance(head, TransformersHead) and head.is_of(config) else None
+    auto, settings = class_of(config), config
+    if stored is not None:
+        auto, settings = getattr(transformers, stored.auto_class), stored.config
     with _explain(source):
         model, info = auto.from_pretrained(
             source,
@@ -107,16 +120,22 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
             dtype=torch.float32,
         )
     body = body_of(model)
-    account = _account(source, model, info, with_rest=ready)
+    pooled = _of_pooler(body) if isinstance(head, TransformersHead) and head.pooler is not None else set()
+    account = _account(source, model, info, rest=pooled if stored is None else set(model.parameters()))
     _check_finite(source, model, set(account.new))
     _check_tied(source, model)
-    if isinstance(head, TransformersHead):
-        account = _forget_other_labels(model, head, config, account)
-        head.adopt(model)
-        account = replace(account, new=[*account.new, *(f"head.{name}" for name in head.own_weights())])
+    if stored is not None:
+        account = _forget_other_labels(model, stored, config, account)
+        stored.adopt(model)
+        made = [f"head.{name}" for name in stored.own_weights()]
+    elif isinstance(head, TransformersHead):
+        head.adopt_pooler(body)
+        made = [name for name, weights in head.model.named_parameters() if weights not in pooled]
+        made += [f"head.{name}" for name in head.own_weights()]
     else:
         detach_pooler(body)
-        account = replace(account, new=[*account.new, *(f"head.{name}" for name, _ in head.named_parameters())])
+        made = [f"head.{name}" for name, _ in head.named_parameters()]
+    account = replace(account, new=[*account.new, *made])
     return body.train(), replace(account, unused=[*account.unused, *_own_head(Path(source))])
 
 
@@ -166,12 +185,12 @@ def _own_head(folder: Path) -> list[str]:
         raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
 
 
-def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_rest: bool) -> Account:
-    """Say what became of every tensor; pooler and decoder are the rest, which without it is not used if it is there."""
+def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, rest: set[Tensor]) -> Account:
+    """Say what became of every tensor; of those outside of the body the ``rest`` is used, and no others."""
     prefix = model.base_model_prefix + "." if model.base_model is not model else ""
-    named = dict(model.named_parameters())
-    every, body = set(named), set(body_of(model).parameters())
-    of_body = {name for name in every if named[name] in body and not name.startswith(f"{prefix}pooler.")}
+    named, body = dict(model.named_parameters()), body_of(model)
+    every, inside = set(named), set(body.parameters()) - _of_pooler(body)
+    of_body = {name for name in every if named[name] in inside}
     absent = set(info["missing_keys"]) & every
     mismatched = {m[0]: (list(m[1]), list(m[2])) for m in info["mismatched_keys"]}
     unused = sorted(n for n in info["unexpected_keys"] if not n.endswith("position_ids"))
@@ -188,9 +207,13 @@ def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, with_
         raise ModelError(f"{source}: the weights lack {_short(lost)}, which config.json asks for")
     if strange := [name for name in unused if _belongs_to_body(name, prefix, of_body)]:
         raise ModelError(f"{source}: the weights hold {_short(strange)}, for which config.json has no place")
-    if not with_rest:
-        unused, every, new = sorted({*unused, *(every - of_body - new)}), of_body, new & of_body
-    return Account(len(every) - len(new), sorted(new), unused)
+    kept = of_body | {name for name in every if named[name] in rest}
+    return Account(len(kept - new), sorted(new & kept), sorted({*unused, *(every - kept - new)}))
+
+
+def _of_pooler(body: PreTrainedModel) -> set[Tensor]:
+    pooler = getattr(body, "pooler", None)
+    return set(pooler.parameters()) if isinstance(pooler, nn.Module) else set()
 
 
 def _belongs_to_body(name: str, prefix: str, body: set[str]) -> bool:
@@ -233,7 +256,7 @@ def _check_finite(source: str, model: PreTrainedModel, new: set[str]) -> None:
 
 def _check_tied(source: str, model: PreTrainedModel) -> None:
     output, given = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = model.config.tie_word_embeddings and not has_own_projection(model.config)
+    tied = getattr(model.config, "tie_word_embeddings", False) and not has_own_projection(model.config)
     if output is not None and tied and output.weight is not given.weight:
         raise ModelError(
             f"{source}: config.json ties the output projection to the embedding, the weights hold two that differ",
@@ -242,9 +265,10 @@ def _check_tied(source: str, model: PreTrainedModel) -> None:
 
 
 def _attention(auto: Any, config: PretrainedConfig) -> str:
-    """Named explicitly, so that no file can ask for another kernel."""
-    model_class = auto._model_mapping.get(type(config), None)
-    return "sdpa" if getattr(model_class, "_supports_sdpa", False) else "eager"
+    """Named explicitly, so that no file can ask for another kernel; all parts of a model have the same."""
+    classes = [auto._model_mapping.get(type(config), None)]
+    classes += [transformers.AutoModel._model_mapping.get(type(part), None) for part in parts_of(config)]
+    return "sdpa" if all(getattr(each, "_supports_sdpa", False) for each in classes) else "eager"
 
 
 def _short(names: list[str], most: int = 4) -> str:

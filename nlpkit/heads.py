@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import EncoderDecoderConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from nlpkit.errors import ModelError
@@ -86,7 +86,8 @@ class TransformersHead(Head):
 
     Args:
         auto_class: name of the class, such as ``AutoModelForSequenceClassification``.
-        backbone: configuration of the backbone.
+        backbone: configuration of the backbone; of two models that are joined the encoder alone is taken where
+            transformers has the class for it only.
         settings: what the class needs besides, such as ``id2label``; written to the saved config.json.
 
     Raises:
@@ -96,7 +97,10 @@ class TransformersHead(Head):
 
     def __init__(self, auto_class: str, backbone: PretrainedConfig, **settings: Any) -> None:
         super().__init__()
-        if type(backbone) not in getattr(transformers, auto_class)._model_mapping:
+        classes = getattr(transformers, auto_class)._model_mapping
+        if type(backbone) not in classes and type(body_config(backbone)) in classes:
+            backbone = body_config(backbone)
+        if type(backbone) not in classes:
             raise ModelError(
                 f"{backbone.model_type}: transformers has no {auto_class.removeprefix('Auto')} of this family",
                 "choose another model, or model.family for a new one",
@@ -152,16 +156,38 @@ class TransformersHead(Head):
         """The weights of a subclass that its class of transformers does not have, by name."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("model.")}
 
+    def is_of(self, source: PretrainedConfig) -> bool:
+        """Whether a model of this configuration may have the head's weights: the class joins it to nothing else."""
+        return type(self.config) is type(source)
+
     def adopt(self, model: PreTrainedModel) -> None:
         """Take over the head's weights of a whole model of the same class."""
         self._keep_head_of(model, body_of(model))
         self.model = model
 
+    @property
+    def pooler(self) -> nn.Module | None:
+        """The pooler of the class, if it has one."""
+        stand_in: Any = self.model.get_submodule(self._body)
+        pooler: nn.Module | None = stand_in.pooler
+        return pooler
+
+    def adopt_pooler(self, body: PreTrainedModel) -> None:
+        """Take the pooler out of a body, and over where the class has one."""
+        pooler = detach_pooler(body)
+        if pooler is not None and self.pooler is not None:
+            self._stand_in_for(self.model, body, pooler)
+
     def _keep_head_of(self, model: PreTrainedModel, body: PreTrainedModel) -> None:
         if has_own_projection(model.config):
             _untie_projection(model)
         self._tied = _sharing(model, body)
-        model.set_submodule(self._body, _Given(detach_pooler(body)))
+        self._stand_in_for(model, body, detach_pooler(body))
+
+    def _stand_in_for(self, model: PreTrainedModel, body: PreTrainedModel, pooler: nn.Module | None) -> None:
+        if pooler is not None and is_encoder_decoder(model.config):
+            pooler.requires_grad_(False)  # its class has one, and no decoder reads what it gives
+        model.set_submodule(self._body, _Given(body.config, pooler))
 
     def assemble(self, backbone: PreTrainedModel) -> _Assembled:
         """The whole model, body and head, for the length of a ``with`` block."""
@@ -177,11 +203,11 @@ def is_as_made(head: Head, made: type[Head]) -> bool:
 class _Given(nn.Module):
     """Stands in for the body: returns the hidden states it was given, pooled where the body would."""
 
-    main_input_name = "input_ids"  # which transformers' search asks an encoder for
+    main_input_name = "input_ids"  # which generate asks for, as for the configuration
 
-    def __init__(self, pooler: nn.Module | None) -> None:
+    def __init__(self, config: PretrainedConfig, pooler: nn.Module | None) -> None:
         super().__init__()
-        self.pooler = pooler
+        self.config, self.pooler = config, pooler
         self.hidden: Tensor | None = None
 
     def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
@@ -210,6 +236,27 @@ class _Assembled:
     def __exit__(self, *_: object) -> None:
         detach_pooler(self.backbone)
         self.model.set_submodule(self.prefix, self.stand_in)
+
+
+def parts_of(config: PretrainedConfig) -> tuple[PretrainedConfig, ...]:
+    """The configurations of the models that one is made of: itself, or of two that are joined encoder and decoder."""
+    parts: Any = (config.encoder, config.decoder) if isinstance(config, EncoderDecoderConfig) else (config,)
+    return tuple(parts)
+
+
+def body_config(config: PretrainedConfig) -> PretrainedConfig:
+    """The configuration of what makes hidden states in a model: its own, or of two that are joined the encoder's."""
+    return parts_of(config)[0]
+
+
+def vocabulary_of(config: PretrainedConfig) -> int:
+    """Tokens that a model knows: it has an embedding for each, in all of its parts."""
+    return min(part.vocab_size for part in parts_of(config))
+
+
+def class_of(config: PretrainedConfig) -> Any:
+    """The class of transformers that opens a model without a head; two that are joined never are without."""
+    return transformers.AutoModel if len(parts_of(config)) == 1 else transformers.AutoModelForSeq2SeqLM
 
 
 def is_encoder_decoder(config: PretrainedConfig) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from nlpkit import adopting, backbone, bundle, readers, seen, word_vectors
 from nlpkit.beside import guard_of, watched
@@ -42,6 +42,7 @@ class Prepared:
     Args:
         task: with complete config and tokenizer.
         config: complete.
+        architecture: of the model that it starts from, or of a new one; a resume builds the same from it.
         backbone: the body, with the weights it starts from.
         head: likewise.
         train: samples to train on.
@@ -60,6 +61,7 @@ class Prepared:
 
     task: Task[Any]
     config: RunConfig
+    architecture: PretrainedConfig
     backbone: PreTrainedModel
     head: Head
     train: Samples
@@ -128,6 +130,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     return Prepared(
         task,
         config,
+        architecture,
         body,
         head,
         train,
@@ -180,7 +183,19 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         files, cut = request.dev or request.data, not request.dev
         seen.warn(seen.count(before, held_out), len(held_out), files, "dev texts", cut=cut)
     seen_texts = seen.join(before, seen.of_texts("finetune", [*texts_of(train, task_class), *held_out]))
-    return Prepared(task, config, body, head, *samples, fingerprint, (train, dev), facts, seen_texts, guessed=guessed)
+    return Prepared(
+        task,
+        config,
+        architecture,
+        body,
+        head,
+        *samples,
+        fingerprint,
+        (train, dev),
+        facts,
+        seen_texts,
+        guessed=guessed,
+    )
 
 
 def _source(request: Request, setup: Path | None) -> str:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.batching import mean_length
 from nlpkit.config import OptimConfig, RunConfig, flat, to_plain
+from nlpkit.heads import TransformersHead, is_encoder_decoder
 from nlpkit.plugins import Stage
 from nlpkit.prepare import Prepared
 
@@ -40,10 +41,13 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
     """
     config = prepared.config
     width = getattr(prepared.backbone.config, "hidden_size", 768)
-    rate = 5e-5 * 768 / width if continued else 5e-4 * math.sqrt(256 / width)
+    rate_of_new = 5e-4 * math.sqrt(256 / width)
+    rate = 5e-5 * 768 / width if continued else rate_of_new
     if stage == "pretrain" and config.optim.name == "muon" and not continued:
         rate = _of_embeddings(prepared.backbone)
     optim = _rates(config.optim, config.strategy, rate)
+    if continued and _has_new_decoder(prepared) and config.optim.learning_rate is None:
+        optim = replace(optim, head_learning_rate=optim.head_learning_rate or float(f"{rate_of_new:.2g}"))
     training, lengths = config.trainer, prepared.train.lengths
     tokens = int(lengths.sum())
     if stage == "pretrain":
@@ -59,6 +63,11 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
     training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
     return replace(config, optim=optim, trainer=training)
+
+
+def _has_new_decoder(prepared: Prepared) -> bool:
+    head, source = prepared.head, prepared.architecture
+    return isinstance(head, TransformersHead) and not head.is_of(source) and is_encoder_decoder(head.config)
 
 
 def _of_embeddings(backbone: PreTrainedModel) -> float:

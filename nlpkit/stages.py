@@ -97,7 +97,7 @@ def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registr
 def write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
     """Keep in the run folder what a resume needs: architecture, tokenizer, texts seen, settings and facts."""
     with new_folder(folder.path / "setup") as setup:
-        prepared.backbone.config.save_pretrained(setup)
+        prepared.architecture.save_pretrained(setup)
         prepared.task.tokenizer.save_pretrained(setup)
         seen.write(setup, prepared.seen)
     config_module.save(prepared.config, str(folder.config))

@@ -19,7 +19,7 @@ from transformers import (
 from nlpkit import backbone, handover, tokenizer
 from nlpkit.config import ModelConfig
 from nlpkit.errors import DataError, ModelError, UsageError
-from nlpkit.heads import Head
+from nlpkit.heads import Head, parts_of, vocabulary_of
 from nlpkit.task import TaskConfig
 from nlpkit.vetting import check_folder
 
@@ -76,7 +76,7 @@ def architecture_of(source: str, model: ModelConfig, words: PreTrainedTokenizerB
             f"{source}: {architecture.model_type} is neither an encoder nor a decoder of text",
             "name a model such as BERT, ModernBERT, GPT-2, Llama or T5",
         )
-    tokenizer.check_matches(words, architecture.vocab_size)
+    tokenizer.check_matches(words, vocabulary_of(architecture))
     if architecture.pad_token_id is None and words.pad_token_id != tokenizer.separator(words):
         architecture.pad_token_id = words.pad_token_id
     if model.dropout is not None:
@@ -85,7 +85,11 @@ def architecture_of(source: str, model: ModelConfig, words: PreTrainedTokenizerB
 
 
 def _positions(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model has positions for; what its tokenizer says where it has none."""
+    """Tokens that the model has positions for, each part of it; what its tokenizer says where it has none."""
+    return min(_positions_of(part, words) for part in parts_of(architecture))
+
+
+def _positions_of(architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> int:
     # RoBERTa counts positions from the padding id on
     offset = architecture.pad_token_id + 1 if architecture.model_type in {"roberta", "xlm-roberta", "camembert"} else 0
     positions = getattr(architecture, "max_position_embeddings", None)

@@ -26,6 +26,7 @@ _REFUSED = {
     "transformers_weights": "names a weights file of its own choice",
 }
 MODEL_FOLDER = "give RUN or RUN/model"
+_PARTS = ("encoder", "decoder")  # configurations of models that are joined
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _SLACK = 2**24
 
@@ -74,15 +75,22 @@ def check_config(folder: Path) -> None:
     values = _read_object(path, folder)
     if "model_type" not in values:
         raise ModelError(f"{path}: no 'model_type', so it is no transformers model")
+    _check_values(path, values)
+    for part in _PARTS:
+        if isinstance(values.get(part), dict):
+            _check_values(path, values[part], f"{part}.")
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(f"{folder}: an adapter, which names another model", "merge it into its model and save that")
+
+
+def _check_values(path: Path, values: dict[str, Any], prefix: str = "") -> None:
     for key, reason in _REFUSED.items():
         if values.get(key):
-            raise ModelError(f"{path}: the model {reason} ('{key}')", "use another model")
+            raise ModelError(f"{path}: the model {reason} ('{prefix}{key}')", "use another model")
     for key, bound in _BOUNDS.items():
         value = values.get(key, 1)
         if value is not None and not _is_count(value, bound):
-            raise ModelError(f"{path}: {key} is {_spell(value)}, expected a whole number from 1 to {bound}")
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(f"{folder}: an adapter, which names another model", "merge it into its model and save that")
+            raise ModelError(f"{path}: {prefix}{key} is {_spell(value)}, expected a whole number from 1 to {bound}")
 
 
 def _read_object(path: Path, folder: Path) -> dict[str, Any]:

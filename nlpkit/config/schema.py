@@ -98,7 +98,8 @@ class OptimConfig:
     layer_decay: float = number(0.9, above=0, at_most=1)
     """With strategy=layerwise: the rate of a layer as a share of that of the layer above it."""
     head_learning_rate: float | None = number(None, above=0)
-    """Highest rate of the head; none: that of the body, or 1e-3 with strategy=freeze and strategy=lora."""
+    """Highest rate of the head; none: that of the body, 1e-3 with strategy=freeze and strategy=lora, and that of a new
+    model for a new decoder behind a trained encoder."""
     clip: float = number(1.0, at_least=0)
     """Longest gradient, as a norm; 0: not clipped."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PretrainedConfig
 
 from nlpkit.errors import ModelError
-from nlpkit.heads import is_as_made
+from nlpkit.heads import body_config, is_as_made
 from nlpkit.objectives.projected_head import ProjectedHead, alike
 from nlpkit.task import Batch
 
@@ -41,9 +41,13 @@ class SequenceHead(ProjectedHead):
             hidden,
             input_ids=batch.get("input_ids"),
             attention_mask=batch.get("attention_mask"),
-            decoder_input_ids=self._before(batch["labels"]),
+            decoder_input_ids=self._before(self.answers(batch)),
             use_cache=False,
         )
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean cross entropy of the text in nats, from logits (B, T, V)."""
+        return super().loss(logits, {"labels": self.answers(batch)})
 
     def answers(self, batch: Batch) -> Tensor:
         """The text."""
@@ -51,10 +55,11 @@ class SequenceHead(ProjectedHead):
 
     def states(self, hidden: Tensor, batch: Batch) -> Tensor:
         """The decoder's states (B, T, D), as they are projected."""
-        decoder: Any = self.model.get_decoder()
-        states = decoder(
-            input_ids=self._before(batch["labels"]),
-            encoder_hidden_states=hidden,
+        decoder: Any = self.model.get_decoder()  # of two models that are joined it has the projection
+        narrowed: Any = getattr(self.model, "enc_to_dec_proj", None)  # where theirs are of different widths
+        states = decoder.base_model(
+            input_ids=self._before(self.answers(batch)),
+            encoder_hidden_states=hidden if narrowed is None else narrowed(hidden),
             encoder_attention_mask=batch.get("attention_mask"),
             use_cache=False,
         ).last_hidden_state
@@ -73,11 +78,12 @@ class SequenceHead(ProjectedHead):
     @torch.no_grad()
     def _find_scale(self) -> float:
         """What T5 multiplies states by, and others do not: whatever gives the logits of the class."""
-        hidden = torch.linspace(-1, 1, 3 * self.config.hidden_size).view(1, 3, -1)
+        width = body_config(self.config).hidden_size
+        hidden = torch.linspace(-1, 1, 3 * width).view(1, 3, -1)
         batch = {"input_ids": torch.ones(1, 3, dtype=torch.long), "labels": torch.ones(1, 2, dtype=torch.long)}
         self.eval()
         expected = self(hidden, batch)
-        for scale in (1.0, self.config.hidden_size**-0.5):
+        for scale in (1.0, width**-0.5):
             self._scale = scale
             if alike(self.project(self.states(hidden, batch)), expected):
                 self.train()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
+from nlpkit.errors import UsageError
 from nlpkit_translation.datasets import DATASETS
 from nlpkit_translation.filters import Filters, keep
 from nlpkit_translation.sides import FIELDS
@@ -34,6 +35,10 @@ class TranslationConfig(TaskConfig):
     """Share of each target token that is spread over the vocabulary in training (Szegedy et al. 2016)."""
     engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
     """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
+    decoder_layers: int = field(default=0, metadata={"at_least": 0})
+    """Layers of the new decoder behind an encoder that comes without one; 0: as many as the encoder has, 4 at most."""
+    decoder_width: int = field(default=0, metadata={"at_least": 0})
+    """Width of such a decoder, a multiple of 64; 0: that of the encoder."""
     filters: Filters = field(default_factory=Filters)
     """Which pairs are left out of the training data."""
 
@@ -68,7 +73,8 @@ class Translation(Task[TranslationConfig]):
 
         super().__init__(config, tokenizer)
         self._backend = plain_backend(tokenizer)
-        self._special = len(self._backend.encode("", add_special_tokens=True).ids)
+        self._frame: list[int] = self._backend.encode("", add_special_tokens=True).ids
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
     @classmethod
     def select(cls, config: TranslationConfig, examples: Sequence[Example]) -> list[Example]:
@@ -127,12 +133,27 @@ class Translation(Task[TranslationConfig]):
         return {**super().collate(rows), **super().collate(texts), **super().collate(counts)}
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
-        """The decoder of the backbone's own class."""
+        """The decoder of the backbone's own class, or a new one behind an encoder.
+
+        Raises:
+            ModelError: the backbone is a decoder, or its tokenizer does not say where a text begins and ends.
+            UsageError: a width that no decoder can have.
+        """
+        from nlpkit.heads import is_encoder_decoder
         from nlpkit_translation.head import Search, TranslationHead
 
-        config = self.config
+        config, whole = self.config, backbone if is_encoder_decoder(backbone) else self._with_decoder(backbone)
         search = Search(config.beam, config.length_penalty, self._longest - 1)
-        return TranslationHead(backbone, search, config.label_smoothing)
+        begun = len(self._frame) > 1 and self._frame[0] == getattr(whole, "decoder_start_token_id", None)
+        return TranslationHead(whole, search, config.label_smoothing, begun=begun)
+
+    def _with_decoder(self, encoder: PretrainedConfig) -> PretrainedConfig:
+        from nlpkit.backbone import with_decoder
+
+        layers, width = self.config.decoder_layers, self.config.decoder_width
+        if width % 64:
+            raise UsageError(f"task.decoder_width is {width}, expected a multiple of 64", "task.decoder_width=256")
+        return with_decoder(encoder, self.tokenizer, self._frame, layers=layers, width=width, positions=self._longest)
 
     def ready(self, head: Head, folder: Path) -> None:
         """Let another engine write, where ``engine`` says so."""

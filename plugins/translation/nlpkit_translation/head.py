@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlpkit import Batch, SequenceHead
+from nlpkit.errors import ModelError
 from nlpkit.heads import is_as_made
 
 
@@ -32,8 +33,14 @@ class Search:
 
     def settings(self) -> dict[str, Any]:
         """What transformers calls them."""
-        found: dict[str, Any] = {"num_beams": self.beams, "do_sample": False, "forced_bos_token_id": self.begin}
-        return found | ({"length_penalty": self.length_penalty, "early_stopping": True} if self.beams > 1 else {})
+        several = self.beams > 1
+        return {
+            "num_beams": self.beams,
+            "do_sample": False,
+            "forced_bos_token_id": self.begin,
+            "length_penalty": self.length_penalty if several else 1.0,
+            "early_stopping": several,
+        }
 
 
 class TranslationHead(SequenceHead):
@@ -43,15 +50,39 @@ class TranslationHead(SequenceHead):
         backbone: configuration of an encoder-decoder.
         search: for predictions; it is saved with the model, so that plain ``generate`` does the same.
         smoothing: of labels, in training.
+        begun: whether labels begin with the token that the decoder is given to begin with, and need not write.
+
+    Raises:
+        ModelError: no token ends a text; or as `SequenceHead`.
     """
 
     searches = True
+    begun = False
 
-    def __init__(self, backbone: PretrainedConfig, search: Search, smoothing: float) -> None:
+    def __init__(self, backbone: PretrainedConfig, search: Search, smoothing: float, *, begun: bool = False) -> None:
         super().__init__(backbone)
-        self.search, self.smoothing = search, smoothing
+        self.search, self.smoothing, self.begun = search, smoothing, begun
+        self._tell()
+
+    def _tell(self) -> None:
+        """Have plain ``generate`` search as this head does."""
         own: Any = self.model.generation_config
-        own.update(**search.settings(), max_length=search.longest + 1)  # the token that it begins with counts there
+        if own.eos_token_id is None:
+            raise ModelError(
+                "neither config.json nor generation_config.json has an eos_token_id, the token that ends a text",
+                "set it in config.json to that of the tokenizer",
+            )
+        longest = self.search.longest + 1  # the token that it begins with counts there
+        own.update(**self.search.settings(), max_length=longest)
+
+    def adopt(self, model: PreTrainedModel) -> None:
+        """Take over the weights of a whole model; how it searched is not taken."""
+        super().adopt(model)
+        self._tell()
+
+    def answers(self, batch: Batch) -> Tensor:
+        """What the decoder writes of the text."""
+        return batch["labels"][:, int(self.begun) :]
 
     @property
     def by_rows(self) -> bool:
