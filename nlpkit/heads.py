@@ -203,7 +203,7 @@ def is_as_made(head: Head, made: type[Head]) -> bool:
 class _Given(nn.Module):
     """Stands in for the body: returns the hidden states it was given, pooled where the body would."""
 
-    main_input_name = "input_ids"  # which generate asks for, as for the configuration
+    main_input_name = "input_ids"  # which T5's classes ask their encoder for before they generate
 
     def __init__(self, config: PretrainedConfig, pooler: nn.Module | None) -> None:
         super().__init__()

@@ -34,13 +34,9 @@ class Search:
     def settings(self) -> dict[str, Any]:
         """What transformers calls them."""
         several = self.beams > 1
-        return {
-            "num_beams": self.beams,
-            "do_sample": False,
-            "forced_bos_token_id": self.begin,
-            "length_penalty": self.length_penalty if several else 1.0,
-            "early_stopping": several,
-        }
+        found: dict[str, Any] = {"num_beams": self.beams, "do_sample": False, "early_stopping": several}
+        found |= {"length_penalty": self.length_penalty if several else 1.0}
+        return found if self.begin is None else found | {"forced_bos_token_id": self.begin}
 
 
 class TranslationHead(SequenceHead):
@@ -62,23 +58,21 @@ class TranslationHead(SequenceHead):
     def __init__(self, backbone: PretrainedConfig, search: Search, smoothing: float, *, begun: bool = False) -> None:
         super().__init__(backbone)
         self.search, self.smoothing, self.begun = search, smoothing, begun
-        self._tell()
+        self._keep_search()
 
-    def _tell(self) -> None:
-        """Have plain ``generate`` search as this head does."""
+    def adopt(self, model: PreTrainedModel) -> None:
+        """Take over the weights of a whole model, and not how it was searched with."""
+        super().adopt(model)
+        self._keep_search()
+
+    def _keep_search(self) -> None:
         own: Any = self.model.generation_config
+        own.update(**self.search.settings(), max_length=self.search.longest + 1)  # what it begins with counts there
         if own.eos_token_id is None:
             raise ModelError(
                 "neither config.json nor generation_config.json has an eos_token_id, the token that ends a text",
                 "set it in config.json to that of the tokenizer",
             )
-        longest = self.search.longest + 1  # the token that it begins with counts there
-        own.update(**self.search.settings(), max_length=longest)
-
-    def adopt(self, model: PreTrainedModel) -> None:
-        """Take over the weights of a whole model; how it searched is not taken."""
-        super().adopt(model)
-        self._tell()
 
     def answers(self, batch: Batch) -> Tensor:
         """What the decoder writes of the text."""
