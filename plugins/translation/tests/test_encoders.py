@@ -42,7 +42,7 @@ PAIRS = [
     for size in SIZES
     for animal in ANIMALS
 ]
-SIZES_OF: dict[str, dict[str, int]] = {"bert": {"decoder_layers": 1}, "modernbert": {"decoder_width": 64}}
+SIZES_OF: dict[str, dict[str, Any]] = {"bert": {"decoder_layers": 1}, "modernbert": {"decoder_width": 64}}
 FAMILIES = tuple(SIZES_OF)
 SETTINGS = ("task.max_length=32", "trainer.batch_tokens=128", "trainer.max_steps=4")
 
