@@ -111,6 +111,7 @@ def theirs(arguments: argparse.Namespace) -> side.Values:
     """Train with transformers' Seq2SeqTrainer."""
     import torch
     from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+    from transformers.models.m2m_100.modeling_m2m_100 import shift_tokens_right
 
     side.begin(arguments)
     task, architecture = started(arguments)
@@ -126,7 +127,11 @@ def theirs(arguments: argparse.Namespace) -> side.Values:
         def __call__(self, features: Any, return_tensors: Any = None) -> Any:
             nonlocal tokens
             tokens += sum(len(feature["labels"]) for feature in features)
-            return super().__call__(features, return_tensors)
+            batch = super().__call__(features, return_tensors)
+            start = (
+                architecture.decoder_start_token_id
+            )  # the class has no method of its own by which the collator does so
+            return {**batch, "decoder_input_ids": shift_tokens_right(batch["labels"], architecture.pad_token_id, start)}
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Seq2SeqTrainingArguments(

@@ -35,6 +35,12 @@ class TranslationConfig(TaskConfig):
     """Share of each target token that is spread over the vocabulary in training (Szegedy et al. 2016)."""
     engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
     """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
+    source_language: str = field(default="", metadata={"at_prediction": True})
+    """Language of the sources as a model of many languages calls it, such as eng_Latn."""
+    target_language: str = field(default="", metadata={"at_prediction": True})
+    """Likewise of the translations."""
+    prefix: str = field(default="", metadata={"at_prediction": True})
+    """What is put before each source, as T5 was taught: ``translate English to German:`` and a space."""
     decoder_layers: int = field(default=0, metadata={"at_least": 0})
     """Layers of the new decoder behind an encoder that comes without one; 0: as many as the encoder has, 4 at most."""
     decoder_width: int = field(default=0, metadata={"at_least": 0})
@@ -69,10 +75,10 @@ class Translation(Task[TranslationConfig]):
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1}
 
     def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        from nlpkit.plain_text import plain_backend
+        from nlpkit_translation.languages import backends
 
         super().__init__(config, tokenizer)
-        self._backend = plain_backend(tokenizer)
+        self._backend, self._target, self._begin = backends(tokenizer, config.source_language, config.target_language)
         self._frame: list[int] = self._backend.encode("", add_special_tokens=True).ids
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
@@ -90,31 +96,32 @@ class Translation(Task[TranslationConfig]):
 
         target = example.get("target")
         if target is None:
-            parts = [self._ids(part) for part, _ in segments(example["source"], self._fits)]
+            parts = [self._of_source(part) for part, _ in segments(example["source"], self._fits)]
         else:
-            parts = [self._ids(example["source"])]
+            parts = [self._of_source(example["source"])]
         features: Features = {
             "input_ids": [i for part in parts for i in part],
             "parts": [len(part) for part in parts],
             "source": list(example["source"].encode("utf-8", "replace")),
         }
         if target is not None:
-            features["labels"] = self._ids(target)
+            features["labels"] = self._cut(self._target.encode(target).ids)
             features["target"] = list(target.encode("utf-8", "replace"))
         return features
 
-    def _ids(self, text: str) -> list[int]:
-        """Token ids with special tokens around them, ``max_length`` at most: what is left out stands before the end."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
-        over = len(ids) - self._longest
-        return ids if over <= 0 else [*ids[: self._longest - 1], ids[-1]]
+    def _of_source(self, text: str) -> list[int]:
+        return self._cut(self._backend.encode(self.config.prefix + text).ids)
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """``max_length`` tokens at most: what is left out stands before the end."""
+        return ids if len(ids) <= self._longest else [*ids[: self._longest - 1], ids[-1]]
 
     @property
     def _longest(self) -> int:
         return self.config.max_length or 256
 
     def _fits(self, text: str) -> bool:
-        return len(self._backend.encode(text, add_special_tokens=True).ids) <= self._longest
+        return len(self._backend.encode(self.config.prefix + text).ids) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
         """Tokens of the source, and of the target where there is one."""
@@ -143,7 +150,7 @@ class Translation(Task[TranslationConfig]):
         from nlpkit_translation.head import Search, TranslationHead
 
         config, whole = self.config, backbone if is_encoder_decoder(backbone) else self._with_decoder(backbone)
-        search = Search(config.beam, config.length_penalty, self._longest - 1)
+        search = Search(config.beam, config.length_penalty, self._longest - 1, self._begin)
         begun = len(self._frame) > 1 and self._frame[0] == getattr(whole, "decoder_start_token_id", None)
         return TranslationHead(whole, search, config.label_smoothing, begun=begun)
 

@@ -56,8 +56,10 @@ class Engine:
         """The same values as those of the head."""
         rows = [list(_real(row, mask)) for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
         room = room_of(batch["attention_mask"], self.search.longest)
+        begin = self.search.begin
         written = self.translator.translate_batch(
             [self.tokenizer.convert_ids_to_tokens(row) for row in rows],
+            target_prefix=None if begin is None else [self.tokenizer.convert_ids_to_tokens([begin])] * len(rows),
             beam_size=self.search.beams,
             length_penalty=self.search.length_penalty,
             max_decoding_length=int(room.max()),

@@ -1,0 +1,60 @@
+"""Models of many languages, whose tokenizers put a token of the language beside each text: NLLB, M2M100, mBART."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nlpkit.errors import UsageError
+from nlpkit.plain_text import plain_backend
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+_NAME_THEM = "task.source_language=eng_Latn task.target_language=deu_Latn, as the model calls them"
+
+
+class Backends(NamedTuple):
+    """How both sides are encoded.
+
+    Args:
+        source: puts special tokens around a source.
+        target: likewise.
+        begin: the token that a translation begins with; None: any.
+    """
+
+    source: Tokenizer
+    target: Tokenizer
+    begin: int | None
+
+
+def backends(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Backends:
+    """Set the languages of a tokenizer that has some.
+
+    Args:
+        tokenizer: it keeps them, so that a saved one encodes sources alike.
+        source: name of a language; empty for a tokenizer that knows none.
+        target: likewise.
+
+    Raises:
+        UsageError: a language is missing, not known, or of no use.
+    """
+    words: Any = tokenizer
+    if not hasattr(words, "src_lang"):
+        if source or target:
+            raise UsageError(
+                "task.source_language and task.target_language are for models of many languages", "leave them out"
+            )
+        backend = plain_backend(tokenizer)
+        return Backends(backend, backend, None)
+    for key, language in (("source_language", source), ("target_language", target)):
+        if not language:
+            raise UsageError(f"this model knows many languages, and task.{key} names none", _NAME_THEM)
+        if words.convert_tokens_to_ids(language) in (None, words.unk_token_id):
+            raise UsageError(f"task.{key} is '{language}', which is no language of this model", _NAME_THEM)
+    words.src_lang, words.tgt_lang = source, target
+    of_source = plain_backend(tokenizer)
+    words._switch_to_target_mode()
+    of_target = plain_backend(tokenizer)
+    words._switch_to_input_mode()
+    return Backends(of_source, of_target, words.convert_tokens_to_ids(target))
