@@ -105,7 +105,7 @@ def read_examples(
     expected = {name: column for name, column in remembered.all.items() if name in must and name not in data.columns}
     sources = _Sources(need, {**(preferred or {}), **data.columns}, expected, on_columns, report)
     by_format = _readers_by_format(task_class, data, need, registry)
-    for path, *beside in _side_by_side(readers.expand(list(paths)), data.reader, must, registry):
+    for path, *beside in _side_by_side(list(paths), data.reader, must, registry):
         if reader := data.reader or _reader_of(path, registry, by_format):
             wishes = {**remembered.named, **(preferred or {})}
             rows = _by_reader(reader, (path, *beside), data, wishes, must, task_class, registry)
@@ -141,6 +141,8 @@ def _side_by_side(
     dataset = registry.datasets().get(reader) if reader else None
     sides = [side for side in (dataset.sides if dataset else ()) if side in must]
     width = max(1, len(sides))
+    # each name by itself where there are sides: a file may stand on several, as where both directions are learnt
+    files = [file for path in files for file in readers.expand([path])] if sides[1:] else readers.expand(list(files))
     if len(files) % width:
         number = "one file is" if len(files) == 1 else f"{len(files)} different files are"
         found = f"{number} given: {', '.join(files)}"

@@ -18,7 +18,7 @@ CONTINUED = {"optim.name": "adamw", "optim.learning_rate": 3e-4, "optim.schedule
 """Pre-training that goes on from a trained model: the rates that suit a new one would undo it."""
 OF_SIZES = ("trainer.max_epochs", "trainer.batch_tokens")
 """Settings that are left to us, and that `complete` chooses by the sizes of model and data."""
-_BATCH_TOKENS = 4096  # of pre-training
+_BATCH_TOKENS = 4096  # of pre-training, and of models that write
 _ENOUGH_TOKENS = 4_000_000  # that pre-training sees, in more than one epoch if need be
 _BATCH_SIZE = 16  # of fine-tuning
 _ENOUGH_EXAMPLES = 6_000  # that a fine-tuning sees, so that a few labels are learnt
@@ -56,9 +56,9 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
     else:
         enough = _ENOUGH_TO_WRITE if prepared.head.searches and not continued else _ENOUGH_EXAMPLES
         epochs = _small_data_epochs(len(lengths), enough)
-        batch_tokens = training.batch_tokens or max(
-            1, round((training.batch_size or _BATCH_SIZE) * mean_length(lengths))
-        )
+        of_examples = max(1, round((training.batch_size or _BATCH_SIZE) * mean_length(lengths)))
+        writes = prepared.head.searches and not training.batch_size
+        batch_tokens = training.batch_tokens or (_BATCH_TOKENS if writes else of_examples)
     if training.max_steps is not None and training.max_epochs is None:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
     training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)

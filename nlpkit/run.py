@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, corpus, planning, running
+from nlpkit import bundle, corpus, planning, readers, running
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
@@ -331,7 +331,10 @@ def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tupl
     columns that stood before its texts.
     """
     known, settings = predictor.record.get("data", {}), typed(overrides)
-    as_before = known.get("reader") and not settings and "-" not in names(data)
+    reader = known.get("reader")
+    formats = {readers.format_of(name) for name in names(data)}
+    of_lines = bool(reader) and bool(getattr(Registry().datasets().get(reader), "sides", ()))
+    as_before = reader and not settings and "-" not in names(data) and not (of_lines and formats - {None, "txt"})
     defaults: dict[str, Any] = {"data.reader": known["reader"]} if as_before else {}
     if attributes := Control.of(predictor.record):
         defaults["data.control"] = list(attributes.columns)

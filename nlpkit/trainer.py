@@ -15,11 +15,11 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from pytorch_lightning.strategies import DDPStrategy
 
 from nlpkit import checkpoints
 from nlpkit.ahead import explain_death
+from nlpkit.averaging import Averaging
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
 from nlpkit.compiling import compiled
 from nlpkit.config import RunConfig
@@ -124,7 +124,7 @@ def train(
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
     ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
     if config.optim.average:  # before what saves
-        ours.insert(0, EMAWeightAveraging(decay=1 - 1 / config.optim.average))
+        ours.insert(0, Averaging(config.optim.average))
     if watch is not None:
         ours.insert(
             ours.index(limit),
@@ -149,7 +149,8 @@ def train(
             signals.restore()
             if progress:
                 progress.end()
-    best = _to_best(module, folder, saver.best_step, trainer.global_step)
+    averaged = config.optim.average > 0  # a resume at the end of a run has the weights themselves
+    best = _to_best(module, folder, saver.best_step, trainer.global_step, always=averaged)
     return Outcome(trainer.global_step, recorder.tokens, best, saver.best)
 
 
@@ -159,9 +160,9 @@ def by_rows(module: TaskModule, config: RunConfig) -> contextlib.AbstractContext
     return looked_up_by_rows(module, alone and module.task.stage == "finetune")
 
 
-def _to_best(module: TaskModule, folder: RunFolder, best: int, last: int) -> int:
+def _to_best(module: TaskModule, folder: RunFolder, best: int, last: int, *, always: bool = False) -> int:
     """Give the module the best weights, and return their step; where they are damaged, the last ones are kept."""
-    if best in (-1, last):
+    if best == -1 or (best == last and not always):
         return best
     try:
         state = checkpoints.load(checkpoints.path_of(folder.checkpoints, best))

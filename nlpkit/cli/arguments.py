@@ -45,7 +45,7 @@ def with_options(arguments: Sequence[str]) -> list[str]:
         if given is None or not name.startswith("--"):
             raise UsageError(f"no such option: {name}", "--help lists them; a setting of the task is --NAME VALUE")
         found.append(f"task.{name[2:].replace('-', '_')}={given}")
-    return found
+    return sorted(found, key=_is_setting)  # what is no setting keeps its order, and comes first
 
 
 def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -40,7 +40,8 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
     nlpkit evaluate runs/base other.txt
     nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
     """
-    files, settings = files_and_settings(with_options(arguments))
+    run, *rest = with_options((run, *arguments))  # options may stand before it
+    files, settings = files_and_settings(rest)
     if not files:
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
     by_owner(settings)

@@ -41,7 +41,8 @@ def command(common: Common, run: str, arguments: tuple[str, ...], html: str | No
     nlpkit predict runs/sentiment shop/new.csv > predictions.jsonl
     echo "I would buy it again" | nlpkit predict runs/sentiment -
     """
-    files, settings = files_and_settings(with_options(arguments))
+    run, *rest = with_options((run, *arguments))  # options may stand before it
+    files, settings = files_and_settings(rest)
     if not files:
         raise UsageError("no text given", f"nlpkit predict {run} FILES..., or - for standard input")
     of_task, of_data = by_owner(settings)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_runs import examples, run, sentiment
+from tiny_runs import examples, make_module, run, sentiment
 from torch import Tensor
 
 from nlpkit import checkpoints
 from nlpkit.config import OptimConfig
 from nlpkit.data import EncodedExamples, FixedLoader
 
-STEPS = 4
+STEPS = 10
 
 
 class Weights(pl.Callback):
@@ -29,10 +29,11 @@ class Weights(pl.Callback):
 
 
 def averaged(weights: Weights, name: str, step: int) -> Tensor:
-    """By hand: the first weights, and then 1/4 of each later ones."""
+    """By hand: the first weights, and then a growing share of what was before."""
     value = weights.of[1][name]
     for later in range(2, step + 1):
-        value = value * (1 - 1 / STEPS) + weights.of[later][name] / STEPS
+        kept = min(1 - 1 / STEPS, later / (9 + later))
+        value = value * kept + weights.of[later][name] * (1 - kept)
     return value
 
 
@@ -50,6 +51,9 @@ def test_the_average_of_the_best_step_is_kept_and_training_goes_on_without_it(tm
         torch.testing.assert_close(kept.detach(), averaged(weights, name, best))
         torch.testing.assert_close(state["state_dict"][name], averaged(weights, name, best))
     assert any(not torch.equal(p, weights.of[best][n]) for n, p in ended.module.named_parameters())
+    new = dict(make_module(sentiment()).named_buffers())
+    for name, buffer in ended.module.named_buffers():
+        assert torch.equal(buffer, new[name]), name
 
 
 def test_the_scores_of_the_dev_part_are_those_of_the_average(tmp_path: Path) -> None:

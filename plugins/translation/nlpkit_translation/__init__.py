@@ -63,7 +63,6 @@ class Translation(Task[TranslationConfig]):
         "model.family": "m2m100",
         "model.tokenizer": "bpe",
         "model.lowercase": False,
-        "trainer.batch_tokens": 4096,
     }
     defaults_new: ClassVar[dict[str, Any]] = {
         "optim.name": "muon",
@@ -102,11 +101,11 @@ class Translation(Task[TranslationConfig]):
         features: Features = {
             "input_ids": [i for part in parts for i in part],
             "parts": [len(part) for part in parts],
-            "source": list(example["source"].encode("utf-8", "replace")),
+            "source": example["source"].encode("utf-8", "replace"),
         }
         if target is not None:
             features["labels"] = self._cut(self._target.encode(target).ids)
-            features["target"] = list(target.encode("utf-8", "replace"))
+            features["target"] = target.encode("utf-8", "replace")
         return features
 
     def _of_source(self, text: str) -> list[int]:
@@ -124,8 +123,9 @@ class Translation(Task[TranslationConfig]):
         return len(self._backend.encode(self.config.prefix + text).ids) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
-        """Tokens of the source, and of the target where there is one."""
-        return tuple(len(features[name]) for name in ("input_ids", "labels") if name in features)
+        """Tokens of the source as its parts are padded, and of the target where there is one."""
+        source = len(features["parts"]) * max(features["parts"])
+        return (source, len(features["labels"])) if "labels" in features else (source,)
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Rows (R, L) of the parts of B texts, which have ``parts`` (B,) each; labels (B, T), where R is B."""
@@ -135,7 +135,7 @@ class Translation(Task[TranslationConfig]):
             rows += [
                 {"input_ids": feature["input_ids"][a:b], "attention_mask": [1] * (b - a)} for a, b in pairwise(ends)
             ]
-        texts = [{k: v for k, v in f.items() if k in ("labels", "source", "target")} for f in features]
+        texts = [{k: list(v) for k, v in f.items() if k in ("labels", "source", "target")} for f in features]
         counts = [{"parts": len(feature["parts"])} for feature in features]
         return {**super().collate(rows), **super().collate(texts), **super().collate(counts)}
 

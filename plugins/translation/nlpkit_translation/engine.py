@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import torch
 
 from nlpkit import Batch, handover
 from nlpkit.errors import ModelError, UsageError
-from nlpkit.files import new_folder, recover
+from nlpkit.files import MANIFEST, new_folder, verify_manifest
 from nlpkit_translation.head import Search, predictions, room_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nlpkit")
 FOLDER = "ct2"
+_MADE_OF = "made_of.txt"
 _FAMILIES = ("m2m_100", "t5", "mt5")
 
 
@@ -55,7 +57,7 @@ class Engine:
     def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The same values as those of the head."""
         rows = [list(_real(row, mask)) for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
-        room = room_of(batch["attention_mask"], self.search.longest)
+        room = room_of(batch["attention_mask"], self.search.longest).cpu()
         begin = self.search.begin
         written = self.translator.translate_batch(
             [self.tokenizer.convert_ids_to_tokens(row) for row in rows],
@@ -82,10 +84,14 @@ def _real(row: Any, mask: Any) -> Iterator[int]:
 
 def converted(model: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
     """The folder of the conversion, which is made where there is none."""
+    model = model.resolve()
     target = model.parent / f"{model.name}-{FOLDER}"
-    recover(target)
+    made_of = hashlib.sha256((model / MANIFEST).read_bytes()).hexdigest()
     if target.is_dir():
-        return target
+        verify_manifest(target)
+        if (target / _MADE_OF).read_text() == made_of:
+            return target
+        raise ModelError(f"{target}: converted from another model that stood here", "remove this folder")
     family = json.loads((model / "config.json").read_text())["model_type"]
     if family not in _FAMILIES:
         raise UsageError(f"--engine ct2 knows no model of the family {family}", "leave out --engine")
@@ -96,6 +102,7 @@ def converted(model: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
         except (RuntimeError, ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{model}: CTranslate2 cannot convert it: {error}", "leave out --engine") from error
         _name_beginning(folder / "config.json")
+        (folder / _MADE_OF).write_text(made_of)
     return target
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlpkit import Batch, SequenceHead
@@ -66,8 +66,12 @@ class TranslationHead(SequenceHead):
         self._keep_search()
 
     def _keep_search(self) -> None:
-        own: Any = self.model.generation_config
-        own.update(**self.search.settings(), max_length=self.search.longest + 1)  # what it begins with counts there
+        before = self.model.generation_config  # that of others may ask for lengths and words that suit another task
+        ids = {
+            f"{name}_token_id": getattr(before, f"{name}_token_id") for name in ("bos", "eos", "pad", "decoder_start")
+        }
+        own = GenerationConfig(**ids, **self.search.settings(), max_length=self.search.longest + 1)  # the first counts
+        self.model.generation_config = own
         if own.eos_token_id is None:
             raise ModelError(
                 "neither config.json nor generation_config.json has an eos_token_id, the token that ends a text",
@@ -91,15 +95,31 @@ class TranslationHead(SequenceHead):
         """What `predictions` gives of each row, by a search of transformers."""
         mask = batch["attention_mask"]
         room = room_of(mask, self.search.longest)
+        ends = self.model.generation_config.eos_token_id
+        end = ends[0] if isinstance(ends, list) else ends
         write: Any = self.model.generate  # typed as a tensor by nn.Module
         ids = write(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask,
-            max_length=int(room.max()) + 1,
+            max_length=int(room.max()) + 2,
+            logits_processor=LogitsProcessorList([_EndRows(room, self.search.beams, end)]),
             **self.search.settings(),
         )[:, 1:]
-        end = self.model.generation_config.eos_token_id
-        return predictions(ids, end[0] if isinstance(end, list) else end, room, self.config.pad_token_id or 0)
+        return predictions(ids, end, room, self.config.pad_token_id or 0)
+
+
+class _EndRows(LogitsProcessor):
+    """Ends each row where its own room is used up, so that no answer depends on longer ones beside it."""
+
+    def __init__(self, room: Tensor, beams: int, end: int) -> None:
+        self.room, self.end = room.repeat_interleave(beams), end
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Leave nothing but the end (R * beams, V) where as many tokens are written (R * beams, T)."""
+        full = input_ids.size(1) - 1 >= self.room
+        ended = torch.full_like(scores, -torch.inf)
+        ended[:, self.end] = 0
+        return torch.where(full.unsqueeze(1), ended, scores)
 
 
 def room_of(mask: Tensor, longest: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nlpkit.errors import UsageError
+from nlpkit.errors import UsageError, nearest
 from nlpkit.plain_text import plain_backend
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def backends(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Ba
     for key, language in (("source_language", source), ("target_language", target)):
         if not language:
             raise UsageError(f"this model knows many languages, and task.{key} names none", _NAME_THEM)
-        if words.convert_tokens_to_ids(language) in (None, words.unk_token_id):
-            raise UsageError(f"task.{key} is '{language}', which is no language of this model", _NAME_THEM)
+        if language not in (known := words.get_added_vocab()):  # a piece of a word may be spelled like a language
+            hint = f"{nearest(language, list(known))}{_NAME_THEM}"
+            raise UsageError(f"task.{key} is '{language}', which is no language of this model", hint)
     words.src_lang, words.tgt_lang = source, target
     of_source = plain_backend(tokenizer)
     words._switch_to_target_mode()

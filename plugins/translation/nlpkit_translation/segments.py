@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-_END = re.compile(r"(?<=[.!?…])[\"'»”’)\]]*\s+|(?<=[。！？])")
+_END = re.compile(r"(?<=[.!?…।॥؟۔።։])[\"'»”’)\]]*\s+|(?<=[。！？])")
+_WORD = re.compile(r"(?<=\S)\s+(?=\S)")
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
 def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
     """Parts of a text, each with what stands behind it; all of them together are the text.
 
-    Lines stay apart. A line that is too long is divided between sentences, as many of which stay together as fit; a
-    sentence that is too long by itself is a part of its own, and cut by whoever reads it.
+    Lines stay apart. A line that is too long is divided between sentences, as many of which stay together as fit, and
+    a sentence that is too long between words; a word that is too long is cut by whoever reads it.
 
     Args:
         text: any.
@@ -21,7 +22,7 @@ def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     for line, end in _lines(text):
-        parts = [(line, "")] if fits(line) else _together(_sentences(line), fits)
+        parts = [(line, "")] if fits(line) else [*_divided(line, fits)]
         *before, (last, space) = parts
         found += [*before, (last, space + end)]
     return found
@@ -34,6 +35,22 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
         start = match.end()
     if start < len(text) or not text:
         yield text[start:], ""
+
+
+def _divided(line: str, fits: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    for sentence, space in _together(_sentences(line), fits):
+        if fits(sentence):
+            yield sentence, space
+        else:
+            *before, (last, _) = _together(_words(sentence), fits)
+            yield from [*before, (last, space)]
+
+
+def _words(sentence: str) -> list[tuple[str, str]]:
+    ends = [match.span() for match in _WORD.finditer(sentence)]
+    starts = [0, *(end for _, end in ends)]
+    stops = [*ends, (len(sentence), len(sentence))]
+    return [(sentence[start:stop], sentence[stop:end]) for start, (stop, end) in zip(starts, stops, strict=True)]
 
 
 def _sentences(line: str) -> list[tuple[str, str]]:
