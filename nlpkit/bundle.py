@@ -216,8 +216,8 @@ def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence
     free = {f"task.{f.name}" for f in fields(config) if f.metadata.get("at_prediction")}
     for setting in settings:
         if (key := setting.partition("=")[0].strip()) not in free:
-            own = f"of {task_class.name}: {', '.join(sorted(free))}" if free else f"{task_class.name} has none"
-            hint = f"{nearest(key, sorted(free))}data.KEY=VALUE for files; {own}"
+            of_task = ", ".join(sorted(free)) or "no setting of its task"
+            hint = f"{nearest(key, sorted(free))}one of {task_class.name} takes {of_task}; data.KEY=VALUE is for files"
             raise UsageError(f"{key} is no setting of a finished model", hint)
     if not settings:
         return config

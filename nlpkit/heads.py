@@ -173,6 +173,8 @@ def is_as_made(head: Head, made: type[Head]) -> bool:
 class _Given(nn.Module):
     """Stands in for the body: returns the hidden states it was given, pooled where the body would."""
 
+    main_input_name = "input_ids"  # which T5's classes ask their encoder for before they generate
+
     def __init__(self, pooler: nn.Module | None) -> None:
         super().__init__()
         self.pooler = pooler

@@ -214,6 +214,10 @@ class Task(ABC, Generic[ConfigT]):
         """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
         return predictions, batch["labels"]
 
+    def about_scores(self) -> dict[str, str]:
+        """What scores are exactly, where their name does not say it: name -> a line, printed below the scores."""
+        return {}
+
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
         """Scores of simple methods on the same data, printed beside the result: name -> metric -> value."""
         return {}

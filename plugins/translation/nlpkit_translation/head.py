@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlpkit import Batch, SequenceHead
@@ -32,8 +32,10 @@ class Search:
 
     def settings(self) -> dict[str, Any]:
         """What transformers calls them."""
-        found: dict[str, Any] = {"num_beams": self.beams, "do_sample": False, "forced_bos_token_id": self.begin}
-        return found | ({"length_penalty": self.length_penalty, "early_stopping": True} if self.beams > 1 else {})
+        several = self.beams > 1
+        found: dict[str, Any] = {"num_beams": self.beams, "do_sample": False, "early_stopping": several}
+        found |= {"length_penalty": self.length_penalty if several else 1.0}
+        return found if self.begin is None else found | {"forced_bos_token_id": self.begin}
 
 
 class TranslationHead(SequenceHead):
@@ -50,8 +52,16 @@ class TranslationHead(SequenceHead):
     def __init__(self, backbone: PretrainedConfig, search: Search, smoothing: float) -> None:
         super().__init__(backbone)
         self.search, self.smoothing = search, smoothing
+        self._keep_search()
+
+    def adopt(self, model: PreTrainedModel) -> None:
+        """Take over the weights of a whole model, and not how it was searched with."""
+        super().adopt(model)
+        self._keep_search()
+
+    def _keep_search(self) -> None:
         own: Any = self.model.generation_config
-        own.update(**search.settings(), max_length=search.longest + 1)  # the token that it begins with counts there
+        own.update(**self.search.settings(), max_length=self.search.longest + 1)  # what it begins with counts there
 
     @property
     def by_rows(self) -> bool:
@@ -74,10 +84,10 @@ class TranslationHead(SequenceHead):
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask,
             max_length=int(room.max()) + 1,
+            stopping_criteria=StoppingCriteriaList([_Full(room)]),
             **self.search.settings(),
         )[:, 1:]
-        end = self.model.generation_config.eos_token_id
-        ends = ids == (end[0] if isinstance(end, list) else end)
+        ends = torch.isin(ids, torch.tensor(self.model.generation_config.eos_token_id, device=ids.device))
         place = torch.arange(ids.size(1), device=ids.device)
         length = torch.where(ends.any(1), ends.int().argmax(1), ids.size(1)).minimum(room)
         pad = self.config.pad_token_id or 0
@@ -86,3 +96,18 @@ class TranslationHead(SequenceHead):
             "lengths": length,
             "ended": ends.any(1) & (length < room),
         }
+
+
+class _Full(StoppingCriteria):
+    """Ends each row where its own room ends, so that the rows beside it change nothing.
+
+    Args:
+        room: tokens of each row, at most (R,).
+    """
+
+    def __init__(self, room: Tensor) -> None:
+        self.room = room
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Which of some sequences for each row are full, (R * N, T) to (R * N,)."""
+        return input_ids.size(1) > self.room.repeat_interleave(len(input_ids) // len(self.room))
