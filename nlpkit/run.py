@@ -226,9 +226,9 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, what they are exactly (``about``), where the task says it, ``task`` and ``stage``, the number of ``examples`` (of a pre-trained model ``documents``, and the
-        ``tokens`` that were scored), the ``labels``, and how many of the texts the model has ``seen`` in each stage
-        that it remembers, ``pretrain`` and ``finetune``.
+        ``scores``, what they are exactly where the task says it (``about``), ``task`` and ``stage``, the number of
+        ``examples`` (of a pre-trained model ``documents``, and the ``tokens`` that were scored), the ``labels``, and
+        how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=names(plugins))
     of_task, of_data = _by_owner(typed(overrides))

@@ -136,6 +136,8 @@ def _look_at(
     registry = Registry(files=request.plugins)
     task_class = registry.task(request.task, stage=stage)
     settings = typed(overrides)
+    if task_class.sample and not (request.data or request.source):
+        defaults = {**registry.dataset(task_class.sample).settings, **defaults}
     composed = config_module.compose(task_class, defaults=defaults, file=file, overrides=settings, flags=flags or {})
     if started().first:
         stages.check_request(request, composed.config, registry)

@@ -259,10 +259,8 @@ def _searched(run: Made, body: Any) -> dict[str, float]:
         return {}
     log.info("predicting the dev part")
     device = "cuda" if trainer.accelerator_of(run.prepared.config) == "gpu" else "cpu"
-    module, batches = (
-        TaskModule(task, body, head).eval().to(device),
-        FixedLoader(task, dev, _SEARCHED_TOKENS, FIXED_ROWS),
-    )
+    module = TaskModule(task, body, head).eval().to(device)
+    batches = FixedLoader(task, dev, _SEARCHED_TOKENS, FIXED_ROWS)
     with torch.inference_mode():
         scores = finite(module.score(batches, metrics_of(task, run.registry)))
     module.cpu()  # where training leaves it

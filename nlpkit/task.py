@@ -256,6 +256,8 @@ class Dataset:
         endings: of names, such as ``.conll``: files that are read by this reader without being told to.
         sides: fields that stand in a file each, line by line. ``read`` then gets a path for each, in this order; of
             fields that new texts lack, which come last, only where they must be there.
+        settings: of a new model that is fitted on ``files`` because no data was given, where its user says nothing; as
+            dotted keys. For a sample that would else take long, or teach nothing.
     """
 
     read: Any = None
@@ -263,3 +265,4 @@ class Dataset:
     about: str = ""
     endings: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)

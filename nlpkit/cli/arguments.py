@@ -50,7 +50,7 @@ def with_options(arguments: Sequence[str]) -> list[str]:
         given = value if equals else next(rest, None)
         if given is None:
             raise UsageError(f"{name} has no value", _OF_TASK)
-        found.append(f"task.{name[2:].replace('-', '_')}={given}")
+        found.append(f"task.{name[2:].removeprefix('task.').replace('-', '_')}={given}")
     return found
 
 

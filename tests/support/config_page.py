@@ -23,7 +23,8 @@ def page() -> str:
     shared = {row.key: row for row in describe(Task)}
     parts = [_HEAD, _table(list(shared.values()))]
     registry = Registry()
-    for name, stage in (*((name, "pretrain") for name in registry.tasks("pretrain")), ("sentiment", "finetune")):
+    stages = ("pretrain", "finetune")
+    for name, stage in ((name, stage) for stage in stages for name in registry.tasks(stage)):
         rows = describe(registry.task(name, stage=stage))  # type: ignore[arg-type]
         own = [row for row in rows if row.key not in shared or row.default != shared[row.key].default]
         parts += [f"\n## {name}: own settings and own defaults\n", _table(own)]

@@ -46,6 +46,9 @@ DATASETS = {
     "pairs": Dataset(read_pairs),
     "tmx": Dataset(read_tmx, endings=(".tmx",)),
     "translation-sample": Dataset(
-        read_pairs, files={"train": _SAMPLE}, about="400 short sentences in English and German; a trial, no benchmark"
+        read_pairs,
+        files={"train": _SAMPLE},
+        about="400 short sentences in English and German; a trial, no benchmark",
+        settings={"model.preset": "tiny", "optim.learning_rate": 2e-3, "trainer.max_epochs": 40},
     ),
 }
