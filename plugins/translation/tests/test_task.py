@@ -73,6 +73,14 @@ def predicted(module: TaskModule, batch: Any) -> dict[str, torch.Tensor]:
         return module.head.predict(module.hidden(batch), batch)
 
 
+def favour(module: TaskModule, token: int, by: float) -> None:
+    """Add to the logit of a token, so that it is always written, or never."""
+    output: Any = module.head.output_embeddings  # type: ignore[union-attr]
+    usual, more = output.forward, torch.zeros(output.out_features)
+    more[token] = by
+    output.forward = lambda states: usual(states) + more
+
+
 # what is read
 
 
@@ -205,6 +213,22 @@ def test_rows_beside_a_row_change_nothing_of_it(beam: int, make_task: MakeTask, 
     assert bool((found["lengths"][found["ended"]] < room[found["ended"]]).all())
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_rows_that_never_end_stop_where_they_would_alone(
+    beam: int, make_task: MakeTask, make_module: MakeModule
+) -> None:
+    task = make_task(beam=beam, max_length=64)
+    module = make_module(task)
+    favour(module, task.tokenizer.eos_token_id, -1e4)
+    texts = [*TEXTS, "", "key", "the dog " * 12]
+    together = predicted(module, batch_of(task, new(*texts)))
+    assert not together["ended"].any()
+    for row, text in enumerate(texts):
+        alone = predicted(module, batch_of(task, new(text)))
+        length = int(alone["lengths"][0])
+        assert alone["ids"][0, :length].tolist() == together["ids"][row, : int(together["lengths"][row])].tolist()
+
+
 def test_a_search_of_the_run_before_is_not_kept(make_task: MakeTask, make_module: MakeModule, tmp_path: Path) -> None:
     first = make_task(beam=4, length_penalty=2.0)
     module = make_module(first)
@@ -248,12 +272,7 @@ def test_no_translation_ends_in_half_a_character(beam: int, make_task: MakeTask,
     module = make_module(task)
     half = task.tokenizer.convert_tokens_to_ids("Ã")  # the first byte of ä, ö and ü, as byte-level BPE spells it
     assert half is not None and task.tokenizer.decode([half]) == "\ufffd"
-    head: Any = module.head
-    head.model.final_logits_bias = None
-    usual = head.model.lm_head.forward
-    bias = torch.zeros(head.model.lm_head.out_features)
-    bias[half] = 1e4  # whatever it reads, it writes this
-    head.model.lm_head.forward = lambda states: usual(states) + bias
+    favour(module, half, 1e4)  # whatever it reads, it writes this
     found = predicted(module, batch_of(task, new("we read")))
     assert found["ids"][0, : found["lengths"][0]].tolist() == [half] * int(found["lengths"][0])
     assert translated(module, "we read") == [""]
