@@ -214,11 +214,12 @@ def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) 
 
 def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence[str]) -> TaskConfig:
     """The settings of a finished model, with what its user sets for predictions."""
-    free = {f"task.{f.name}" for f in fields(config) if f.metadata.get("at_prediction")}
+    free = sorted(f.name for f in fields(config) if f.metadata.get("at_prediction"))
     for setting in settings:
-        if (key := setting.partition("=")[0].strip()) not in free:
-            own = f"of {task_class.name}: {', '.join(sorted(free))}" if free else f"{task_class.name} has none"
-            hint = f"{nearest(key, sorted(free))}data.KEY=VALUE for files; {own}"
+        key = setting.partition("=")[0].strip()
+        if (name := key.removeprefix("task.")) not in free:
+            of_task = ", ".join(f"task.{one}" for one in free) or "no setting of its task"
+            hint = f"{nearest(name, free)}one of {task_class.name} takes {of_task}; data.KEY=VALUE is for files"
             raise UsageError(f"{key} is no setting of a finished model", hint)
     if not settings:
         return config

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from nlpkit.batching import mean_length
@@ -21,6 +23,7 @@ OF_SIZES = ("trainer.max_epochs", "trainer.batch_tokens")
 _BATCH_TOKENS = 4096  # of pre-training, and of models that write
 _ENOUGH_TOKENS = 4_000_000  # that pre-training sees, in more than one epoch if need be
 _BATCH_SIZE = 16  # of fine-tuning
+_WRITTEN = (4096, 256)  # tokens in a batch of a task that writes: at most, and of little data
 _ENOUGH_EXAMPLES = 6_000  # that a fine-tuning sees, so that a few labels are learnt
 _ENOUGH_TO_WRITE = 300_000  # that a new model sees which is to write: it begins without a word
 
@@ -54,11 +57,10 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         epochs = max(1, min(10, math.ceil(_ENOUGH_TOKENS / max(1, tokens))))
         batch_tokens = training.batch_tokens or min(_BATCH_TOKENS, max(256, tokens // 20))
     else:
-        enough = _ENOUGH_TO_WRITE if prepared.head.searches and not continued else _ENOUGH_EXAMPLES
+        writes = any(field.written for field in prepared.task.fields.values())
+        enough = _ENOUGH_TO_WRITE if writes and not continued else _ENOUGH_EXAMPLES
         epochs = _small_data_epochs(len(lengths), enough)
-        of_examples = max(1, round((training.batch_size or _BATCH_SIZE) * mean_length(lengths)))
-        writes = prepared.head.searches and not training.batch_size
-        batch_tokens = training.batch_tokens or (_BATCH_TOKENS if writes else of_examples)
+        batch_tokens = training.batch_tokens or _batch_tokens(training.batch_size, lengths, writes)
     if training.max_steps is not None and training.max_epochs is None:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)
     training = replace(training, max_epochs=training.max_epochs or epochs, batch_tokens=batch_tokens)
@@ -88,6 +90,14 @@ def _rates(optim: OptimConfig, strategy: str, rate: float) -> OptimConfig:
     if optim.head_learning_rate is None and strategy in {"freeze", "lora"}:
         optim = replace(optim, head_learning_rate=1e-3)
     return optim
+
+
+def _batch_tokens(size: int | None, lengths: NDArray[np.int64], writes: bool) -> int:
+    """Those of as many examples as there are to be; of a task that writes more, for each of its tokens is learnt."""
+    if writes and size is None:
+        most, least = _WRITTEN
+        return min(most, max(least, int(lengths.sum()) // 20))
+    return max(1, round((size or _BATCH_SIZE) * mean_length(lengths)))
 
 
 def _small_data_epochs(examples: int, enough: int) -> int:

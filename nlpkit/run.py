@@ -226,9 +226,9 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, ``task`` and ``stage``, the number of ``examples`` (of a pre-trained model ``documents``, and the
-        ``tokens`` that were scored), the ``labels``, and how many of the texts the model has ``seen`` in each stage
-        that it remembers, ``pretrain`` and ``finetune``.
+        ``scores``, what they are exactly where the task says it (``about``), ``task`` and ``stage``, the number of
+        ``examples`` (of a pre-trained model ``documents``, and the ``tokens`` that were scored), the ``labels``, and
+        how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=names(plugins))
     of_task, of_data = _by_owner(typed(overrides))
@@ -238,7 +238,8 @@ def evaluate(
     config, columns = _how_to_read(predictor, data, of_data)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     scores = predictor.score(samples, metrics_of(predictor.task, registry))
-    return {"scores": scores, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
+    about = {"about": about} if (about := predictor.task.about_scores()) else {}
+    return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
 def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None) -> Predictor:

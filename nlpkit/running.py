@@ -138,6 +138,8 @@ def _look_at(
     settings = typed(overrides)
     if defaults is None:
         defaults = {} if request.source else task_class.defaults_new
+    if task_class.sample and not (request.data or request.source):
+        defaults = {**defaults, **registry.dataset(task_class.sample).settings}
     composed = config_module.compose(task_class, defaults=defaults, file=file, overrides=settings, flags=flags or {})
     if started().first:
         stages.check_request(request, composed.config, registry)

@@ -206,6 +206,8 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     dev = scores_at(folder.metrics, outcome.best_step, "dev") | _searched(run, body)
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
+    if about := task.about_scores():
+        results["about"] = about
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
     if isinstance(task, Objective) and task.generates:
         results["generates"] = True
@@ -256,11 +258,13 @@ def _searched(run: Made, body: Any) -> dict[str, float]:
     if not head.searches:
         return {}
     log.info("predicting the dev part")
-    module = TaskModule(task, body, head).eval()
+    device = "cuda" if trainer.accelerator_of(run.prepared.config) == "gpu" else "cpu"
+    module = TaskModule(task, body, head).eval().to(device)
+    batches = FixedLoader(task, dev, _SEARCHED_TOKENS, FIXED_ROWS)
     with torch.inference_mode():
-        return finite(
-            module.score(FixedLoader(task, dev, _SEARCHED_TOKENS, FIXED_ROWS), metrics_of(task, run.registry))
-        )
+        scores = finite(module.score(batches, metrics_of(task, run.registry)))
+    module.cpu()  # where training leaves it
+    return scores
 
 
 def _warn_of_plateau(dev: dict[str, float], simple: dict[str, float], margin: float, of: str, little: str) -> None:

@@ -222,6 +222,10 @@ class Task(ABC, Generic[ConfigT]):
         """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
         return predictions, batch["labels"]
 
+    def about_scores(self) -> dict[str, str]:
+        """What scores are exactly, where their name does not say it: name -> a line, printed below the scores."""
+        return {}
+
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
         """Scores of simple methods on the same data, printed beside the result: name -> metric -> value."""
         return {}
@@ -260,6 +264,8 @@ class Dataset:
         endings: of names, such as ``.conll``: files that are read by this reader without being told to.
         sides: fields that stand in a file each, line by line. ``read`` then gets a path for each, in this order; of
             fields that new texts lack, which come last, only where they must be there.
+        settings: of a new model that is fitted on ``files`` because no data was given, where its user says nothing; as
+            dotted keys. For a sample that would else take long, or teach nothing.
     """
 
     read: Any = None
@@ -267,3 +273,4 @@ class Dataset:
     about: str = ""
     endings: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from nlpkit.errors import UsageError
+from nlpkit.errors import UsageError, nearest
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[^./\\=]+)*")
+_OPTION = re.compile(r"--[A-Za-z][\w-]*(\.[\w-]+)*")
+_OF_DATA = "only data. settings, like data.text=COLUMN"
+_OF_TASK = "--help lists the options; a setting of the model's task is --NAME VALUE"
 
 
 def files_and_settings(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -32,20 +36,38 @@ def with_options(arguments: Sequence[str]) -> list[str]:
     """Arguments in which options that no command has are settings of the task: ``--beam 5`` is ``task.beam=5``.
 
     Raises:
-        UsageError: one without a value, or of a single letter.
+        UsageError: one without a value, or that is no name.
     """
     found: list[str] = []
     rest = iter(arguments)
     for argument in rest:
-        if not argument.startswith("-") or argument == "-" or os.path.lexists(argument):
+        if not _is_option(argument):
             found.append(argument)
             continue
         name, equals, value = argument.partition("=")
+        if not _OPTION.fullmatch(name):
+            raise UsageError(f"unknown option '{name}'", _OF_TASK)
         given = value if equals else next(rest, None)
-        if given is None or not name.startswith("--"):
-            raise UsageError(f"no such option: {name}", "--help lists them; a setting of the task is --NAME VALUE")
-        found.append(f"task.{name[2:].replace('-', '_')}={given}")
-    return sorted(found, key=_is_setting)  # what is no setting keeps its order, and comes first
+        if given is None:
+            raise UsageError(f"{name} has no value", _OF_TASK)
+        found.append(f"task.{name[2:].removeprefix('task.').replace('-', '_')}={given}")
+    return sorted(found, key=_is_setting)  # what is no setting stands first, in its order
+
+
+@contextlib.contextmanager
+def own_options_in_mind(arguments: Sequence[str]) -> Iterator[None]:
+    """Ask in the hint of a mistake whether an option was meant that the command has: ``--jsn`` is no setting."""
+    try:
+        yield
+    except UsageError as error:
+        context = click.get_current_context()
+        own = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        meant = "".join(nearest(a.partition("=")[0], own) for a in arguments if _is_option(a))
+        raise UsageError(error.message, meant + error.hint) from error
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and argument != "-" and not os.path.lexists(argument)
 
 
 def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -56,11 +78,11 @@ def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     of_task = [setting for setting in settings if setting.strip().startswith("task.")]
     of_data = [setting for setting in settings if setting not in of_task]
-    data_settings(of_data)
+    data_settings(of_data, f"{_OF_DATA}, and those that its task lets change")
     return of_task, of_data
 
 
-def data_settings(settings: Sequence[str]) -> None:
+def data_settings(settings: Sequence[str], hint: str = _OF_DATA) -> None:
     """A finished model can be told how to read files, and nothing else.
 
     Raises:
@@ -69,7 +91,7 @@ def data_settings(settings: Sequence[str]) -> None:
     for setting in settings:
         if not setting.strip().startswith("data."):
             key = setting.partition("=")[0]
-            raise UsageError(f"{key} is no setting of a finished model", "only data. settings, like data.text=COLUMN")
+            raise UsageError(f"{key} is no setting of a finished model", hint)
 
 
 def refuse_with_resume(given: Iterable[str]) -> None:

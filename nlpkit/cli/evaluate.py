@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, with_options
+from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, own_options_in_mind, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
@@ -40,6 +40,11 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
     nlpkit evaluate runs/base other.txt
     nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
     """
+    with own_options_in_mind((run, *arguments)):
+        _evaluate(common, run, arguments, gates)
+
+
+def _evaluate(common: Common, run: str, arguments: Sequence[str], gates: Sequence[str]) -> None:
     run, *rest = with_options((run, *arguments))  # options may stand before it
     files, settings = files_and_settings(rest)
     if not files:

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, with_options
+from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, own_options_in_mind, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.errors import RunFolderError, UsageError
@@ -41,6 +41,11 @@ def command(common: Common, run: str, arguments: tuple[str, ...], html: str | No
     nlpkit predict runs/sentiment shop/new.csv > predictions.jsonl
     echo "I would buy it again" | nlpkit predict runs/sentiment -
     """
+    with own_options_in_mind((run, *arguments)):
+        _predict(common, run, arguments, html)
+
+
+def _predict(common: Common, run: str, arguments: Sequence[str], html: str | None) -> None:
     run, *rest = with_options((run, *arguments))  # options may stand before it
     files, settings = files_and_settings(rest)
     if not files:

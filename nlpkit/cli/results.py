@@ -14,6 +14,7 @@ from nlpkit.cli.options import Common, print_json, print_table
 from nlpkit.cli.progress import is_terminal
 
 if TYPE_CHECKING:
+    from nlpkit.plugins import Registry
     from nlpkit.run import Run
 
 _FEW = 50  # one of them is two points
@@ -23,12 +24,13 @@ _TITLES = {"tfidf": "TF-IDF"}
 
 def print_run(common: Common, run: Run) -> None:
     """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
-    results, steps = run.results, next_steps(run, list(common.registry.tasks("finetune")))
+    results, steps = run.results, next_steps(run, common.registry)
     if common.as_json:
         unbeaten = [name for name, _ in not_beaten(results)]
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
         return
     show_table(*score_table(results["dev"], _beside(results)))
+    _print_about(results)
     for line in remarks(results, trained=bool(_request(run.folder).get("source"))):
         click.echo(line)
     click.echo(f"run: {run.folder}")
@@ -41,11 +43,18 @@ def print_scores(common: Common, evaluated: dict[str, Any]) -> None:
         print_json(evaluated)
         return
     show_table(*score_table(evaluated["scores"], {}))
+    _print_about(evaluated)
     if "examples" in evaluated:
         click.echo(f"{evaluated['examples']:,} examples")
     else:
         click.echo(f"{evaluated['documents']:,} documents, {evaluated['tokens']:,} tokens")
         click.echo(f"a model of {evaluated['task']} has learnt no task: these scores say how well it knows such texts")
+
+
+def _print_about(results: dict[str, Any]) -> None:
+    """What scores are exactly, where their task says it."""
+    for name, about in results.get("about", {}).items():
+        click.echo(f"{name}: {about}")
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -154,26 +163,46 @@ def _advice(results: dict[str, Any], trained: bool) -> str:
     return "more labels help" + ("" if trained else ", or a model that knows the language: --from MODEL")
 
 
-def next_steps(run: Run, tasks: Sequence[str]) -> list[str]:
-    """Commands that go on from a run, ready to paste but for the name of a file.
+def next_steps(run: Run, registry: Registry) -> list[str]:
+    """Commands that go on from a run, ready to paste but for the names of files.
 
     Args:
         run: what has ended.
-        tasks: that can be fitted here.
+        registry: of the tasks that can be fitted here, and of readers.
     """
     folder = shlex.quote(str(run.folder))
     if run.results["stage"] == "pretrain":
-        task = tasks[0] if len(tasks) == 1 else "TASK"
+        tasks = registry.tasks("finetune")
+        task = next(iter(tasks)) if len(tasks) == 1 else "TASK"
         out = shlex.quote(str(Path(run.folder).parent / task.lower()))
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
         return [f"nlpkit generate {folder} {_asking(run.folder)}", fit] if run.results.get("generates") else [fit]
     request = _request(run.folder)
-    labelled, new = (shlex.quote(name + _ending(request.get("data", []))) for name in ("LABELLED", "NEW"))
+    labelled, new = _names(run, request.get("data", []), registry)
     plugins = "".join(f" --plugin {shlex.quote(file)}" for file in request.get("plugins", []))
     return [
         f"nlpkit evaluate {folder} {labelled}{plugins}",
         f"nlpkit predict {folder} {new}{plugins} > predictions.jsonl",
     ]
+
+
+def _names(run: Run, files: Sequence[str], registry: Registry) -> tuple[str, str]:
+    """What further files may be called, labelled and new ones; of a reader with sides a file for each."""
+    from nlpkit.bundle import RECORD
+    from nlpkit.folder import read_json
+
+    reader = read_json(run.folder / "model" / RECORD)["data"]["reader"]
+    sides = registry.dataset(reader).sides if reader else ()
+    if not sides:
+        ending = _ending(files)
+        return shlex.quote(f"LABELLED{ending}"), shlex.quote(f"NEW{ending}")
+    endings = list(dict.fromkeys(_ending([file]) for file in files))
+    if len(endings) != len(sides):  # endings that do not tell sides apart
+        endings = [f".{side}{endings[0]}" for side in sides]
+    fields = registry.task(run.results["task"]).fields
+    needed = sum(fields[side].required for side in sides)
+    names = [[shlex.quote(name + ending) for ending in endings] for name in ("LABELLED", "NEW")]
+    return " ".join(names[0]), " ".join(names[1][:needed])
 
 
 def _request(folder: Path) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def side_by_side(
         return tuple(files), tuple(dev), ()
     from nlpkit import readers
 
-    reader = registry.task(task).sides
+    reader = registry.task(task, stage="finetune").sides
     sides = registry.dataset(reader).sides
     parts = {before: {side: given[before + side] for side in sides} for before in (_TRAIN, _DEV)}
     names = " ".join(f"{_flag(_TRAIN, side)} FILE" for side in sides)
@@ -84,7 +84,7 @@ def _flag(before: str, side: str) -> str:
 
 def _options(task: str, plugins: Sequence[str]) -> list[click.Option]:
     registry = Common(False, False, 0, plugins).registry
-    reader = registry.task(task).sides
+    reader = registry.task(task, stage="finetune").sides
     sides = registry.dataset(reader).sides if reader else ()
     purposes = {_TRAIN: "to learn from", _DEV: "that chooses the best step"}
     return [

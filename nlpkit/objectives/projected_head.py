@@ -41,7 +41,7 @@ class ProjectedHead(TransformersHead):
             states = self.states(hidden, batch)[real]
             total = cross_entropy.summed(states, self.output_embeddings, answers[real], smoothing)
         elif smoothing:
-            logits = self(hidden, batch)[real].float()
+            logits = self.project(self.states(hidden, batch))[real].float()
             total = nn.functional.cross_entropy(logits, answers[real], reduction="sum", label_smoothing=smoothing)
         else:
             return self.loss(self(hidden, batch), batch)

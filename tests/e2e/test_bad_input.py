@@ -267,14 +267,14 @@ def test_line_of_ten_megabytes_is_read(verb: str, fitted: Any, command: Any, tmp
         (
             ("fit", "--task", "sentimnt"),
             "unknown task 'sentimnt'",
-            "did you mean 'sentiment'? known tasks: ner, sentiment; see nlpkit tasks",
+            "did you mean 'sentiment'? known tasks: ner, sentiment, translation; see nlpkit tasks",
         ),
         (
             ("pretrain", "--objective", "mlmm"),
             "unknown objective 'mlmm'",
             "did you mean 'mlm'? known objectives: clm, denoise, mlm, mlm+nsp, nsp; see nlpkit tasks",
         ),
-        (("fit", "task.metrics=[bleu]"), "unknown metric 'bleu'", "known metrics: none"),
+        (("fit", "task.metrics=[blue]"), "unknown metric 'blue'", "known metrics: bleu_lowercase"),
         (("fit", "task.head=none"), "unknown head 'none'", "known heads: none"),
         (
             ("fit", "task.max_length=33"),

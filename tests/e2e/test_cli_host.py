@@ -50,7 +50,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.install("nlpkit-core", "0.1.0", "mlm = nlpkit.objectives.mlm")
-        for ours in ("nlpkit-ner", "nlpkit-sentiment"):
+        for ours in ("nlpkit-ner", "nlpkit-sentiment", "nlpkit-translation"):
             self.install(ours, "0.1.0", "")
 
     def install(self, name: str, version: str, entries: str, source: str | None = None) -> None:

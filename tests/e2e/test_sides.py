@@ -71,6 +71,10 @@ def hinted(ended: Any) -> list[str]:
 def test_files_of_sides_are_fitted_scored_and_predicted(command: Callable[..., Any]) -> None:
     ended = command("fit", *MARKED, *TRAIN, *DEV, "--out", "run", *TINY)
     assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[-2:] == [
+        "  nlpkit evaluate run LABELLED.text LABELLED.label --plugin beside.py",
+        "  nlpkit predict run NEW.text --plugin beside.py > predictions.jsonl",
+    ]
     facts = json.loads(Path("run/run.json").read_text("utf-8"))
     assert facts["request"]["data"] == ["a.text", "b.text", "a.label", "b.label"]
     assert facts["request"]["dev"] == ["dev.text", "dev.label"]

@@ -23,10 +23,10 @@ def page() -> str:
     shared = {row.key: row for row in describe(Task)}
     parts = [_HEAD, _table(list(shared.values()))]
     registry = Registry()
-    for name, stage in (*((name, "pretrain") for name in registry.tasks("pretrain")), ("sentiment", "finetune")):
-        rows = describe(registry.task(name, stage=stage))  # type: ignore[arg-type]
+    for task in (*registry.tasks("pretrain").values(), *registry.tasks("finetune").values()):
+        rows = describe(task)
         own = [row for row in rows if row.key not in shared or row.default != shared[row.key].default]
-        parts += [f"\n## {name}: own settings and own defaults\n", _table(own)]
+        parts += [f"\n## {task.name}: own settings and own defaults\n", _table(own)]
     return "".join(parts)
 
 

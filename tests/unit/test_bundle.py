@@ -1,7 +1,11 @@
-"""Bundles that do not fit what is installed: of a newer format, with settings that the task no longer has."""
+"""Bundles that do not fit what is installed: of a newer format, with settings that the task no longer has.
+
+And the settings that a finished model takes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +15,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from nlpkit import bundle
-from nlpkit.errors import ModelError
+from nlpkit.errors import ModelError, UsageError
 from nlpkit.files import write_manifest
 from nlpkit.plugins import Registry
 
@@ -71,3 +75,90 @@ def test_tensor_that_a_finished_model_lacks_is_named(make_bundle: Make, registry
     save_file({k: v for k, v in load_file(weights).items() if k != "classifier.bias"}, weights, {"format": "pt"})
     write_manifest(tmp_path / "model")
     assert refusal(tmp_path / "model", registry).message == f"{tmp_path / 'model'}: the weights lack classifier.bias"
+
+
+EVERY = "nlpkit config docs --task wide lists every setting"
+SEARCHING = """
+from dataclasses import dataclass, field
+import nlpkit
+from nlpkit_sentiment import Sentiment, SentimentConfig
+
+@dataclass
+class Inner:
+    copies: str = "drop"
+
+@dataclass
+class WideConfig(SentimentConfig):
+    width: int = field(default=1, metadata={"at_least": 1, "at_prediction": True})
+    bonus: float = field(default=1.0, metadata={"at_prediction": True})
+    inner: Inner = field(default_factory=Inner)
+
+class Wide(Sentiment):
+    name = "wide"
+    config_class = WideConfig
+    defaults = {"task.width": 3}
+
+@nlpkit.hookimpl
+def nlpkit_tasks():
+    return [Wide]
+"""
+
+
+@pytest.fixture
+def wide(make_bundle: Make, tmp_path: Path) -> tuple[Path, Registry]:
+    """A bundle of a task with settings for predictions, and a registry that knows it."""
+    (tmp_path / "wide.py").write_text(SEARCHING)
+    plugins = Registry(files=(str(tmp_path / "wide.py"),))
+    task_class = plugins.task("wide")
+    made = make_bundle("other")
+    given = {"labels": ["neg", "pos"], "max_length": 64, "keep": "end", "width": 2}
+    config = task_class.config_class(**given)  # type: ignore[arg-type]
+    config.inner.copies = "keep"  # type: ignore[attr-defined]
+    task = task_class(config, made.task.tokenizer)
+    bundle.save(tmp_path / "wide", task, made.backbone, made.head, {}, plugins)
+    return tmp_path / "wide", plugins
+
+
+def test_a_finished_model_takes_the_settings_that_are_for_predictions_and_keeps_the_others(
+    wide: tuple[Path, Registry],
+) -> None:
+    folder, plugins = wide
+    fitted = bundle.load(str(folder), plugins).task.config
+    assert (fitted.width, fitted.bonus, fitted.keep, fitted.inner.copies) == (2, 1.0, "end", "keep")
+    changed = bundle.load(str(folder), plugins, settings=["task.width=5", "task.bonus=-0.5"])
+    assert changed.task.config == dataclasses.replace(fitted, width=5, bonus=-0.5)
+    assert changed.record["task_config"]["width"] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message", "hint"),
+    [
+        (
+            "task.widht=5",
+            "task.widht is no setting of a finished model",
+            "did you mean 'width'? one of wide takes task.bonus, task.width; data.KEY=VALUE is for files",
+        ),
+        (
+            "task.keep=start",
+            "task.keep is no setting of a finished model",
+            "one of wide takes task.bonus, task.width; data.KEY=VALUE is for files",
+        ),
+        ("task.width=0", "command line: task.width is '0', expected a whole number of at least 1", EVERY),
+        ("task.width=many", "command line: task.width is 'many', expected a whole number of at least 1", EVERY),
+    ],
+)
+def test_other_settings_and_values_are_refused_with_those_that_there_are(
+    setting: str, message: str, hint: str, wide: tuple[Path, Registry]
+) -> None:
+    folder, plugins = wide
+    with pytest.raises(UsageError) as caught:
+        bundle.load(str(folder), plugins, settings=[setting])
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_task_without_such_settings_says_so(make_bundle: Make, registry: Registry, tmp_path: Path) -> None:
+    make_bundle()
+    with pytest.raises(UsageError) as caught:
+        bundle.load(str(tmp_path / "model"), registry, settings=["task.beam=5"])
+    assert caught.value.message == "task.beam is no setting of a finished model"
+    assert caught.value.hint == "one of sentiment takes no setting of its task; data.KEY=VALUE is for files"

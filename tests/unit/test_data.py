@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from nlpkit_sentiment import Sentiment
 from tiny_runs import examples, mlm, sentiment
 
-from nlpkit.data import CountedLoader, TaskDataModule
+from nlpkit.data import CountedLoader, EncodedExamples, FixedLoader, TaskDataModule
 
 EPOCHS = 3
 
@@ -116,3 +118,32 @@ def test_only_a_seeded_task_gets_seeds() -> None:
     next(iter(TaskDataModule(task, examples()).train_dataloader()))
     assert seen
     assert all("seed" not in f for f in seen)
+
+
+class Doubled(Sentiment):
+    """A second list, padded by itself, that is short where the text is long."""
+
+    def encode(self, example: Any) -> Any:
+        features = super().encode(example)
+        return {**features, "documents": [1] * (40 - len(features["input_ids"]))}
+
+    def lengths(self, features: Any) -> tuple[int, int]:
+        return len(features["input_ids"]), len(features["documents"])
+
+
+def test_batches_are_put_together_by_every_list_that_is_padded_by_itself() -> None:
+    task = Doubled(sentiment().config, sentiment().tokenizer)
+    samples = EncodedExamples(task, examples())
+    assert samples.lengths.shape == (40, 2)
+    assert (samples.lengths.sum(1) == 40).all()
+    parts = TaskDataModule(task, samples, batch_tokens=160)
+    for batch in parts.train_dataloader():
+        assert len(batch["input_ids"]) * (batch["input_ids"].size(1) + batch["documents"].size(1)) <= 160
+    fixed = FixedLoader(task, samples, 160, 128)
+    assert np.sort(np.concatenate(fixed.rows)).tolist() == list(range(40))
+    assert all(len(rows) * samples.lengths[rows].max(0).sum() <= 160 for rows in fixed.rows)
+
+
+def test_a_task_that_says_nothing_is_batched_by_the_tokens_of_its_text() -> None:
+    samples = EncodedExamples(sentiment(), examples())
+    assert samples.lengths.tolist() == [len(samples.features(i)["input_ids"]) for i in range(40)]

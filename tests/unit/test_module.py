@@ -247,3 +247,26 @@ def test_the_gradient_is_clipped_where_asked(tmp_path: Path, clip: float, most: 
     run(tmp_path / "run", sentiment(), epochs=1, callbacks=[Look()], optim=optim)
     assert max(norms) <= most
     assert max(norms) > 0.4
+
+
+@pytest.mark.parametrize("searches", [True, False])
+def test_a_head_that_searches_is_scored_by_its_loss_while_it_trains_and_in_full_by_a_test(
+    tmp_path: Path, searches: bool
+) -> None:
+    module, asked = make_module(sentiment()), 0
+    usual: Any = module.head.predict
+
+    def predict(hidden: Tensor, batch: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return usual(hidden, batch)
+
+    module.head.searches = searches  # type: ignore[misc]
+    module.head.predict = predict  # type: ignore[method-assign]
+    (scores,) = plain_trainer(tmp_path).validate(module, datamodule=data(), verbose=False)
+    assert ("dev/accuracy" in scores, asked > 0) == (not searches, not searches)
+    (tested,) = plain_trainer(tmp_path).test(module, datamodule=data(), verbose=False)
+    assert {"test/loss", "test/accuracy"} <= tested.keys() and asked > 0
+    module.head.searches = not searches  # type: ignore[misc]
+    (other,) = plain_trainer(tmp_path).validate(module, datamodule=data(), verbose=False)
+    assert scores["dev/loss"] == pytest.approx(other["dev/loss"], rel=1e-6)

@@ -11,7 +11,13 @@ from nlpkit.testing import CHECKS, check_task
 GOOD = ["lovely soft wool", "warm and well made", "a joy to wear", "fits me perfectly"]
 BAD = ["torn after a day", "cheap and itchy", "never arrived", "far too small for me"]
 EXAMPLES = [
-    {"text": text, "label": label, "entities": [{"start": 0, "end": len(text.split()[0]), "label": label}]}
+    {
+        "text": text,
+        "source": text,
+        "target": text,
+        "label": label,
+        "entities": [{"start": 0, "end": len(text.split()[0]), "label": label}],
+    }
     for label, texts in (("good", GOOD), ("bad", BAD))
     for text in texts
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -15,12 +16,12 @@ from nlpkit_translation.filters import Filters, keep
 from nlpkit_translation.sides import FIELDS
 
 if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
+    from torchmetrics import Metric, MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
 
-_LOST = "\ufffd"  # what a decoder of bytes puts in the place of half a character
+_HALF = re.compile("[\\s\ufffd]+$")  # what a decoder of bytes puts in the place of half a character, at the end
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Translation(Task[TranslationConfig]):
         "model.family": "m2m100",
         "model.tokenizer": "bpe",
         "model.lowercase": False,
+        "trainer.validations_per_epoch": 1,
     }
     defaults_new: ClassVar[dict[str, Any]] = {
         "optim.name": "muon",
@@ -179,6 +181,12 @@ class Translation(Task[TranslationConfig]):
         scores = {name: CorpusScore(SCORERS[name]()) for name in ("bleu", "chrf")}
         return MetricCollection({**scores, "faults": Faults()}, compute_groups=False)
 
+    def about_scores(self) -> dict[str, str]:
+        """The signatures of sacreBLEU."""
+        from nlpkit_translation.metrics import SCORERS, signature
+
+        return {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
+
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """Translations, references, sources, and whether each translation came to its end."""
         sources, ended = _texts(batch["source"]), _all_of(predictions["ended"].tolist(), batch["parts"].tolist())
@@ -196,17 +204,19 @@ class Translation(Task[TranslationConfig]):
             row[:length]
             for row, length in zip(predictions["ids"].tolist(), predictions["lengths"].tolist(), strict=True)
         ]
-        parts = [text.rstrip(_LOST).strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-        texts, start = [], 0
+        said = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
+        texts = []
         for source, count in zip(_texts(batch["source"]), batch["parts"].tolist(), strict=True):
-            spaces = [space for _, space in segments(source, self._fits)] if count > 1 else [""]
-            read = [part for part, _ in segments(source, self._fits)] if count > 1 else [source]
-            written = [
-                part if said.strip() else said for part, said in zip(parts[start : start + count], read, strict=True)
-            ]
-            texts.append("".join(part + space for part, space in zip(written, spaces, strict=True)))
-            start += count
+            parts = segments(source, self._fits) if count > 1 else [(source, "")]
+            texts.append("".join(_in_place_of(part, next(said)) + space for part, space in parts))
         return texts
+
+
+def _in_place_of(source: str, said: str) -> str:
+    """A translation with the white space that is around its source; of a source without any text that alone."""
+    text = source.strip()
+    before, behind = source.split(text, 1) if text else (source, "")
+    return before + (_HALF.sub("", said).lstrip() if text else "") + behind
 
 
 def _texts(rows: Any) -> list[str]:
@@ -224,6 +234,18 @@ def _all_of(values: Sequence[bool], counts: Sequence[int]) -> list[bool]:
 def nlpkit_tasks() -> list[type[Task[Any]]]:
     """Register translation."""
     return [Translation]
+
+
+@hookimpl
+def nlpkit_metrics() -> Mapping[str, Callable[[Task[Any]], Metric]]:
+    """Further scores of translations, for ``task.metrics=[bleu_lowercase]``."""
+
+    def bleu_lowercase(task: Task[Any]) -> Metric:
+        from nlpkit_translation.metrics import SCORERS, CorpusScore
+
+        return CorpusScore(SCORERS["bleu_lowercase"]())
+
+    return {"bleu_lowercase": bleu_lowercase}
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from nlpkit import Dataset, Example
 
 if TYPE_CHECKING:
     from nlpkit.readers.examples import Errors
+
+_SAMPLE = os.path.join(os.path.dirname(__file__), "sample.tsv")
 
 
 def read_parallel(
@@ -42,4 +45,10 @@ DATASETS = {
     "parallel": Dataset(read_parallel, sides=("source", "target")),
     "pairs": Dataset(read_pairs),
     "tmx": Dataset(read_tmx, endings=(".tmx",)),
+    "translation-sample": Dataset(
+        read_pairs,
+        files={"train": _SAMPLE},
+        about="400 short sentences in English and German; a trial, no benchmark",
+        settings={"model.preset": "tiny", "optim.learning_rate": 2e-3, "trainer.max_epochs": 40},
+    ),
 }

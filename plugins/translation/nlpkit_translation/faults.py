@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_KEPT = re.compile(r"https?://\S+|www\.\S+|\{[^{}\s]*\}|<[^<>\s]+>|%[sd]|\d+(?:[.,:]\d+)*")
+_KEPT = re.compile(r"(?:https?://|www\.)\S*[\w/]|\{[^{}\s]*\}|<[^<>\s]+>|%[sd]|\d+(?:[.,:]\d+)*")
+_ONE_SIGN = str.maketrans(",:", "..")
 _TIMES, _LONGEST = 4, 6
 
 
@@ -28,6 +29,9 @@ def copies(source: str, translation: str) -> bool:
 
 
 def kept(source: str, translation: str) -> tuple[int, int]:
-    """Numbers, links and placeholders of the source, and how many of them the translation has; 1,5 and 1.5 are one."""
-    asked, found = (Counter(m.replace(",", ".").rstrip(".:;") for m in _KEPT.findall(t)) for t in (source, translation))
+    """Numbers, links and placeholders of the source, and how many of them the translation has.
+
+    Languages differ in the signs inside of numbers: 1,5 is 1.5, and 8:30 is 8.30.
+    """
+    asked, found = (Counter(m.translate(_ONE_SIGN) for m in _KEPT.findall(text)) for text in (source, translation))
     return asked.total(), (asked & found).total()

@@ -105,7 +105,7 @@ class TranslationHead(SequenceHead):
             logits_processor=LogitsProcessorList([_EndRows(room, self.search.beams, end)]),
             **self.search.settings(),
         )[:, 1:]
-        return predictions(ids, end, room, self.config.pad_token_id or 0)
+        return predictions(ids, ends, room, self.config.pad_token_id or 0)
 
 
 class _EndRows(LogitsProcessor):
@@ -127,16 +127,16 @@ def room_of(mask: Tensor, longest: int) -> Tensor:
     return (2 * mask.sum(1) + 10).clamp(max=longest)
 
 
-def predictions(ids: Tensor, end: int, room: Tensor, pad: int) -> dict[str, Tensor]:
+def predictions(ids: Tensor, end: int | list[int], room: Tensor, pad: int) -> dict[str, Tensor]:
     """Tokens of each row (R, T) behind which all is padding, their ``lengths`` (R,), and whether they ``ended`` (R,).
 
     Args:
         ids: as written, (R, T).
-        end: the token that ends a text.
+        end: the token that ends a text, or several.
         room: of each row, (R,).
         pad: for padding.
     """
-    ends = ids == end
+    ends = torch.isin(ids, torch.tensor(end, device=ids.device))
     found = ends.any(1)
     length = torch.where(found, ends.int().argmax(1), ids.size(1)).minimum(room)
     place = torch.arange(ids.size(1), device=ids.device)

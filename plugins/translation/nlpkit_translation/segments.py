@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Iterator
 
 _END = re.compile(r"(?<=[.!?…।॥؟۔።։])[\"'»”’)\]]*\s+|(?<=[。！？])")
-_WORD = re.compile(r"(?<=\S)\s+(?=\S)")
+_CLAUSE, _WORD = re.compile(r"(?<=[,;:])\s+"), re.compile(r"\s+")
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
 def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
     """Parts of a text, each with what stands behind it; all of them together are the text.
 
-    Lines stay apart. A line that is too long is divided between sentences, as many of which stay together as fit, and
-    a sentence that is too long between words; a word that is too long is cut by whoever reads it.
+    Lines stay apart. A line that is too long is divided between sentences, as many of which stay together as fit. A
+    sentence that is too long by itself is halved between clauses, or else words, until its parts fit; a single word
+    never is, and cut by whoever reads it.
 
     Args:
         text: any.
@@ -22,7 +23,7 @@ def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     for line, end in _lines(text):
-        parts = [(line, "")] if fits(line) else [*_divided(line, fits)]
+        parts = [(line, "")] if fits(line) else _together(list(_short(line, fits)), fits)
         *before, (last, space) = parts
         found += [*before, (last, space + end)]
     return found
@@ -37,22 +38,6 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
         yield text[start:], ""
 
 
-def _divided(line: str, fits: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    for sentence, space in _together(_sentences(line), fits):
-        if fits(sentence):
-            yield sentence, space
-        else:
-            *before, (last, _) = _together(_words(sentence), fits)
-            yield from [*before, (last, space)]
-
-
-def _words(sentence: str) -> list[tuple[str, str]]:
-    ends = [match.span() for match in _WORD.finditer(sentence)]
-    starts = [0, *(end for _, end in ends)]
-    stops = [*ends, (len(sentence), len(sentence))]
-    return [(sentence[start:stop], sentence[stop:end]) for start, (stop, end) in zip(starts, stops, strict=True)]
-
-
 def _sentences(line: str) -> list[tuple[str, str]]:
     found, start = [], 0
     for match in _END.finditer(line):
@@ -61,6 +46,24 @@ def _sentences(line: str) -> list[tuple[str, str]]:
             found.append((line[start : match.start() + closed], match[0][closed:]))
             start = match.end()
     return [*found, (line[start:], "")]
+
+
+def _short(line: str, fits: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    for sentence, space in _sentences(line):
+        yield from _halves(sentence, space, fits)
+
+
+def _halves(sentence: str, space: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Parts of a sentence that fit, each with what stands behind it."""
+    if fits(sentence):
+        return [(sentence, space)]
+    for between in (_CLAUSE, _WORD):
+        places = [m for m in between.finditer(sentence) if m.start() and m.end() < len(sentence)]
+        if places:
+            middle = min(places, key=lambda m: abs(m.start() - len(sentence) / 2))
+            left, right = sentence[: middle.start()], sentence[middle.end() :]
+            return [*_halves(left, middle[0], fits), *_halves(right, space, fits)]
+    return [(sentence, space)]
 
 
 def _together(sentences: list[tuple[str, str]], fits: Callable[[str], bool]) -> list[tuple[str, str]]:

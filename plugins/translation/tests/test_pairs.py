@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation import read_pairs
+from nlpkit_translation.datasets import read_pairs
 from nlpkit_translation.sides import is_language
 
 from nlpkit.errors import DataError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation import read_parallel
+from nlpkit_translation.datasets import read_parallel
 from nlpkit_translation.shift import first_shift
 
 from nlpkit.errors import DataError

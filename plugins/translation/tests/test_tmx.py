@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation import read_tmx
+from nlpkit_translation.datasets import read_tmx
 
 from nlpkit.errors import DataError
 
