@@ -34,11 +34,13 @@ class Lengths:
 def batch_tokens(task: Task[Any], samples: Lengths, **settings: Any) -> int | None:
     module: Any = make_module(sentiment())
     config = RunConfig(task=task.config, trainer=TrainerConfig(**settings))
-    prepared = Prepared(task, config, module.backbone, module.head, samples, samples, "")  # type: ignore[arg-type]
+    prepared = Prepared(  # type: ignore[arg-type]
+        task, config, module.backbone.config, module.backbone, module.head, samples, samples, ""
+    )
     return complete(prepared, "finetune", continued=False).trainer.batch_tokens
 
 
-@pytest.mark.parametrize(("pairs", "expected"), [(10, 256), (500, 500), (3000, 2048)])
+@pytest.mark.parametrize(("pairs", "expected"), [(10, 256), (500, 500), (3000, 3000), (30_000, 4096)])
 def test_a_task_that_writes_has_larger_batches_the_more_data_there_is(pairs: int, expected: int) -> None:
     task = Writes(sentiment().config, sentiment().tokenizer)
     assert batch_tokens(task, Lengths([(12, 8)] * pairs)) == expected

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PretrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlpkit import Batch, SequenceHead
@@ -95,31 +95,30 @@ class TranslationHead(SequenceHead):
         """What `predictions` gives of each row, by a search of transformers."""
         mask = batch["attention_mask"]
         room = room_of(mask, self.search.longest)
-        ends = self.model.generation_config.eos_token_id
-        end = ends[0] if isinstance(ends, list) else ends
         write: Any = self.model.generate  # typed as a tensor by nn.Module
         ids = write(
             encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
             attention_mask=mask,
-            max_length=int(room.max()) + 2,
-            logits_processor=LogitsProcessorList([_EndRows(room, self.search.beams, end)]),
+            max_length=int(room.max()) + 1,
+            stopping_criteria=StoppingCriteriaList([_Full(room)]),
             **self.search.settings(),
         )[:, 1:]
-        return predictions(ids, ends, room, self.config.pad_token_id or 0)
+        return predictions(ids, self.model.generation_config.eos_token_id, room, self.config.pad_token_id or 0)
 
 
-class _EndRows(LogitsProcessor):
-    """Ends each row where its own room is used up, so that no answer depends on longer ones beside it."""
+class _Full(StoppingCriteria):
+    """Ends each row where its own room ends, so that the rows beside it change nothing.
 
-    def __init__(self, room: Tensor, beams: int, end: int) -> None:
-        self.room, self.end = room.repeat_interleave(beams), end
+    Args:
+        room: tokens of each row, at most (R,).
+    """
 
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Leave nothing but the end (R * beams, V) where as many tokens are written (R * beams, T)."""
-        full = input_ids.size(1) - 1 >= self.room
-        ended = torch.full_like(scores, -torch.inf)
-        ended[:, self.end] = 0
-        return torch.where(full.unsqueeze(1), ended, scores)
+    def __init__(self, room: Tensor) -> None:
+        self.room = room
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Whether rows (R * beams, T) are to end, (R * beams,)."""
+        return input_ids.size(1) - 1 >= self.room.repeat_interleave(len(input_ids) // len(self.room))
 
 
 def room_of(mask: Tensor, longest: int) -> Tensor:

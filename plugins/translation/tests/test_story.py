@@ -115,8 +115,8 @@ def test_mistyped_beam_gets_the_nearest(run: tuple[Path, Ended], files: Path) ->
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.splitlines() == [
         "error: task.beem is no setting of a finished model",
-        "hint: did you mean 'beam'? one of translation takes task.beam, task.length_penalty; "
-        "data.KEY=VALUE is for files",
+        "hint: did you mean 'beam'? one of translation takes task.beam, task.engine, task.length_penalty, task.prefix, "
+        "task.source_language, task.target_language; data.KEY=VALUE is for files",
     ]
 
 
