@@ -9,8 +9,8 @@ of 64 pairs by AdamW at 1e-3, linear, with DataCollatorForSeq2Seq; ours as ``nlp
 tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target tokens without padding; `loss` is per token
 of the dev part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by greedy search.
 
-Prediction: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches of 32 in the order of
-the file. NLPKIT_BENCH names a folder in which a run of ``nlpkit fit`` is called `run`.
+Prediction, greedy: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches of 32 in the
+order of the file, `nlpkit-ct2` and `nlpkit-ct2-int8` are ``--engine ct2`` and ``ct2-int8``. NLPKIT_BENCH names a folder in which a run of ``nlpkit fit`` is called `run`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +191,12 @@ def generated(model: Any, task: Any, texts: list[str], size: int = 32, beams: in
     return found
 
 
-def predicted(arguments: argparse.Namespace) -> side.Values:
+def predicted(arguments: argparse.Namespace, engine: str) -> side.Values:
     """Predict with nlpkit."""
     import nlpkit
 
-    predictor = nlpkit.load(_folder() / "run")
+    side.begin(arguments)
+    predictor = nlpkit.load(_folder() / "run", overrides=f"task.engine={engine}")
     return _timed(arguments, lambda texts: [answer["target"] for answer in predictor.predict(texts)])
 
 
@@ -236,7 +238,9 @@ def main() -> None:
         sides = {"nlpkit-adamw": lambda a: ours(a, "adamw"), "nlpkit": lambda a: ours(a, "default")}
         side.main(made, {"transformers": theirs, **sides}, lambda _: None)
         return
-    side.main(made, {"transformers": plain, "nlpkit": predicted}, lambda _: None)
+    engines = {"nlpkit": "torch", "nlpkit-ct2": "ct2", "nlpkit-ct2-int8": "ct2-int8"}
+    ours_by = {name: partial(predicted, engine=engine) for name, engine in engines.items()}
+    side.main(made, {"transformers": plain, **ours_by}, lambda _: None)
 
 
 if __name__ == "__main__":
