@@ -10,8 +10,8 @@ tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target toke
 of the dev part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by greedy search.
 
 Prediction, greedy: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches of 32 in the
-order of the file, `nlpkit-ct2` and `nlpkit-ct2-int8` are ``--engine ct2`` and ``ct2-int8``. NLPKIT_BENCH names a folder in
-which a run of ``nlpkit fit`` is called `run`.
+order of the file, `nlpkit-ct2` and `nlpkit-ct2-int8` are ``--engine ct2`` and ``ct2-int8``. NLPKIT_BENCH names a folder
+in which a run of ``nlpkit fit`` is called `run`.
 """
 
 from __future__ import annotations
