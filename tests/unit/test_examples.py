@@ -323,9 +323,20 @@ def test_sides_that_lack_a_file_are_refused(tmp_path: Path, plugins: Registry) -
     task = plugins.task("sentiment")
     config = compose(task, overrides=["data.reader=two"]).config
     with pytest.raises(UsageError) as caught:
-        list(read_examples(task, [str(tmp_path / "a")] * 2, config, plugins, need=("label",)))
+        list(read_examples(task, [str(tmp_path / "a")], config, plugins, need=("label",)))
     found = f"one file is given: {tmp_path}/a"
     assert caught.value.message == f"reader 'two' reads a file for each of text and label, and {found}"
+
+
+def test_a_file_may_stand_on_several_sides(tmp_path: Path, plugins: Registry) -> None:
+    """As where a model of translation learns both directions."""
+    paths = [str(tmp_path / name) for name in "abba"]
+    for path in paths:
+        Path(path).touch()
+    task = plugins.task("sentiment")
+    config = compose(task, overrides=["data.reader=two"]).config
+    found = list(read_examples(task, paths, config, plugins, need=("label",)))
+    assert len(found) == 2 and len({example["text"] for example in found}) == 2
 
 
 class Spans(Task[TaskConfig]):

@@ -64,7 +64,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder at the head of sys.path, with a core of its own, so that what is installed here does not matter."""
     folder = tmp_path / "site"
     write_distribution(folder, "nlpkit-core", "0.1.0", "mlm = nlpkit.objectives.mlm")
-    for ours in ("nlpkit-ner", "nlpkit-sentiment"):
+    for ours in ("nlpkit-ner", "nlpkit-sentiment", "nlpkit-translation"):
         write_distribution(folder, ours, "0.1.0", "")
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.setattr(registry_module, "_said", set())
