@@ -15,29 +15,20 @@ from nlpkit.objectives.projected_head import ProjectedHead
 from nlpkit.objectives.sequence_head import SequenceHead
 
 TOKENS, WIDTH = 90, 32
+SIZES: dict[str, Any] = {
+    "vocab_size": TOKENS,
+    "d_model": WIDTH,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 32,
+}
 WRITERS: dict[str, PretrainedConfig] = {
-    "m2m100": M2M100Config(
-        vocab_size=TOKENS,
-        d_model=WIDTH,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_position_embeddings=32,
-    ),
-    "bart": BartConfig(  # adds a bias, so that all logits are made
-        vocab_size=TOKENS,
-        d_model=WIDTH,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_position_embeddings=32,
-    ),
+    "m2m100": M2M100Config(**SIZES),
+    "bart": BartConfig(**SIZES),  # adds a bias, so that all logits are made
     "t5": T5Config(
         vocab_size=TOKENS, d_model=WIDTH, d_kv=16, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0
     ),
