@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -33,11 +33,8 @@ def parameter_groups(
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     seen: set[int] = set()
     tables = {m.weight for part in (backbone, head) for m in part.modules() if isinstance(m, nn.Embedding)}
-    below = -1  # number of the layer last met: the embeddings come before the first
-    named: list[tuple[str, Tensor, bool]] = [(n, p, False) for n, p in backbone.named_parameters()]
-    for name, parameter, in_head in named + [(n, p, True) for n, p in head.named_parameters()]:
+    for name, parameter, below, in_head in _numbered(backbone, head):
         layer = _LAYER.search(name)
-        below = int(layer[1]) if layer else below
         if not parameter.requires_grad or id(parameter) in seen:
             continue
         seen.add(id(parameter))
@@ -50,6 +47,23 @@ def parameter_groups(
         {"params": p, "lr": lr, "weight_decay": decay, "muon": muon}
         for (lr, decay, muon), p in sorted(groups.items(), key=lambda g: g[0])
     ]
+
+
+def _numbered(backbone: nn.Module, head: nn.Module) -> Iterator[tuple[str, Tensor, int, bool]]:
+    """Name, weight, number of the layer last met, -1 before the first, and whether it is of the head."""
+    below = -1
+    for in_head, part in enumerate((backbone, head)):
+        for name, parameter in part.named_parameters():
+            layer = _LAYER.search(name)
+            below = int(layer[1]) if layer else below
+            yield name, parameter, below, bool(in_head)
+
+
+def lower_part(backbone: nn.Module) -> list[Tensor]:
+    """The weights of the embeddings and of the lower third of the layers, rounded down."""
+    numbers = [(p, below) for _, p, below, _ in _numbered(backbone, nn.Module())]
+    layers = 1 + max((below for _, below in numbers), default=-1)
+    return [p for p, below in numbers if below < layers // 3]
 
 
 def build_optimizer(groups: list[dict[str, Any]]) -> Optimizer:

@@ -56,7 +56,7 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
         log.warning("%s: only for a new model; --from brings its own", ", ".join(idle))
     if request.tokenizer and (idle := [name for name in idle if name in OF_NEW_TOKENIZERS]):
         log.warning("%s: only for a tokenizer that is trained; --tokenizer brings its own", ", ".join(idle))
-    if not request.source and config.strategy in {"freeze", "lora"}:
+    if not request.source and config.strategy in {"upper", "freeze", "lora"}:
         log.warning(
             "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
         )

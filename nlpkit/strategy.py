@@ -1,4 +1,4 @@
-"""Which weights learn: all of them, the head alone, or added LoRA matrices."""
+"""Which weights learn: all of them, the upper ones, the head alone, or added LoRA matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from nlpkit.errors import UsageError
-from nlpkit.optim import freeze
+from nlpkit.optim import freeze, lower_part
 
 
 def check_strategy(strategy: str) -> None:
@@ -25,8 +25,9 @@ def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
     """Freeze or adapt a backbone in place.
 
     Args:
-        strategy: ``full`` and ``layerwise`` train every weight, ``freeze`` none, ``lora`` small added matrices
-            (Hu et al. 2022) in every linear layer.
+        strategy: ``full`` and ``layerwise`` train every weight, ``upper`` those above the lower third of the layers
+            (Lee et al. 2019 leave three quarters as they are), ``freeze`` none, ``lora`` small added matrices (Hu et
+            al. 2022) in every linear layer.
         backbone: changed in place.
 
     Returns:
@@ -36,6 +37,8 @@ def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
         UsageError: see `check_strategy`.
     """
     check_strategy(strategy)
+    if strategy == "upper":
+        freeze(lower_part(backbone))
     if strategy == "freeze":
         freeze(backbone.parameters())
     if strategy != "lora":

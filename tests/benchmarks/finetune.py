@@ -75,16 +75,18 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
 def trained(
     task: Any, examples: list[Any], arguments: argparse.Namespace, folder: Path, batch: int, rate: float
 ) -> tuple[side.Clock, Any]:
-    """The clock and the trained module of a task that goes on from MiniLM."""
+    """The clock and the trained module of a task that goes on from MiniLM, by the strategy that is its default."""
     from nlpkit import handover, trainer
     from nlpkit.config import OptimConfig, RunConfig, TrainerConfig
     from nlpkit.data import TaskDataModule
     from nlpkit.folder import RunFolder
     from nlpkit.module import TaskModule
+    from nlpkit.strategy import apply_strategy
 
     architecture = handover.read_architecture(source())
     head = task.build_head(architecture)
     body, _ = handover.load(source(), head, config=architecture)
+    apply_strategy(task.defaults.get("strategy", "full"), body)
     config = RunConfig(
         optim=OptimConfig(learning_rate=rate, warmup=WARMUP, weight_decay=DECAY, clip=CLIP),
         trainer=TrainerConfig(max_epochs=arguments.epochs, batch_size=batch, accelerator="cpu", precision="32"),
