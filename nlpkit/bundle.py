@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file, save_model
 from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
-from nlpkit import handover, seen, tokenizer
+from nlpkit import dev_part, handover, seen, tokenizer
 from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError, nearest
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
@@ -175,8 +175,9 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     if isinstance(head, TransformersHead) and (lost := set(account.new) - {f"head.{n}" for n in head.own_weights()}):
         raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
     head.tie(backbone)
-    task.ready(head, Path(source))
-    return Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
+    loaded = Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
+    task.ready(loaded, Path(source), functools.partial(dev_part.read, Path(source), record, task_class, registry))
+    return loaded
 
 
 def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry: Registry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import inspect
 import logging
 import sys
@@ -380,6 +381,25 @@ def read_parts(
     share, group, labels_of = config.data.dev_share, column or None, task_class.labels_of
     first, second = splits.split(examples, share, seed=config.seed, group=group, text=text, labels_of=labels_of)
     return [examples[i] for i in first], [examples[i] for i in second], guessed
+
+
+def read_dev(
+    task_class: type[Task[Any]], data: Sequence[str], dev: Sequence[str], config: RunConfig, registry: Registry
+) -> list[Example]:
+    """The examples that choose the best step alone, as `read_parts` gives them; data is read where they are of it."""
+    return (
+        read_labelled(task_class, dev, config, registry)
+        if dev
+        else read_parts(task_class, data, dev, config, registry)[1]
+    )
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """What tells examples, and their order, from others; as hexadecimal."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(sorted(example.items())).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:

@@ -54,10 +54,14 @@ def _json(value: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Fill a folder beside the target, then put it in the target's place, with a manifest.
 
     An older folder at the target is removed only after the new one is complete; `recover` ends an interrupted swap.
+
+    Args:
+        target: becomes the folder.
+        replace: False: a folder that another process has put there meanwhile stays, and this one is dropped.
     """
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     with explain_os_errors(target):
@@ -66,7 +70,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             yield temporary
             write_manifest(temporary)
             _fsync_folder(temporary)
-            _swap(temporary, target)
+            _swap(temporary, target) if replace else _claim(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -84,6 +88,16 @@ def _swap(new: Path, target: Path) -> None:
         raise
     _fsync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _claim(new: Path, target: Path) -> None:
+    """Put a folder in a place that is free; of several processes one does."""
+    try:
+        os.rename(new, target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+    _fsync_folder(target.parent)
 
 
 def recover(target: Path) -> None:

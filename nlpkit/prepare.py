@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from nlpkit.config import RunConfig
 from nlpkit.corpus import TokenStore, View
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError
-from nlpkit.examples import check_parts, read_parts, texts_of
+from nlpkit.examples import check_parts, fingerprint, read_parts, texts_of
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
@@ -171,7 +169,6 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     head = bundle.build_head(task, architecture, registry)
     body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
     record = bundle.read_record(source) if request.source and not setup else None
-    fingerprint = _fingerprint(train + dev)
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
@@ -190,7 +187,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         body,
         head,
         *samples,
-        fingerprint,
+        fingerprint(train + dev),
         (train, dev),
         facts,
         seen_texts,
@@ -247,13 +244,6 @@ def _seen_before(source: str) -> Seen:
 def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:
     count = min(len(samples.lengths), 2000)
     return np.concatenate([np.asarray(samples.features(i)["input_ids"], np.int64) for i in range(count)])
-
-
-def _fingerprint(examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr(sorted(example.items())).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
 
 
 def _word_entropy(store: TokenStore) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -32,6 +33,16 @@ class Request:
     exclude: tuple[str, ...] = ()
     watch: str = ""
     tokenizer: str = ""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Request:
+        """What run.json says of it, with files as seen from here.
+
+        Raises:
+            KeyError, TypeError, AttributeError: it says nothing of the kind.
+        """
+        asked: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["request"].items()}
+        return cls(**asked).seen_from(facts.get("folder", os.getcwd()))
 
     def seen_from(self, folder: str) -> Request:
         """The same with files that were named in another working folder, unless they are seen from here only."""

@@ -13,6 +13,7 @@ import torch
 
 from nlpkit.config import RunConfig, flat, to_plain
 from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
+from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder, versions
 from nlpkit.plugins import Stage
 from nlpkit.prepare import Prepared
@@ -36,7 +37,11 @@ def beginning(request: Request, prepared: Prepared, stage: Stage) -> dict[str, A
         "threads": torch.get_num_threads(),
         "accelerator": accelerator_of(prepared.config),
         "parent": prepared.facts.get("parent"),
-        **({"corpus": prepared.facts["corpus"]} if stage == "pretrain" else {}),
+        **(
+            {"corpus": prepared.facts["corpus"]}
+            if stage == "pretrain"
+            else {"dev_fingerprint": fingerprint(prepared.examples[1])}
+        ),
     }
 
 
@@ -75,8 +80,7 @@ class Began:
         """
         facts = folder.read_facts()
         try:
-            asked: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["request"].items()}
-            request = Request(**asked).seen_from(facts.get("folder", os.getcwd()))
+            request = Request.of(facts)
             stage: Stage = "pretrain" if facts["stage"] == "pretrain" else "finetune"
             str(facts["data_fingerprint"]), dict(facts["settings"])
         except (KeyError, TypeError, AttributeError, ValueError):

@@ -249,6 +249,9 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     }
     bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)
     write_json(folder.results, results)
+    record = read_json(folder.model / bundle.RECORD)
+    finished = bundle.Loaded(task, body.eval(), prepared.head.eval(), record, prepared.seen)
+    task.ready(finished, folder.model, lambda: prepared.examples[1])
     return read_json(folder.results)
 
 

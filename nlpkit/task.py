@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+    from nlpkit.bundle import Loaded
     from nlpkit.heads import Head
 
 Features = dict[str, Any]  # a list of integers is padded, a number is stacked
@@ -143,8 +144,15 @@ class Task(ABC, Generic[ConfigT]):
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """Make the head for a backbone of this configuration; its width is ``backbone.hidden_size``."""
 
-    def ready(self, head: Head, folder: Path) -> None:
-        """Called when a finished model was loaded from its folder; here a head may get an engine of another kind."""
+    def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
+        """Called when a finished model was saved or loaded; here its head may get an engine of another kind.
+
+        Args:
+            model: this task, with backbone and head, on the CPU.
+            folder: of the model.
+            dev: gives the examples that chose its best step, to try an engine on; of a model that was loaded they are
+                read again from the files of its run, and an `NlpkitError` says why they cannot be had.
+        """
         return None
 
     @abstractmethod

@@ -316,6 +316,18 @@ def test_file_that_would_be_loaded_but_is_in_no_manifest_is_refused(name: str, t
     assert caught.value.message == (f"{tmp_path / 'model' / name}: not in the manifest, so it was put there later")
 
 
+def test_of_two_that_make_a_folder_at_once_the_first_stays(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with files.new_folder(target, replace=False) as slow:
+        (slow / "a.txt").write_text("slow")
+        with files.new_folder(target, replace=False) as quick:
+            (quick / "a.txt").write_text("quick")
+        before = target.stat().st_ino
+    assert ((target / "a.txt").read_text(), target.stat().st_ino) == ("quick", before)
+    files.verify_manifest(target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
 # disks
 
 SAVE = """

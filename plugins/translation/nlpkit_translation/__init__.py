@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
+    from nlpkit.bundle import Loaded
 
 _HALF = re.compile("[\\s\ufffd]+$")  # what a decoder of bytes puts in the place of half a character, at the end
 
@@ -146,12 +147,15 @@ class Translation(Task[TranslationConfig]):
 
         Raises:
             ModelError: the backbone is a decoder, or its tokenizer does not say where a text begins and ends.
-            UsageError: a width that no decoder can have.
+            UsageError: a width that no decoder can have, or an engine that does not know the family.
         """
         from nlpkit.heads import is_encoder_decoder
+        from nlpkit_translation.conversion import check_possible
         from nlpkit_translation.head import Search, TranslationHead
 
         config, whole = self.config, backbone if is_encoder_decoder(backbone) else self._with_decoder(backbone)
+        if config.engine != "torch":
+            check_possible(whole.model_type)
         search = Search(config.beam, config.length_penalty, self._longest - 1, self._begin)
         begun = len(self._frame) > 1 and self._frame[0] == getattr(whole, "decoder_start_token_id", None)
         return TranslationHead(whole, search, config.label_smoothing, begun=begun)
@@ -164,13 +168,18 @@ class Translation(Task[TranslationConfig]):
             raise UsageError(f"task.decoder_width is {width}, expected a multiple of 64", "task.decoder_width=256")
         return with_decoder(encoder, self.tokenizer, self._frame, layers=layers, width=width, positions=self._longest)
 
-    def ready(self, head: Head, folder: Path) -> None:
-        """Let another engine write, where ``engine`` says so."""
+    def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
+        """Let another engine write, where ``engine`` says so, and say how it agrees with torch."""
         if self.config.engine != "torch":
+            from nlpkit_translation.agreement import check
             from nlpkit_translation.engine import Engine
+            from nlpkit_translation.head import TranslationHead
 
-            search: Any = head.search
-            head.engine = Engine(folder, self.tokenizer, search, int8=self.config.engine == "ct2-int8")
+            if not isinstance(model.head, TranslationHead):
+                raise UsageError(f"--engine {self.config.engine} knows no head of another plugin", "--engine torch")
+            engine = Engine(folder, self.tokenizer, model.head.search, int8=self.config.engine == "ct2-int8")
+            check(engine, model, folder, dev)
+            model.head.engine = engine
 
     def build_metrics(self) -> MetricCollection:
         """BLEU and chrF as sacreBLEU has them, and numbers of faults that no reference is needed to see."""

@@ -1,17 +1,21 @@
-"""CTranslate2 writes what the model itself does, from a conversion that is made once."""
+"""CTranslate2 writes what the model itself does, row by row."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from nlpkit_translation import Translation, TranslationConfig
+from nlpkit_translation.engine import Engine
 
 import nlpkit
-from nlpkit.errors import UsageError
+from nlpkit import Batch, Example, TaskModule, backbone, bundle
+from nlpkit.config import ModelConfig
+from nlpkit.plugins import Registry
 
 pytest.importorskip("ctranslate2", reason="the extra ct2 is not installed")
 
@@ -75,17 +79,75 @@ def test_eight_bits_write_nearly_the_same_and_scores_are_of_what_is_written(run:
     assert scores["ct2"]["loss"] == pytest.approx(scores["torch"]["loss"])
 
 
-def test_a_model_is_converted_once_beside_it(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run / "model", tmp_path / "model")
-    nlpkit.load(tmp_path / "model", overrides="task.engine=ct2")
-    made = (tmp_path / "model-ct2" / "model.bin").stat().st_mtime_ns
-    nlpkit.load(tmp_path / "model", overrides="task.engine=ct2-int8")
-    assert (tmp_path / "model-ct2" / "model.bin").stat().st_mtime_ns == made
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model-ct2"]
+# rows that never end
 
 
-def test_without_the_package_the_hint_installs_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    with pytest.raises(UsageError, match="needs the package ctranslate2") as caught:
-        nlpkit.load(run, overrides="task.engine=ct2")
-    assert "nlpkit-translation[ct2]" in caught.value.hint
+@pytest.fixture(scope="module")
+def untaught(words: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Translation, TaskModule]:
+    """A model with large random weights, whose beams keep changing, and its folder."""
+    task = Translation(TranslationConfig(max_length=64), words())
+    torch.manual_seed(3)
+    architecture = backbone.architecture(ModelConfig(preset="tiny", family="m2m100"), task.tokenizer)
+    module = TaskModule(task, backbone.build(architecture), task.build_head(architecture)).eval()
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.mul_(3 if weights.dim() > 1 else 1)
+    folder = tmp_path_factory.mktemp("untaught") / "model"
+    bundle.save(folder, task, module.backbone, module.head, {}, Registry())
+    return folder, task, module
+
+
+def batch_of(task: Translation, *texts: str) -> Batch:
+    return task.collate([task.encode(Example({"source": text})) for text in texts])
+
+
+@pytest.mark.parametrize("begin", [None, 7])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_a_row_is_written_as_it_would_be_alone_and_by_torch(beams: int, begin: int | None, untaught: Any) -> None:
+    folder, task, module = untaught
+    search = replace(module.head.search, beams=beams, begin=begin)
+    engine, module.head.search = Engine(folder, task.tokenizer, search, int8=False), search
+    texts = [
+        "the dog sleeps under the table",
+        "we read",
+        "the coat is warm and the hat is new",
+        "a soup",
+        "the dog " * 12,
+    ]
+    batch = batch_of(task, *texts)
+    together = engine(batch)
+    with torch.inference_mode():
+        by_torch = module.head.predict(module.hidden(batch), batch)
+    assert bool(together["ended"].all()) == (beams == 1 and begin is None)  # there all are empty, else none ends
+    for name, values in by_torch.items():
+        assert together[name].tolist() == values.tolist()
+    for row, text in enumerate(texts):
+        alone = engine(batch_of(task, text))
+        length = int(alone["lengths"][0])
+        assert alone["ids"][0, :length].tolist() == together["ids"][row, : int(together["lengths"][row])].tolist()
+        assert alone["ended"][0] == together["ended"][row]
+
+
+@pytest.mark.parametrize("begin", [None, 7])
+def test_a_source_without_text_ends_whatever_stands_beside_it(begin: int | None, untaught: Any) -> None:
+    folder, task, module = untaught
+    search = replace(module.head.search, beams=2, begin=begin)
+    engine = Engine(folder, task.tokenizer, search, int8=False)
+    for texts in (("",), ("", "the dog sleeps under the table")):
+        found = engine(batch_of(task, *texts))
+        assert (int(found["lengths"][0]), bool(found["ended"][0])) == (int(begin is not None), True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_model_on_a_gpu_is_scored_by_the_engine_beside_it(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "test.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), "utf-8")
+    scores = [
+        nlpkit.evaluate(run, str(data), overrides="task.engine=ct2", device=device)["scores"]
+        for device in ("cpu", "cuda")
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+    predictor = nlpkit.load(run, overrides="task.engine=ct2", device="cuda")
+    assert predictor.predict(["The dog sees the man."]) == nlpkit.load(run, device="cpu").predict(
+        ["The dog sees the man."]
+    )
