@@ -166,7 +166,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """When the state of a run is saved."""
     strategy: Literal["full", "layerwise", "upper", "freeze", "lora"] = "full"
-    """Which weights learn: all, all with smaller rates near the input, all above the lower third of the layers, the head
-    alone, or added LoRA matrices."""
+    """Which weights learn: all, all with smaller rates near the input, all above the lower third of the layers, the
+    head alone, or added LoRA matrices."""
     seed: int = number(0, at_least=0, at_most=2**32 - 1)
     """Start of every random choice."""

@@ -1,17 +1,18 @@
 """Translation of Multi30k (English to German) from nothing, against transformers' Seq2SeqTrainer and its generate.
 
-    python tests/benchmarks/translate.py fit [--runs 3] [--threads 1] [--steps 500]
-    python tests/benchmarks/translate.py predict [--runs 3] [--threads 1]
+    python tests/benchmarks/translate.py fit [--runs 3] [--threads 1] [--steps 500] [--peer-steps 500]
+    python tests/benchmarks/translate.py predict [--runs 3] [--threads 1] [--beam 1]
 
 Training: both sides train the same M2M100 (4 and 4 layers, 256 wide, joint byte-level BPE of 8,000, one embedding) on
-the 29,000 pairs for as many steps, in float32 with label smoothing of 0.1 and dropout of 0.1: the peer in batches
-of 64 pairs by AdamW at 1e-3, linear, with DataCollatorForSeq2Seq; ours as ``nlpkit fit`` does, in batches of as many
-tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target tokens without padding; `loss` is per token
-of the dev part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by greedy search.
+the 29,000 pairs for as many steps, or ours for --steps and the peer for --peer-steps, in float32 with label smoothing
+and dropout of 0.1: the peer in batches of 64 pairs by AdamW at 1e-3, linear, with DataCollatorForSeq2Seq; ours as
+``nlpkit fit`` does, in batches of as many tokens. `nlpkit-adamw` has the peer's optimiser and rate. `count` is target
+tokens without padding; `loss` is per token of the dev part without smoothing, `bleu` sacreBLEU's of test_2016_flickr by
+greedy search.
 
-Prediction, greedy: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches of 32 in the
-order of the file, `nlpkit-ct2` and `nlpkit-ct2-int8` are ``--engine ct2`` and ``ct2-int8``. NLPKIT_BENCH names a folder
-in which a run of ``nlpkit fit`` is called `run`.
+Prediction, greedy or by a beam: 1,000 captions, by one folder that nlpkit fitted; the peer is ``generate`` in batches
+of 32 in the order of the file, `nlpkit-ct2` and `nlpkit-ct2-int8` are ``--engine ct2`` and ``ct2-int8``. NLPKIT_BENCH
+names a folder in which a run of ``nlpkit fit`` is called `run`.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def ours(arguments: argparse.Namespace, optimiser: str) -> side.Values:
         key.removeprefix("optim."): value for key, value in Translation.defaults_new.items() if key.startswith("optim.")
     }
     optim = OptimConfig(**new) if optimiser == "default" else OptimConfig(learning_rate=RATE, warmup=WARMUP)
-    steps = _steps(arguments)
+    steps = arguments.steps
     data = TaskDataModule(task, train, batch_size=BATCH, seed=arguments.seed, epochs=100)
     config = RunConfig(
         optim=optim,
@@ -103,10 +104,6 @@ class _Seen:
                 seen.tokens += int((batch["labels"] != -100).sum())
 
         return Count()
-
-
-def _steps(arguments: argparse.Namespace) -> int:
-    return int(arguments.steps)
 
 
 def theirs(arguments: argparse.Namespace) -> side.Values:
@@ -143,7 +140,7 @@ def theirs(arguments: argparse.Namespace) -> side.Values:
             warmup_steps=WARMUP,
             label_smoothing_factor=SMOOTHING,
             max_grad_norm=1.0,
-            max_steps=_steps(arguments),
+            max_steps=arguments.peer_steps or arguments.steps,
             seed=arguments.seed,
             use_cpu=True,
             logging_strategy="no",
@@ -197,7 +194,8 @@ def predicted(arguments: argparse.Namespace, engine: str) -> side.Values:
     import nlpkit
 
     side.begin(arguments)
-    predictor = nlpkit.load(_folder() / "run", overrides=f"task.engine={engine}")
+    settings = [f"task.engine={engine}", f"task.beam={arguments.beam}"]
+    predictor = nlpkit.load(_folder() / "run", overrides=settings)
     return _timed(arguments, lambda texts: [answer["target"] for answer in predictor.predict(texts)])
 
 
@@ -209,7 +207,7 @@ def plain(arguments: argparse.Namespace) -> side.Values:
 
     task = nlpkit.load(_folder() / "run").task
     model = AutoModelForSeq2SeqLM.from_pretrained(_folder() / "run" / "model")
-    return _timed(arguments, lambda texts: generated(model, task, texts))
+    return _timed(arguments, lambda texts: generated(model, task, texts, beams=arguments.beam))
 
 
 def _timed(arguments: argparse.Namespace, translate: Any) -> side.Values:
@@ -235,6 +233,8 @@ def main() -> None:
     made = side.parser(__doc__)
     made.add_argument("what", choices=["fit", "predict"])
     made.add_argument("--steps", type=int, default=500, help="optimiser steps of each side")
+    made.add_argument("--peer-steps", type=int, default=0, help="of the peer, where they are not as many")
+    made.add_argument("--beam", type=int, default=1, help="translations that are followed at a time")
     if made.parse_args().what == "fit":
         sides = {"nlpkit-adamw": lambda a: ours(a, "adamw"), "nlpkit": lambda a: ours(a, "default")}
         side.main(made, {"transformers": theirs, **sides}, lambda _: None)
