@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nlpkit import checkpoints, parents, planning, recipes, stages
+from nlpkit import bundle, checkpoints, parents, planning, recipes, stages
 from nlpkit import config as config_module
 from nlpkit.config import RunConfig
 from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
@@ -25,6 +25,7 @@ from nlpkit.processes import started
 from nlpkit.request import Request
 from nlpkit.resuming import Began, beginning
 from nlpkit.stages import Watched
+from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
 
@@ -137,13 +138,20 @@ def _look_at(
     task_class = registry.task(request.task, stage=stage)
     settings = typed(overrides)
     if defaults is None:
-        defaults = {} if request.source else task_class.defaults_new
+        defaults = _defaults(task_class, request.source)
     if task_class.sample and not (request.data or request.source):
         defaults = {**defaults, **registry.dataset(task_class.sample).settings}
     composed = config_module.compose(task_class, defaults=defaults, file=file, overrides=settings, flags=flags or {})
     if started().first:
         stages.check_request(request, composed.config, registry)
     return Asked(request, stage, composed.config, registry)
+
+
+def _defaults(task_class: type[Task[Any]], source: str) -> dict[str, Any]:
+    """What a task sets for a new model, for one that nlpkit made, or for one of others."""
+    if not source:
+        return task_class.defaults_new
+    return {} if (Path(bundle.find(source)) / bundle.RECORD).is_file() else task_class.defaults_public
 
 
 def plan(asked: Asked) -> planning.Plan:

@@ -94,6 +94,8 @@ class Task(ABC, Generic[ConfigT]):
     """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
     defaults_new: ClassVar[dict[str, Any]] = {}
     """Settings it changes further for a new model, without ``--from``."""
+    defaults_public: ClassVar[dict[str, Any]] = {}
+    """Settings it changes further where ``--from`` is a model that nlpkit has not made, such as a public one."""
     score: ClassVar[str] = "loss"
     """Name of the metric that chooses the best checkpoint (higher is better), or ``loss`` (lower is better)."""
     seeded: ClassVar[bool] = False

@@ -86,7 +86,7 @@ def trained(
     architecture = handover.read_architecture(source())
     head = task.build_head(architecture)
     body, _ = handover.load(source(), head, config=architecture)
-    apply_strategy(task.defaults.get("strategy", "full"), body)
+    apply_strategy(task.defaults_public.get("strategy", "full"), body)
     config = RunConfig(
         optim=OptimConfig(learning_rate=rate, warmup=WARMUP, weight_decay=DECAY, clip=CLIP),
         trainer=TrainerConfig(max_epochs=arguments.epochs, batch_size=batch, accelerator="cpu", precision="32"),

@@ -46,8 +46,7 @@ class Ner(Task[NerConfig]):
         "entities": Field(ENTITY_COLUMNS, required=False, structured=True),
     }
     score = "f1"
-    defaults: ClassVar[dict[str, Any]] = {"strategy": "upper"}
-    defaults_new: ClassVar[dict[str, Any]] = {"strategy": "full"}
+    defaults_public: ClassVar[dict[str, Any]] = {"strategy": "upper"}
     sample = "ner-sample"
     readers: ClassVar[dict[str, str]] = {"jsonl": "spans"}
     padding: ClassVar[dict[str, int]] = {
