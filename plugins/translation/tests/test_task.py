@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation import Translation, TranslationConfig, _in_place_of
+from nlpkit_translation import Translation, TranslationConfig
+from nlpkit_translation.segments import filled, places
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -278,6 +279,10 @@ def test_no_translation_ends_in_half_a_character(beam: int, make_task: MakeTask,
     assert translated(module, "we read") == [""]
 
 
+def in_place_of(source: str, said: str) -> str:
+    return filled(source.encode(), places([(source, "")]), iter([said]))
+
+
 @pytest.mark.parametrize(
     ("source", "said", "expected"),
     [
@@ -290,13 +295,13 @@ def test_no_translation_ends_in_half_a_character(beam: int, make_task: MakeTask,
     ],
 )
 def test_a_translation_stands_where_its_source_stood(source: str, said: str, expected: str) -> None:
-    assert _in_place_of(source, said) == expected
+    assert in_place_of(source, said) == expected
 
 
 @settings(max_examples=100)
 @given(st.text(), st.text())
 def test_what_stands_around_a_source_stands_around_its_translation(source: str, said: str) -> None:
-    found = _in_place_of(source, said)
+    found = in_place_of(source, said)
     assert found.strip().rstrip("\ufffd \n") == found.strip().rstrip("\ufffd \n").strip()
     assert len(source) - len(source.lstrip()) <= len(found)
     assert not found or not source.strip() or found.endswith(source[len(source.rstrip()) :])
