@@ -78,7 +78,9 @@ def test_evaluate_scores_divided_sources(make_task: MakeTask, make_module: MakeM
     sources = [source for source, _ in LONG * 3]
     answers = nlpkit.load(tmp_path / "model", device="cpu").predict(sources)
     data = tmp_path / "test.jsonl"
-    data.write_text("".join(json.dumps({"source": s, **answer}) + "\n" for s, answer in zip(sources, answers)), "utf-8")
+    data.write_text(
+        "".join(json.dumps({"source": s, **a}) + "\n" for s, a in zip(sources, answers, strict=True)), "utf-8"
+    )
     scores = nlpkit.evaluate(tmp_path / "model", data, device="cpu")["scores"]
     assert scores["chrf"] == pytest.approx(100)
 

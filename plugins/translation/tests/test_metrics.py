@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import sacrebleu
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_translation import Translation, TranslationConfig
