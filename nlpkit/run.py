@@ -20,6 +20,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
+from nlpkit.request import by_owner
 from nlpkit.running import Name, Paths, Settings, names, typed
 from nlpkit.running import Run as Run
 from nlpkit.scores import metrics_of
@@ -231,7 +232,7 @@ def evaluate(
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=names(plugins))
-    of_task, of_data = _by_owner(typed(overrides))
+    of_task, of_data = by_owner(typed(overrides))
     loaded = bundle.load(os.fspath(run), registry, settings=of_task)
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
@@ -317,12 +318,6 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
     config, columns = _how_to_read(predictor, data, overrides)
     registry = Registry(files=names(plugins))
     return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
-
-
-def _by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Settings of the task, and others."""
-    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
-    return of_task, [setting for setting in settings if setting not in of_task]
 
 
 def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, Remembered]:

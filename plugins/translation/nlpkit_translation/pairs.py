@@ -10,7 +10,7 @@ from typing import Any
 
 from nlpkit import Example
 from nlpkit.errors import DataError
-from nlpkit.readers import STDIN, format_of
+from nlpkit.readers import STDIN, format_of, open_text
 from nlpkit.readers.columns import listed
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.examples import Errors
@@ -18,7 +18,7 @@ from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.source import sniff_delimiter
 from nlpkit.readers.tables import Row, header, split_lines, table
-from nlpkit_translation.lines import lines, open_text
+from nlpkit_translation.lines import lines
 from nlpkit_translation.sides import FIELDS, NAME_THEM, choose_sides, named_sides, refuse_one_sided
 
 _NESTED = "translation"
@@ -111,7 +111,7 @@ def _table(rows: Iterator[Row], chosen: Mapping[str, str], name: str, about: str
     counted = bool(chosen) and all(column.isdecimal() for column in chosen.values())
     named = named_sides(cells)
     if len(named) == 1 and not chosen and about == "tsv":
-        raise _header_or_not(*named.items(), f"{name}:{number}")
+        raise _header_or_not(named, f"{name}:{number}")
     has_header = len(named) == len(FIELDS) or (not counted and (bool(chosen) or about != "tsv"))
     if counted or not has_header:
         places = _by_number(chosen, len(cells), name)
@@ -129,8 +129,8 @@ def _table(rows: Iterator[Row], chosen: Mapping[str, str], name: str, about: str
         yield Example({side: cells[place] for side, place in places.items()}, f"{name}:{number}")
 
 
-def _header_or_not(named: tuple[str, str], where: str) -> DataError:
-    side, name = named
+def _header_or_not(named: Mapping[str, str], where: str) -> DataError:
+    ((side, name),) = named.items()
     other = next(other for other in FIELDS if other != side)
     return DataError(
         f"{where}: '{name}' may be the name of the {side} or a text, for nothing in this line names the {other}",
