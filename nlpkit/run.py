@@ -236,7 +236,7 @@ def evaluate(
     loaded = bundle.load(os.fspath(run), registry, settings=of_task)
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
-    config, columns = _how_to_read(predictor, data, of_data)
+    config, columns = _how_to_read(predictor, data, of_data, registry)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     scores = predictor.score(samples, metrics_of(predictor.task, registry))
     about = {"about": about} if (about := predictor.task.about_scores()) else {}
@@ -315,12 +315,14 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
         overrides: ``data.`` settings as ``key=value``.
         plugins: files of plugins that are not installed.
     """
-    config, columns = _how_to_read(predictor, data, overrides)
     registry = Registry(files=names(plugins))
+    config, columns = _how_to_read(predictor, data, overrides, registry)
     return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
 
 
-def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, Remembered]:
+def _how_to_read(
+    predictor: Predictor, data: Paths, overrides: Settings, registry: Registry
+) -> tuple[RunConfig, Remembered]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 
     The reader of its training data serves files, too, unless the user says anything of how to read them; and so do the
@@ -329,7 +331,7 @@ def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tupl
     known, settings = predictor.record.get("data", {}), typed(overrides)
     reader = known.get("reader")
     formats = {readers.format_of(name) for name in names(data)}
-    of_lines = bool(reader) and bool(getattr(Registry().datasets().get(reader), "sides", ()))
+    of_lines = bool(reader) and bool(getattr(registry.datasets().get(reader), "sides", ()))
     as_before = reader and not settings and "-" not in names(data) and not (of_lines and formats - {None, "txt"})
     defaults: dict[str, Any] = {"data.reader": known["reader"]} if as_before else {}
     if attributes := Control.of(predictor.record):

@@ -90,6 +90,9 @@ def test_files_of_sides_are_fitted_scored_and_predicted(command: Callable[..., A
         "a it tore 5",
         "dev soft and warm 0",
     ]
+    Path("dev.csv").write_text("text,label\nsoft and warm,good\nit tore,bad\n")
+    table = command("evaluate", "run", "dev.csv", "--plugin", "beside.py", "--json")
+    assert table.code == 0 and json.loads(table.out)["examples"] == 2, table.err
     refused = command("evaluate", "run", "dev.text", "--plugin", "beside.py")
     assert hinted(refused) == [
         "error: reader 'beside' reads a file for each of text and label, and one file is given: dev.text",
