@@ -65,6 +65,10 @@ class Head(nn.Module, ABC):
         """Class probabilities (..., C)."""
         return self(hidden, batch).float().softmax(-1)
 
+    def in_groups(self, batch: Batch, predict: Callable[[Batch], Any]) -> Any:
+        """What ``predict`` gives of a batch; a head whose rows may be very many asks it for some at a time."""
+        return predict(batch)
+
     def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], Any]:
         """`terms` and `predict`; for heads in which these share their work. It must give what they give."""
         return self.terms(hidden, batch), self.predict(hidden, batch)

@@ -135,12 +135,14 @@ class TaskModule(pl.LightningModule):
         return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(metrics).items()}}
 
     def _score(self, batch: Batch, loss: MeanLoss, metrics: MetricCollection) -> None:
-        if self.head.engine:
-            terms, predictions = self.head.terms(self.hidden(batch), batch), self.head.engine(batch)
-        else:
-            terms, predictions = self.head.scored(self.hidden(batch), batch)
-        loss.update(terms)
-        metrics.update(*self.task.compare(predictions, batch))
+        for part, asked in self.task.as_predicted(batch):
+            hidden = self.hidden(part)
+            if asked is part and not self.head.engine:
+                terms, predictions = self.head.scored(hidden, part)
+            else:
+                terms, predictions = self.head.terms(hidden, part), self.predictions(asked)
+            loss.update(terms)
+            metrics.update(*self.task.compare(predictions, asked))
 
     def _log_scores(self, part: str, *, full: bool = True) -> None:
         scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.metrics) if full else {})}
@@ -164,8 +166,14 @@ class TaskModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""
-        engine = self.head.engine
-        return self.task.decode(engine(batch) if engine else self.head.predict(self.hidden(batch), batch), batch)
+        return self.task.decode(self.predictions(batch), batch)
+
+    def predictions(self, batch: Batch) -> Any:
+        """What the head predicts of a batch, or an engine in its place, in the groups that the head makes."""
+        return self.head.in_groups(batch, self.head.engine or self._predicted)
+
+    def _predicted(self, batch: Batch) -> Any:
+        return self.head.predict(self.hidden(batch), batch)
 
     def configure_optimizers(self) -> Any:
         """AdamW or Muon with the schedule of ``optim``, stepped with the optimiser."""

@@ -115,13 +115,11 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
         )
     dev = _held_out(task, held_out, length, config.data.dev_share, named)
     check_known(store.read(0, LOOKED_AT), words, request.data, _OWN_WORDS if request.tokenizer else OWN_LANGUAGE)
-    head = bundle.build_head(task, architecture, registry)
-    body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    head, body, parent = _start(task, architecture, source, request, registry, setup)
     task.check_backbone(body)
     if not source and config.model.embeddings == "lsa":
         log.info("embeddings: latent semantic analysis of the corpus (model.embeddings)")
         word_vectors.start_from(body.get_input_embeddings(), learnt, store.header.separator, words.all_special_ids)
-    parent = bundle.read_record(source) if request.source and not setup else None
     facts = {"corpus": {"documents": store.documents, "tokens": len(store), **excluded}, "parent": parent}
     record = {"store": store.header.key, **({"control": columns.plain()} if columns else {})}
     seen_texts = seen.join(_seen_before(source), {"pretrain": Sketch.of(store.fingerprints())})
@@ -166,10 +164,8 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     length = input_length(settings, architecture, words, _DEFAULT_LENGTH)
     task = task_class(replace(settings, max_length=length), words)
     config = replace(config, task=task.config)
-    head = bundle.build_head(task, architecture, registry)
-    body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
-    record = bundle.read_record(source) if request.source and not setup else None
-    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
+    head, body, parent = _start(task, architecture, source, request, registry, setup)
+    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": parent}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
     cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
@@ -198,6 +194,20 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 def _source(request: Request, setup: Path | None) -> str:
     """The folder or hub name that architecture and tokenizer come from; empty: from nothing."""
     return str(setup) if setup else bundle.find(request.source) if request.source else ""
+
+
+def _start(
+    task: Task[Any],
+    architecture: PretrainedConfig,
+    source: str,
+    request: Request,
+    registry: Registry,
+    setup: Path | None,
+) -> tuple[Head, PreTrainedModel, dict[str, Any] | None]:
+    """Head and body with the weights that a run begins with, and what nlpkit.json says of the model they come from."""
+    head = bundle.build_head(task, architecture, registry)
+    body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    return head, body, bundle.read_record(source) if request.source and not setup else None
 
 
 def _learnt(task: Objective[Any], documents: View, length: int, named: str) -> Samples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -66,3 +66,9 @@ class Request:
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings ``key=value`` of the task, and others, each in their order."""
+    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
+    return of_task, [setting for setting in settings if setting not in of_task]

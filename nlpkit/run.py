@@ -20,6 +20,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
 from nlpkit.plugins import Registry, Stage
 from nlpkit.predictor import Predictor
+from nlpkit.request import by_owner
 from nlpkit.running import Name, Paths, Settings, names, typed
 from nlpkit.running import Run as Run
 from nlpkit.scores import metrics_of
@@ -231,11 +232,11 @@ def evaluate(
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
     """
     registry = Registry(files=names(plugins))
-    of_task, of_data = _by_owner(typed(overrides))
+    of_task, of_data = by_owner(typed(overrides))
     loaded = bundle.load(os.fspath(run), registry, settings=of_task)
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
-    config, columns = _how_to_read(predictor, data, of_data)
+    config, columns = _how_to_read(predictor, data, of_data, registry)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     scores = predictor.score(samples, metrics_of(predictor.task, registry))
     about = {"about": about} if (about := predictor.task.about_scores()) else {}
@@ -314,18 +315,14 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
         overrides: ``data.`` settings as ``key=value``.
         plugins: files of plugins that are not installed.
     """
-    config, columns = _how_to_read(predictor, data, overrides)
     registry = Registry(files=names(plugins))
+    config, columns = _how_to_read(predictor, data, overrides, registry)
     return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
 
 
-def _by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Settings of the task, and others."""
-    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
-    return of_task, [setting for setting in settings if setting not in of_task]
-
-
-def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tuple[RunConfig, Remembered]:
+def _how_to_read(
+    predictor: Predictor, data: Paths, overrides: Settings, registry: Registry
+) -> tuple[RunConfig, Remembered]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 
     The reader of its training data serves files, too, unless the user says anything of how to read them; and so do the
@@ -334,7 +331,7 @@ def _how_to_read(predictor: Predictor, data: Paths, overrides: Settings) -> tupl
     known, settings = predictor.record.get("data", {}), typed(overrides)
     reader = known.get("reader")
     formats = {readers.format_of(name) for name in names(data)}
-    of_lines = bool(reader) and bool(getattr(Registry().datasets().get(reader), "sides", ()))
+    of_lines = bool(reader) and bool(getattr(registry.datasets().get(reader), "sides", ()))
     as_before = reader and not settings and "-" not in names(data) and not (of_lines and formats - {None, "txt"})
     defaults: dict[str, Any] = {"data.reader": known["reader"]} if as_before else {}
     if attributes := Control.of(predictor.record):

@@ -228,6 +228,13 @@ class Task(ABC, Generic[ConfigT]):
         """
         raise UsageError(f"{self.name} draws no page of its answers", "leave out --html")
 
+    def as_predicted(self, batch: Batch) -> Iterator[tuple[Batch, Batch]]:
+        """Parts of a batch that is scored, each beside the batch that its predictions are made from: here itself.
+
+        For tasks that read new texts otherwise than those with an answer; the loss is always that of the part.
+        """
+        yield batch, batch
+
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
         return predictions, batch["labels"]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from nlpkit.errors import UsageError, nearest
+from nlpkit.request import by_owner
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[^./\\=]+)*")
 _OPTION = re.compile(r"--[A-Za-z][\w-]*(\.[\w-]+)*")
@@ -70,14 +71,13 @@ def _is_option(argument: str) -> bool:
     return argument.startswith("-") and argument != "-" and not os.path.lexists(argument)
 
 
-def by_owner(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+def of_model(settings: Sequence[str]) -> tuple[list[str], list[str]]:
     """Settings of the task, and of how files are read; a finished model takes no others.
 
     Raises:
         UsageError: a setting of neither.
     """
-    of_task = [setting for setting in settings if setting.strip().startswith("task.")]
-    of_data = [setting for setting in settings if setting not in of_task]
+    of_task, of_data = by_owner(settings)
     data_settings(of_data, f"{_OF_DATA}, and those that its task lets change")
     return of_task, of_data
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, own_options_in_mind, with_options
+from nlpkit.cli.arguments import OF_MODELS, files_and_settings, of_model, own_options_in_mind, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
@@ -49,7 +49,7 @@ def _evaluate(common: Common, run: str, arguments: Sequence[str], gates: Sequenc
     files, settings = files_and_settings(rest)
     if not files:
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
-    by_owner(settings)
+    of_model(settings)
     wanted = _gates(gates)
     from nlpkit import readers
 

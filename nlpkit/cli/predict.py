@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.arguments import OF_MODELS, by_owner, files_and_settings, own_options_in_mind, with_options
+from nlpkit.cli.arguments import OF_MODELS, files_and_settings, of_model, own_options_in_mind, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.errors import RunFolderError, UsageError
@@ -50,7 +50,7 @@ def _predict(common: Common, run: str, arguments: Sequence[str], html: str | Non
     files, settings = files_and_settings(rest)
     if not files:
         raise UsageError("no text given", f"nlpkit predict {run} FILES..., or - for standard input")
-    of_task, of_data = by_owner(settings)
+    of_task, of_data = of_model(settings)
     from nlpkit import readers
 
     paths = readers.expand(files)  # a wrong name is said before torch is imported

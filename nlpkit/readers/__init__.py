@@ -8,8 +8,10 @@ from __future__ import annotations
 from nlpkit.readers.columns import choose_columns, find_columns, plain_name
 from nlpkit.readers.documents import LINES, Documents
 from nlpkit.readers.examples import describe, inspect, read_examples, read_rows
+from nlpkit.readers.opening import open_text
 from nlpkit.readers.paths import STDIN, expand, format_of
 from nlpkit.readers.source import Source
+from nlpkit.readers.tables import split_lines
 
 __all__ = [
     "LINES",
@@ -22,7 +24,9 @@ __all__ = [
     "find_columns",
     "format_of",
     "inspect",
+    "open_text",
     "plain_name",
     "read_examples",
     "read_rows",
+    "split_lines",
 ]

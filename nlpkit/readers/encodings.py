@@ -6,12 +6,15 @@ import codecs
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from nlpkit.errors import DataError, UsageError, nearest
 from nlpkit.limits import LONGEST_LINE
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.streams import ByteStream, too_long
 
+Errors = Literal["strict", "replace"]
+"""What to do where a byte cannot be decoded; ``replace`` puts U+FFFD in its place."""
 _MARKS = (  # the longer first: UTF-32 begins like UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

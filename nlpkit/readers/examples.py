@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from nlpkit.errors import DataError
 from nlpkit.readers.columns import choose_columns, find_columns, listed, pick_column
 from nlpkit.readers.documents import LINES, Documents
+from nlpkit.readers.encodings import Errors as Errors
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, STDIN, shown
@@ -17,7 +18,6 @@ from nlpkit.readers.streams import open_bytes
 from nlpkit.readers.tables import plain_lines, split_lines, table
 from nlpkit.task import Example, Field
 
-Errors = Literal["strict", "replace"]
 _log = logging.getLogger("nlpkit")
 
 

@@ -22,6 +22,8 @@ COMMAND = [SCRIPT] if SCRIPT else [sys.executable, "-m", "nlpkit"]
 SIDES = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "nlpkit --help": [*COMMAND, "--help"],
+    "nlpkit fit --help": [*COMMAND, "fit", "--help"],
+    "nlpkit fit --task sentiment --help": [*COMMAND, "fit", "--task", "sentiment", "--help"],
     "nlpkit tasks": [*COMMAND, "tasks"],
 }
 LIMIT = 8.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,9 @@ def test_files_of_sides_are_fitted_scored_and_predicted(command: Callable[..., A
         "a it tore 5",
         "dev soft and warm 0",
     ]
+    Path("dev.csv").write_text("text,label\nsoft and warm,good\nit tore,bad\n")
+    table = command("evaluate", "run", "dev.csv", "--plugin", "beside.py", "--json")
+    assert table.code == 0 and json.loads(table.out)["examples"] == 2, table.err
     refused = command("evaluate", "run", "dev.text", "--plugin", "beside.py")
     assert hinted(refused) == [
         "error: reader 'beside' reads a file for each of text and label, and one file is given: dev.text",
@@ -160,6 +165,23 @@ def test_other_tasks_have_no_such_options_and_this_one_lists_them(command: Calla
     shown = command("fit", *MARKED, "--help").out
     assert "--text FILE" in shown and "--dev-label FILE" in shown
     assert "--dev-label" not in command("fit", "--help").out
+
+
+IMPORTED = """
+import sys
+from nlpkit.cli import main
+main(sys.argv[1:])
+heavy = {"torch", "numpy", "omegaconf", "transformers", "nlpkit_sentiment", "nlpkit_ner", "nlpkit_translation"}
+print(*sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("typed", "plugins"), [((), False), (("--task", "sentiment"), True)])
+def test_help_imports_no_plugin_without_a_task_and_never_torch(typed: tuple[str, ...], plugins: bool) -> None:
+    command = [sys.executable, "-c", IMPORTED, "fit", *typed, "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = ended.stderr.split()
+    assert all(name.startswith("nlpkit_") for name in found) and bool(found) == plugins
 
 
 def test_mistyped_task_is_said_before_its_options(command: Callable[..., Any]) -> None:

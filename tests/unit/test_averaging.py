@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny_runs import examples, make_module, run, sentiment
+from tiny_runs import examples, make_module, mlm, run, sentiment
 from torch import Tensor
 
 from nlpkit import checkpoints
@@ -63,3 +64,28 @@ def test_the_scores_of_the_dev_part_are_those_of_the_average(tmp_path: Path) -> 
         dev = FixedLoader(module.task, EncodedExamples(module.task, examples()[32:]), 4096, 128)
         scores = module.score(dev, module.task.build_metrics())
     assert scores[module.task.score] == pytest.approx(ended.outcome.best)
+
+
+def test_a_resume_at_the_very_end_keeps_the_average(tmp_path: Path) -> None:
+    """As after a kill behind the last step: the weights that training ends with are not the average."""
+    more: dict[str, Any] = {"optim": OptimConfig(learning_rate=2e-3, average=STEPS), "epochs": 2}
+    ended = run(tmp_path / "run", mlm(), **more)
+    assert ended.outcome.best_step == ended.outcome.steps
+    last = checkpoints.newest(tmp_path / "run" / "checkpoints")
+    assert last.name == f"step-{ended.outcome.steps:08d}"
+    again = run(tmp_path / "run", mlm(), resume_from=last, **more)
+    assert again.outcome == ended.outcome
+    for one, other in zip(again.module.parameters(), ended.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_text_that_is_watched_is_scored_by_the_average(tmp_path: Path) -> None:
+    text = EncodedExamples(mlm(), examples(60)[40:])
+    optim = OptimConfig(learning_rate=2e-3, average=STEPS)
+    ended = run(tmp_path / "run", mlm(), optim=optim, epochs=2, watch=text)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (said,) = [r["watch/loss"] for r in rows if r["step"] == ended.outcome.best_step and "watch/loss" in r]
+    module = ended.module.eval()
+    with torch.no_grad():
+        scores = module.score(FixedLoader(module.task, text, 4096, 128, seed=3), module.task.build_metrics())
+    assert said == pytest.approx(scores["loss"], rel=1e-5)

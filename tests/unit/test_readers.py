@@ -20,7 +20,17 @@ from hypothesis import strategies as st
 
 from nlpkit.errors import DataError, NlpkitError, UsageError
 from nlpkit.limits import BLOCK, ENCODING_PREFIX, LONGEST_LINE, TABLE_PREFIX
-from nlpkit.readers import Source, choose_columns, describe, expand, inspect, read_examples, read_rows
+from nlpkit.readers import (
+    Source,
+    choose_columns,
+    describe,
+    expand,
+    inspect,
+    open_text,
+    read_examples,
+    read_rows,
+    split_lines,
+)
 from nlpkit.task import LABEL_COLUMNS, TEXT_COLUMNS, Field
 
 FIELDS = {"text": Field(TEXT_COLUMNS), "label": Field(LABEL_COLUMNS, required=False)}
@@ -831,3 +841,32 @@ def test_real_reviews_keep_their_line_breaks_and_blanks() -> None:
     texts = [e["text"] for e in read_examples([str(path)], FIELDS)]
     assert (texts.count(""), sum("\n" in t for t in texts), sum(t.count("\r\n") for t in texts)) == (845, 2024, 3212)
     assert len(set(texts)) - 1 == 22_634
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "lines", "said"),
+    [
+        (b"\xef\xbb\xbfone\r\ntwo", (None, "strict"), ["one\r\n", "two"], []),
+        (gzip.compress("eins\nzwölf\n".encode()), (None, "strict"), ["eins\n", "zwölf\n"], []),
+        ("zwölf\n".encode("cp1252"), (None, "strict"), ["zwölf\n"], ["cp1252 (a guess; data.encoding=NAME sets it)"]),
+        ("zwölf\n".encode("cp1252"), ("cp1252", "strict"), ["zwölf\n"], []),
+        ("zwölf\n".encode("cp1252"), ("utf-8", "replace"), ["zw\ufffdlf\n"], ["1 characters replaced by U+FFFD"]),
+    ],
+)
+def test_readers_of_plugins_open_text_and_what_is_guessed_or_replaced_is_said(
+    write: Any, caplog: Any, data: bytes, settings: Any, lines: list[str], said: list[str]
+) -> None:
+    caplog.set_level(logging.INFO, "nlpkit")
+    with open_text(write("a.x", data), *settings) as text:
+        assert list(split_lines(text)) == lines
+    assert [record.getMessage() for record in caplog.records] == [f"a.x: {line}" for line in said]
+
+
+def test_readers_of_plugins_name_the_line_that_cannot_be_decoded(write: Any) -> None:
+    path = write("a.x", b"one\ntw\xffo\n")
+
+    def read() -> list[str]:
+        with open_text(path, "utf-8", "strict") as text:
+            return list(split_lines(text))
+
+    fails(read, "a.x:2:3: byte 0xff is not utf-8")

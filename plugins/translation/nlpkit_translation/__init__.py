@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,13 +15,15 @@ from nlpkit_translation.filters import Filters, keep
 from nlpkit_translation.sides import FIELDS
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torchmetrics import Metric, MetricCollection
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from nlpkit import Head
     from nlpkit.bundle import Loaded
 
-_HALF = re.compile("[\\s\ufffd]+$")  # what a decoder of bytes puts in the place of half a character, at the end
+_OF_TEXTS = ("labels", "source", "target", "places")
+"""Lists among the features that have one row for each text."""
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Translation(Task[TranslationConfig]):
         "optim.schedule": "wsd",
         "optim.warmup": 0.05,
     }
-    padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1}
+    padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1, "places": -1}
 
     def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         from nlpkit_translation.languages import backends
@@ -92,27 +93,33 @@ class Translation(Task[TranslationConfig]):
     def encode(self, example: Example) -> Features:
         """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
 
-        ``source`` and ``target`` are the texts as bytes, which scores and answers need.
+        ``source`` and ``target`` are the texts as bytes, which scores and answers need, ``places`` where in the source
+        the parts stand, and ``whole`` says whether it is read in one part without a target, too.
         """
-        from nlpkit_translation.segments import segments
+        from nlpkit_translation.segments import as_bytes, is_one_line, places, segments
 
-        target = example.get("target")
-        if target is None:
-            parts = [self._of_source(part) for part, _ in segments(example["source"], self._fits)]
-        else:
-            parts = [self._of_source(example["source"])]
+        source, target = example["source"], example.get("target")
+        ids, parts = self._of_source(source), [(source, "")]
+        whole = len(ids) <= self._longest and is_one_line(source)
+        rows = [self._cut(ids)]
+        if target is None and not whole:
+            parts = segments(source, self._fits)
+            rows = [self._cut(self._of_source(part)) for part, _ in parts]
         features: Features = {
-            "input_ids": [i for part in parts for i in part],
-            "parts": [len(part) for part in parts],
-            "source": example["source"].encode("utf-8", "replace"),
+            "input_ids": [i for row in rows for i in row],
+            "parts": [len(row) for row in rows],
+            "places": places(parts),
+            "whole": int(whole),
+            "source": as_bytes(source),
         }
         if target is not None:
             features["labels"] = self._cut(self._target.encode(target).ids)
-            features["target"] = target.encode("utf-8", "replace")
+            features["target"] = as_bytes(target)
         return features
 
     def _of_source(self, text: str) -> list[int]:
-        return self._cut(self._backend.encode(self.config.prefix + text).ids)
+        ids: list[int] = self._backend.encode(self.config.prefix + text).ids
+        return ids
 
     def _cut(self, ids: list[int]) -> list[int]:
         """``max_length`` tokens at most: what is left out stands before the end."""
@@ -123,7 +130,7 @@ class Translation(Task[TranslationConfig]):
         return self.config.max_length or 256
 
     def _fits(self, text: str) -> bool:
-        return len(self._backend.encode(self.config.prefix + text).ids) <= self._longest
+        return len(self._of_source(text)) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
         """Tokens of the source as its parts are padded, and of the target where there is one."""
@@ -131,15 +138,18 @@ class Translation(Task[TranslationConfig]):
         return (source, len(features["labels"])) if "labels" in features else (source,)
 
     def collate(self, features: Sequence[Features]) -> Batch:
-        """Rows (R, L) of the parts of B texts, which have ``parts`` (B,) each; labels (B, T), where R is B."""
+        """Rows (R, L) of the parts of B texts, which have ``parts`` (B,) each; labels (B, T), where R is B.
+
+        ``places`` (B, 2 * P) are padded like all that is of a text, and ``whole`` (B,) is 0 or 1.
+        """
         rows: list[Features] = []
         for feature in features:
             ends = [0, *accumulate(feature["parts"])]
             rows += [
                 {"input_ids": feature["input_ids"][a:b], "attention_mask": [1] * (b - a)} for a, b in pairwise(ends)
             ]
-        texts = [{k: list(v) for k, v in f.items() if k in ("labels", "source", "target")} for f in features]
-        counts = [{"parts": len(feature["parts"])} for feature in features]
+        texts = [{k: list(v) for k, v in f.items() if k in _OF_TEXTS} for f in features]
+        counts = [{"parts": len(feature["parts"]), "whole": feature["whole"]} for feature in features]
         return {**super().collate(rows), **super().collate(texts), **super().collate(counts)}
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
@@ -196,6 +206,21 @@ class Translation(Task[TranslationConfig]):
 
         return {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
 
+    def as_predicted(self, batch: Batch) -> Iterator[tuple[Batch, Batch]]:
+        """Sources that are read whole as they are; the others beside their parts, as without a target."""
+        whole = batch["whole"].bool()
+        if whole.all():
+            yield batch, batch
+            return
+        for chosen in (whole, ~whole):
+            if chosen.any():
+                part = {key: values[chosen] for key, values in batch.items()}
+                yield part, part if part["whole"].all() else {**part, **self._in_parts(part)}
+
+    def _in_parts(self, batch: Batch) -> Batch:
+        new = [self.encode(Example({"source": source})) for source in _texts(batch["source"])]
+        return {key: values.to(batch["source"].device) for key, values in self.collate(new).items()}
+
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """Translations, references, sources, and whether each translation came to its end."""
         sources, ended = _texts(batch["source"]), _all_of(predictions["ended"].tolist(), batch["parts"].tolist())
@@ -206,31 +231,26 @@ class Translation(Task[TranslationConfig]):
         return [{"target": text} for text in self._written(predictions, batch)]
 
     def _written(self, predictions: Any, batch: Batch) -> list[str]:
-        """Translations of the parts of each text, with what stood between these."""
-        from nlpkit_translation.segments import segments
+        """Translations of the parts of each text, with what stood around these."""
+        from nlpkit_translation.segments import filled
 
         ids = [
             row[:length]
             for row, length in zip(predictions["ids"].tolist(), predictions["lengths"].tolist(), strict=True)
         ]
         said = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
-        texts = []
-        for source, count in zip(_texts(batch["source"]), batch["parts"].tolist(), strict=True):
-            parts = segments(source, self._fits) if count > 1 else [(source, "")]
-            texts.append("".join(_in_place_of(part, next(said)) + space for part, space in parts))
-        return texts
+        texts = zip(_unpadded(batch["source"]), _unpadded(batch["places"]), strict=True)
+        return [filled(bytes(source), places, said) for source, places in texts]
 
 
-def _in_place_of(source: str, said: str) -> str:
-    """A translation with the white space that is around its source; of a source without any text that alone."""
-    text = source.strip()
-    before, behind = source.split(text, 1) if text else (source, "")
-    return before + (_HALF.sub("", said).lstrip() if text else "") + behind
+def _unpadded(rows: Tensor) -> list[list[int]]:
+    """Rows (B, N) that are padded with -1."""
+    return [[n for n in row if n >= 0] for row in rows.tolist()]
 
 
-def _texts(rows: Any) -> list[str]:
+def _texts(rows: Tensor) -> list[str]:
     """Texts from their bytes (B, N), padded with -1."""
-    return [bytes(n for n in row if n >= 0).decode() for row in rows.tolist()]
+    return [bytes(row).decode() for row in _unpadded(rows)]
 
 
 def _all_of(values: Sequence[bool], counts: Sequence[int]) -> list[bool]:

@@ -80,9 +80,10 @@ def _written(engine: Engine, model: Loaded, examples: Sequence[Example]) -> list
     with torch.inference_mode():
         for rows in sorted_batches(samples.lengths, _BATCH_TOKENS, _BATCH_ROWS):
             batch = make_batch(task, samples, rows, 0, -1)
-            by_torch, references, *_ = task.compare(model.head.predict(module.hidden(batch), batch), batch)
-            by_engine = task.compare(engine(batch), batch)[0]
-            texts += zip(by_torch, by_engine, references, strict=True)
+            for _, asked in task.as_predicted(batch):
+                by_torch, references, *_ = task.compare(module.predictions(asked), asked)
+                by_engine = task.compare(model.head.in_groups(asked, engine), asked)[0]
+                texts += zip(by_torch, by_engine, references, strict=True)
     return texts
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
 from nlpkit import Batch, SequenceHead
+from nlpkit.batching import sorted_batches
 from nlpkit.errors import ModelError
 from nlpkit.heads import is_as_made
 
@@ -54,6 +56,8 @@ class TranslationHead(SequenceHead):
 
     searches = True
     begun = False
+    tokens, rows = 4096, 128
+    """Padded tokens and rows of source text in a search, at most: more are searched for group by group."""
 
     def __init__(self, backbone: PretrainedConfig, search: Search, smoothing: float, *, begun: bool = False) -> None:
         super().__init__(backbone)
@@ -90,6 +94,18 @@ class TranslationHead(SequenceHead):
     def scored(self, hidden: Tensor, batch: Batch) -> tuple[list[tuple[Tensor, int]], Any]:
         """The loss of the reference, and what is written without it."""
         return self.terms(hidden, batch), self.predict(hidden, batch)
+
+    def in_groups(self, batch: Batch, predict: Callable[[Batch], Any]) -> Any:
+        """The rows that are about as long together, the longest first: a text of many lines is as many rows."""
+        mask = batch["attention_mask"]
+        groups = [torch.from_numpy(g) for g in sorted_batches(mask.sum(1).cpu().numpy(), self.tokens, self.rows)]
+        if len(groups) == 1:
+            return predict(batch)
+        found = []
+        for group in groups:
+            longest = int(mask[group].sum(1).max())
+            found.append(predict({key: batch[key][group, :longest] for key in ("input_ids", "attention_mask")}))
+        return joined(found, groups, self.config.pad_token_id or 0)
 
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
         """What `predictions` gives of each row, by a search of transformers."""
@@ -144,3 +160,19 @@ def predictions(ids: Tensor, end: int | list[int], room: Tensor, pad: int) -> di
         "lengths": length,
         "ended": found & (length < room),
     }
+
+
+def joined(found: Sequence[dict[str, Tensor]], groups: Sequence[Tensor], pad: int) -> dict[str, Tensor]:
+    """Predictions of groups of rows as one, in the order of the rows.
+
+    Args:
+        found: what `predictions` gives, of each group.
+        groups: the rows of each.
+        pad: for padding.
+    """
+    width = max(part["ids"].size(1) for part in found)
+    padded = [
+        {**part, "ids": nn.functional.pad(part["ids"], (0, width - part["ids"].size(1)), value=pad)} for part in found
+    ]
+    order = torch.cat(list(groups)).argsort()
+    return {key: torch.cat([part[key] for part in padded])[order] for key in padded[0]}

@@ -1,43 +1,16 @@
-"""Decoded text of a file, plain or gzip, and its lines."""
+"""Lines that stand side by side with those of another file."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from nlpkit.readers.encodings import Text, check_encoding, detect_encoding
-from nlpkit.readers.examples import Errors
-from nlpkit.readers.paths import shown
-from nlpkit.readers.streams import open_bytes
-from nlpkit.readers.tables import split_lines
-
-_log = logging.getLogger("nlpkit")
+from nlpkit.readers import split_lines
 
 
-@contextlib.contextmanager
-def open_text(path: str, encoding: str | None, errors: Errors) -> Iterator[Text]:
-    """Open a file as text, without its byte order mark.
+def lines(text: Iterable[str]) -> Iterator[str]:
+    """Lines without their LF or CRLF; no other character ends a line, or sides would no longer stand side by side.
 
     Args:
-        path: a file, or ``-`` for standard input.
-        encoding: None: detected; a guess is logged.
-        errors: ``replace`` puts U+FFFD where a byte cannot be decoded, and logs how often.
-
-    Raises:
-        DataError: missing, empty or binary; while reading: damaged, or not in this encoding; with file and line.
-        UsageError: no such encoding.
+        text: as `nlpkit.readers.open_text` gives it.
     """
-    with open_bytes(path) as stream:
-        name, guessed = (check_encoding(encoding), False) if encoding else detect_encoding(stream)
-        if guessed:
-            _log.info("%s: %s (a guess; data.encoding=NAME sets it)", shown(path), name)
-        text = Text(stream, name, errors)
-        yield text
-        if text.replaced:
-            _log.warning("%s: %d characters replaced by U+FFFD", shown(path), text.replaced)
-
-
-def lines(text: Text) -> Iterator[str]:
-    """Lines without their LF or CRLF; no other character ends a line, or sides would no longer stand side by side."""
     return (line.removesuffix("\n").removesuffix("\r") for line in split_lines(text))

@@ -1,11 +1,13 @@
-"""Scores of translations: BLEU and chrF as sacreBLEU has them, and what is wrong whatever the reference says."""
+"""Scores of translations: BLEU and chrF as sacreBLEU has them, and what is wrong whatever the reference says.
+
+No text is kept: all of these are made of sums, which several processes add up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -15,69 +17,61 @@ from torchmetrics import Metric
 from nlpkit_translation.faults import copies, kept, repeats
 
 Scorer = BLEU | CHRF
-_BREAK = b"\0"
+_FAULTS = ("empty", "copied", "repeats", "unended")
 
 
-class Texts(Metric):
-    """Translations and references, kept as bytes so that several processes can gather them."""
-
-    full_state_update = False
-    texts: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("texts", [], dist_reduce_fx="cat")
-
-    def update(self, found: Sequence[str], true: Sequence[str], sources: Sequence[str], ended: Sequence[bool]) -> None:
-        """Add what was translated, what should have been, of what, and whether each came to its end."""
-        for group in zip(found, true, sources, ("1" if e else "" for e in ended), strict=True):
-            data = b"".join(text.replace("\0", " ").encode("utf-8", "replace") + _BREAK for text in group)
-            self.texts.append(torch.from_numpy(np.frombuffer(data, np.uint8).copy()).to(self.device))
-
-    def rows(self) -> list[list[str]]:
-        """All of them, in fours."""
-        parts = self.texts if isinstance(self.texts, list) else [self.texts]
-        data = b"".join(part.cpu().numpy().tobytes() for part in parts)
-        texts = [text.decode() for text in data.split(_BREAK)[:-1]]
-        return [texts[i : i + 4] for i in range(0, len(texts), 4)]
-
-
-class CorpusScore(Texts):
+class CorpusScore(Metric):
     """One of sacreBLEU's scores, from 0 to 100, over all that it was given.
 
     Args:
         scorer: made by sacreBLEU, with a signature.
     """
 
+    full_state_update = False
+    sums: Tensor
+
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
         self.scorer = scorer
+        self.add_state("sums", torch.zeros_like(self._sums_of([""], [""])), dist_reduce_fx="sum")
+
+    def update(self, found: Sequence[str], true: Sequence[str], sources: Sequence[str], ended: Sequence[bool]) -> None:
+        """Add what was translated and what should have been; of what, and whether it came to its end, is for others."""
+        if found:
+            self.sums += self._sums_of(found, true).to(self.device)
 
     def compute(self) -> Tensor:
         """The score of the corpus; of nothing 0."""
-        rows = self.rows()
-        if not rows:
-            return torch.zeros(())
-        found, true = [row[0] for row in rows], [row[1] for row in rows]
-        return torch.tensor(self.scorer.corpus_score(found, [true]).score)
+        score: Any = self.scorer._compute_score_from_stats(self.sums.tolist())
+        return torch.tensor(score.score)
+
+    def _sums_of(self, found: Sequence[str], true: Sequence[str]) -> Tensor:
+        """Matches, n-grams and lengths of translations, of which sacreBLEU's own ``corpus_score`` is made."""
+        return torch.tensor(self.scorer._extract_corpus_statistics(found, [true]), dtype=torch.int64).sum(0)
 
 
-class Faults(Texts):
+class Faults(Metric):
     """Numbers of translations that are wrong whatever the reference says, and the share of marks that were kept."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("counts", torch.zeros(len(_FAULTS) + 2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, found: Sequence[str], true: Sequence[str], sources: Sequence[str], ended: Sequence[bool]) -> None:
+        """Count what is wrong where there was something to say."""
+        for text, source, whole in zip(found, sources, ended, strict=True):
+            if source.strip():
+                faults = (not text.strip(), copies(source, text), repeats(text), not whole)
+                self.counts += torch.tensor([*faults, *kept(source, text)], device=self.device)
 
     def compute(self) -> dict[str, Tensor]:
         """``faults/...``: ``empty``, ``copied``, ``repeats``, ``unended``; ``kept`` of numbers, links, placeholders."""
-        rows = [row for row in self.rows() if row[2].strip()]
-        marks = [kept(source, found) for found, _, source, _ in rows]
-        counts = {
-            "empty": sum(not found.strip() for found, *_ in rows),
-            "copied": sum(copies(source, found) for found, _, source, _ in rows),
-            "repeats": sum(repeats(found) for found, *_ in rows),
-            "unended": sum(not ended for *_, ended in rows),
-        }
-        asked = sum(number for number, _ in marks)
-        share = sum(number for _, number in marks) / asked if asked else 1.0
-        return {"kept": torch.tensor(share), **{f"faults/{k}": torch.tensor(float(v)) for k, v in counts.items()}}
+        *faults, asked, there = self.counts.float()
+        share = there / asked if asked else torch.ones(())
+        return {"kept": share, **{f"faults/{name}": count for name, count in zip(_FAULTS, faults, strict=True)}}
 
 
 SCORERS: dict[str, Callable[[], Scorer]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from nlpkit import Example
 from nlpkit.errors import DataError
-from nlpkit.readers import STDIN, format_of
+from nlpkit.readers import STDIN, format_of, open_text
 from nlpkit.readers.columns import listed
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.examples import Errors
@@ -18,8 +18,8 @@ from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.source import sniff_delimiter
 from nlpkit.readers.tables import Row, header, split_lines, table
-from nlpkit_translation.lines import lines, open_text
-from nlpkit_translation.sides import FIELDS, NAME_THEM, choose_sides, looks_like_header, refuse_one_sided
+from nlpkit_translation.lines import lines
+from nlpkit_translation.sides import FIELDS, NAME_THEM, choose_sides, named_sides, refuse_one_sided
 
 _NESTED = "translation"
 _LOOKED_AT = 1 << 16  # bytes at the start of a file by which its format and delimiter are told
@@ -32,11 +32,11 @@ def read(
 ) -> Iterator[Example]:
     """Read pairs from a table, or from JSON lines.
 
-    tsv: cells between tabs, as they stand; quotes mean nothing. The first line is a header where it has the name of a
-    side or the codes of two languages, or where columns are named; else every line is a pair, of two columns or of
-    those that ``columns`` counts. csv: as RFC 4180 has it, with a header unless ``columns`` counts. jsonl:
-    ``{"source": ..., "target": ...}``, likewise with codes of languages, or such an object under ``translation``. A
-    file that is called otherwise is told by its first line.
+    tsv: cells between tabs, as they stand; quotes mean nothing. The first line is a header where it names both sides,
+    or has the codes of two languages, or where columns are named; else every line is a pair, of two columns or of
+    those that ``columns`` counts. One that names a single side may be either, and is refused. csv: as RFC 4180 has it,
+    with a header unless ``columns`` counts. jsonl: ``{"source": ..., "target": ...}``, likewise with codes of
+    languages, or such an object under ``translation``. A file that is called otherwise is told by its first line.
 
     Args:
         path: a file, plain or gzip, or ``-`` for standard input.
@@ -109,7 +109,10 @@ def _table(rows: Iterator[Row], chosen: Mapping[str, str], name: str, about: str
         raise DataError(f"{name}: no rows", NO_ROWS)
     number, cells = first
     counted = bool(chosen) and all(column.isdecimal() for column in chosen.values())
-    has_header = looks_like_header(cells) or (not counted and (bool(chosen) or about != "tsv"))
+    named = named_sides(cells)
+    if len(named) == 1 and not chosen and about == "tsv":
+        raise _header_or_not(named, f"{name}:{number}")
+    has_header = len(named) == len(FIELDS) or (not counted and (bool(chosen) or about != "tsv"))
     if counted or not has_header:
         places = _by_number(chosen, len(cells), name)
         told = {side: f"column {place + 1}" for side, place in places.items()}
@@ -124,6 +127,15 @@ def _table(rows: Iterator[Row], chosen: Mapping[str, str], name: str, about: str
     _log.info("%s: %s, %s; %s", name, about, "header" if has_header else "no header", sides)
     for number, cells in chain([first], rows):
         yield Example({side: cells[place] for side, place in places.items()}, f"{name}:{number}")
+
+
+def _header_or_not(named: Mapping[str, str], where: str) -> DataError:
+    ((side, name),) = named.items()
+    other = next(other for other in FIELDS if other != side)
+    return DataError(
+        f"{where}: '{name}' may be the name of the {side} or a text, for nothing in this line names the {other}",
+        f"of a header name the columns, data.{side}='{name}'; of texts count them, data.source=1 data.target=2",
+    )
 
 
 def _by_number(chosen: Mapping[str, str], width: int, name: str) -> dict[str, int]:

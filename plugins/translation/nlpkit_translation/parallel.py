@@ -8,10 +8,11 @@ from itertools import zip_longest
 
 from nlpkit import Example
 from nlpkit.errors import DataError
+from nlpkit.readers import open_text
 from nlpkit.readers.encodings import Text
 from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import shown
-from nlpkit_translation.lines import lines, open_text
+from nlpkit_translation.lines import lines
 from nlpkit_translation.shift import first_shift
 from nlpkit_translation.sides import refuse_one_sided
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _END = re.compile(r"(?<=[.!?…।॥؟۔።։])[\"'»”’)\]]*\s+|(?<=[。！？])")
 _CLAUSE, _WORD = re.compile(r"(?<=[,;:])\s+"), re.compile(r"\s+")
 _LINE = re.compile(r"\r\n|\n|\r")
+_HALF = re.compile("[\\s\ufffd]+$")  # what a decoder of bytes puts in the place of half a character, at the end
 
 
 def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
@@ -27,6 +28,50 @@ def segments(text: str, fits: Callable[[str], bool]) -> list[tuple[str, str]]:
         *before, (last, space) = parts
         found += [*before, (last, space + end)]
     return found
+
+
+def is_one_line(text: str) -> bool:
+    """Whether no line ends in a text, not even its last."""
+    return not _LINE.search(text)
+
+
+def places(parts: Iterable[tuple[str, str]]) -> list[int]:
+    """Where the words of each part begin and where they end, in bytes from the start of the text.
+
+    White space around them is left aside; a part without anything else begins where it ends.
+
+    Args:
+        parts: as `segments` gives them.
+    """
+    found: list[int] = []
+    start = 0
+    for part, behind in parts:
+        words = part.strip()
+        begin = start + len(as_bytes(part)) - len(as_bytes(part.lstrip()))
+        found += [begin, begin + len(as_bytes(words))]
+        start += len(as_bytes(part + behind))
+    return found
+
+
+def filled(text: bytes, places: Sequence[int], said: Iterator[str]) -> str:
+    """A text with something else in its `places`; where there are no words nothing is said.
+
+    Args:
+        text: as `as_bytes` gives it.
+        places: in it.
+        said: what comes into each, without half a character at its end.
+    """
+    found, behind = [], 0
+    for begin, end in zip(places[::2], places[1::2], strict=True):
+        words = _HALF.sub("", next(said)).lstrip()
+        found += [text[behind:begin].decode(), words if begin < end else ""]
+        behind = end
+    return "".join([*found, text[behind:].decode()])
+
+
+def as_bytes(text: str) -> bytes:
+    """A text in UTF-8, with a question mark for what is no character."""
+    return text.encode("utf-8", "replace")
 
 
 def _lines(text: str) -> Iterator[tuple[str, str]]:

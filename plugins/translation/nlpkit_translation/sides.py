@@ -19,7 +19,6 @@ FIELDS = {
 }
 """What a translation model reads and writes."""
 NAME_THEM = "name them with data.source=NAME data.target=NAME"
-_KNOWN = {name for field in FIELDS.values() for name in field.columns}
 _ISO_639_1 = (
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
     "es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka "
@@ -44,10 +43,12 @@ def _languages(names: Sequence[str]) -> list[str]:
     return found if len(found) <= 2 else [name for name in found if name not in _OFTEN_NUMBERS]
 
 
-def looks_like_header(cells: Sequence[str]) -> bool:
-    """Whether cells are names of columns: one is a name of a side, or two are codes of languages."""
+def named_sides(cells: Sequence[str]) -> dict[str, str]:
+    """Side -> the cell that is its name, as far as there is one; two codes of languages name both, the source first."""
     names = [cell.strip() for cell in cells]
-    return any(plain_name(name) in _KNOWN for name in names) or len(set(_languages(names))) == 2
+    if len(languages := dict.fromkeys(_languages(names))) == 2:
+        return dict(zip(FIELDS, languages, strict=True))
+    return {side: name for side, field in FIELDS.items() for name in names if plain_name(name) in field.columns}
 
 
 def choose_sides(names: Sequence[str], chosen: Mapping[str, str], path: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny NLLB with random weights."""
     path = tmp_path_factory.mktemp("nllb")
     letters = sorted({letter for pair in TEXTS for text in pair for letter in text if letter != " "} | {"▁"})
-    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters, "de"])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[], extra_special_tokens=["eng_Latn", "deu_Latn", "fra_Latn"])
     torch.manual_seed(0)
     small = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
@@ -86,3 +86,12 @@ def test_languages_that_are_missing_or_unknown_are_named(folder: Path, settings:
     with pytest.raises(UsageError, match=message) as caught:
         task(folder, **settings)
     assert "task.target_language=deu_Latn" in caught.value.hint
+
+
+def test_piece_of_a_word_that_is_spelled_like_a_language_is_none(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.convert_tokens_to_ids("de") not in (None, tokenizer.unk_token_id)
+    for key in LANGUAGES:
+        with pytest.raises(UsageError) as caught:
+            task(folder, **(LANGUAGES | {key: "de"}))
+        assert caught.value.message == f"task.{key} is 'de', which is no language of this model"

@@ -7,7 +7,9 @@ import io
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,35 @@ def test_bad_files_are_refused_with_their_place(
     assert error.hint
 
 
+@pytest.mark.parametrize(
+    ("content", "named", "side", "other"),
+    [
+        ("source\tQuelle\nOne.\tEins.\n", "source", "source", "target"),
+        ("id\tText\n7\tOne.\n", "Text", "source", "target"),
+        ("Satz\tTranslation\n", "Translation", "target", "source"),
+        ("source\nOne.\n", "source", "source", "target"),
+        ("id\tsentence\tscore\n7\tOne.\t3\n", "sentence", "source", "target"),
+    ],
+)
+def test_first_line_that_names_one_side_alone_is_refused_until_it_is_said_what_it_is(
+    write: Write, content: str, named: str, side: str, other: str
+) -> None:
+    error = refused(write("a.tsv", content))
+    expected = f"a.tsv:1: '{named}' may be the name of the {side} or a text, for nothing in this line names the {other}"
+    assert error.message == expected
+    assert error.hint == f"of a header name the columns, data.{side}='{named}'; of texts count them, " + (
+        "data.source=1 data.target=2"
+    )
+
+
+def test_it_is_a_header_where_columns_are_named_and_a_pair_where_they_are_counted(write: Write) -> None:
+    path = write("a.tsv", "source\tQuelle\nOne.\tEins.\n")
+    pairs = [{"source": "source", "target": "Quelle"}, *PAIR]
+    assert read(path, source="1", target="2") == read(path, source="1") == pairs
+    assert read(path, source="source", target="Quelle") == PAIR
+    assert read(write("b.tsv", "source\nOne.\n"), source="1") == [{"source": "source"}, {"source": "One."}]
+
+
 def test_truncated_gzip_is_refused(write: Write) -> None:
     path = Path(write("a.tsv.gz", "".join(f"One {n}\tEins {n}\n" for n in range(9000))))
     path.write_bytes(path.read_bytes()[:-20])
@@ -148,38 +179,37 @@ def test_long_cells_are_read_whole(write: Write) -> None:
     assert [len(text) for text in pair.values()] == [100_000, 200_000]
 
 
-@settings(max_examples=50)
-@given(pairs=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=5))
-def test_tsv_that_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
-    pairs = [("x", "y"), *pairs]
-    path = tmp_path_factory.mktemp("tsv") / "a.tsv"
-    path.write_bytes("".join(f"{a}\t{b}\n" for a, b in pairs).encode())
-    assert [(pair["source"], pair["target"]) for pair in read_pairs(str(path), encoding="utf-8")] == pairs
+def as_tsv(pairs: list[tuple[str, str]]) -> str:
+    return "".join(f"{a}\t{b}\n" for a, b in pairs)
 
 
-@settings(max_examples=50)
-@given(pairs=st.lists(st.tuples(ANY, ANY), min_size=1, max_size=5), mark=st.sampled_from(",;"))
-def test_csv_that_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]], mark: str
-) -> None:
-    pairs = [("x", "y"), *pairs]
-    path = tmp_path_factory.mktemp("csv") / "a.csv"
+def as_csv(pairs: list[tuple[str, str]], mark: str) -> str:
     out = io.StringIO(newline="")
     csv.writer(out, delimiter=mark, quoting=csv.QUOTE_ALL).writerows([("en", "de"), *pairs])
-    path.write_bytes(out.getvalue().encode())
-    assert [(pair["source"], pair["target"]) for pair in read_pairs(str(path), encoding="utf-8")] == pairs
+    return out.getvalue()
 
 
-@settings(max_examples=50)
-@given(pairs=st.lists(st.tuples(ANY, ANY), min_size=1, max_size=5), nested=st.booleans(), escaped=st.booleans())
-def test_jsonl_that_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]], nested: bool, escaped: bool
-) -> None:
-    pairs = [("x", "y"), *pairs]
-    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
+def as_jsonl(pairs: list[tuple[str, str]], nested: bool, escaped: bool) -> str:
     rows = [{"en": a, "de": b} for a, b in pairs]
-    lines = (json.dumps({"translation": row} if nested else row, ensure_ascii=escaped) for row in rows)
-    path.write_bytes("".join(line + "\n" for line in lines).encode())
+    return "".join(json.dumps({"translation": r} if nested else r, ensure_ascii=escaped) + "\n" for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "written"),
+    [
+        ("a.tsv", CELL, as_tsv),
+        *(("a.csv", ANY, partial(as_csv, mark=mark)) for mark in ",;"),
+        *(("a.jsonl", ANY, partial(as_jsonl, nested=n, escaped=e)) for n in (False, True) for e in (False, True)),
+    ],
+)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, name: str, text: Any, written: Callable[..., str], data: st.DataObject
+) -> None:
+    pairs = [("x", "y"), *data.draw(st.lists(st.tuples(text, text), min_size=1, max_size=5))]
+    path = tmp_path_factory.mktemp("written") / name
+    path.write_bytes(written(pairs).encode())
     assert [(pair["source"], pair["target"]) for pair in read_pairs(str(path), encoding="utf-8")] == pairs
 
 

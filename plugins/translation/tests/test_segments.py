@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation.segments import segments
+from nlpkit_translation.segments import as_bytes, filled, places, segments
 
 PIECES = [
     "a",
@@ -42,6 +42,15 @@ def at_most(length: int) -> Callable[[str], bool]:
 @given(TEXTS, st.integers(1, 30))
 def test_parts_and_what_stands_behind_them_are_the_text(text: str, most: int) -> None:
     assert "".join(part + behind for part, behind in segments(text, at_most(most))) == text
+
+
+@settings(max_examples=100)
+@given(TEXTS.map(lambda text: text.replace("\ufffd", "x")), st.integers(1, 30))
+def test_a_text_whose_places_are_filled_with_its_own_words_is_the_text(text: str, most: int) -> None:
+    parts = segments(text, at_most(most))
+    assert filled(as_bytes(text), places(parts), iter([part.strip() for part, _ in parts])) == text
+    shouted = filled(as_bytes(text), places(parts), iter(["Ж"] * len(parts)))
+    assert shouted.count("Ж") - text.count("Ж") == sum(bool(p.strip()) - p.count("Ж") for p, _ in parts)
 
 
 @settings(max_examples=300)

@@ -110,6 +110,39 @@ def test_what_predict_writes_has_the_bleu_that_evaluate_says(beam: int, run: tup
     assert scores["chrf"] > 5
 
 
+@pytest.mark.parametrize("words", [("--beam", 3), ("--beam=3",), ("--beam", 3, "--length-penalty", 0.5)])
+def test_settings_of_a_model_may_stand_before_it(
+    words: tuple[object, ...], run: tuple[Path, Ended], files: Path
+) -> None:
+    ends = [
+        nlpkit("predict", *order)
+        for order in ((*words, run[0], files / "test.en"), (run[0], files / "test.en", *words))
+    ]
+    assert ends[0].code == 0, ends[0].err
+    assert ends[0].out == ends[1].out
+    pair = (files / "test.en", files / "test.de")
+    scored = [nlpkit("evaluate", *order, "--json") for order in ((*words, run[0], *pair), (run[0], *pair, *words))]
+    assert scored[0].code == 0, scored[0].err
+    assert scored[0].out == scored[1].out
+
+
+def test_files_with_both_sides_are_read_though_the_run_had_a_file_for_each(
+    run: tuple[Path, Ended], files: Path, tmp_path: Path
+) -> None:
+    folder, _ = run
+    sides = [(files / f"test.{side}").read_text("utf-8").splitlines() for side in ("en", "de")]
+    pairs = tmp_path / "test.jsonl"
+    rows = [json.dumps({"source": source, "target": target}) for source, target in zip(*sides, strict=True)]
+    pairs.write_text("".join(f"{row}\n" for row in rows), "utf-8")
+    predicted = nlpkit("predict", folder, pairs)
+    assert predicted.code == 0, predicted.err
+    assert [json.loads(line)["source"] for line in predicted.out.splitlines()] == sides[0]
+    scored = nlpkit("evaluate", folder, pairs, "--json")
+    assert scored.code == 0, scored.err
+    by_lines = nlpkit("evaluate", folder, files / "test.en", files / "test.de", "--json")
+    assert json.loads(scored.out)["scores"] == pytest.approx(json.loads(by_lines.out)["scores"])
+
+
 def test_mistyped_beam_gets_the_nearest(run: tuple[Path, Ended], files: Path) -> None:
     ended = nlpkit("predict", run[0], files / "test.en", "-q", "--beem", "5")
     assert (ended.code, ended.out) == (2, "")

@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nlpkit_translation import Translation, TranslationConfig, _in_place_of
+from nlpkit_translation import Translation, TranslationConfig
+from nlpkit_translation.segments import filled, places
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
+import nlpkit
 from nlpkit import Example, TaskModule, bundle
 from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.pieces import loss_in_pieces
@@ -240,6 +242,40 @@ def test_a_search_of_the_run_before_is_not_kept(make_task: MakeTask, make_module
     assert (said["num_beams"], said["max_length"], said.get("early_stopping", False)) == (1, 32, False)
 
 
+def test_settings_of_other_searches_are_not_taken_over(
+    make_task: MakeTask, make_module: MakeModule, tmp_path: Path
+) -> None:
+    task = make_task()
+    module = make_module(task)
+    bundle.save(tmp_path / "ours", task, module.backbone, module.head, {}, Registry())
+    theirs: Any = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours")
+    usual = predicted(module, batch_of(task, new(*TEXTS)))
+    never = [[int(token)] for token in usual["ids"].unique() if token > 5]
+    own = theirs.generation_config
+    own.update(
+        num_beams=4, min_length=20, max_length=200, no_repeat_ngram_size=1, bad_words_ids=never, forced_eos_token_id=7
+    )
+    theirs.save_pretrained(tmp_path / "theirs")
+    task.tokenizer.save_pretrained(tmp_path / "theirs")
+    assert json.loads((tmp_path / "theirs" / "generation_config.json").read_text())["bad_words_ids"] == never
+
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), "utf-8")
+    still = [
+        "optim.name=adamw",
+        "optim.learning_rate=1e-9",
+        "trainer.max_steps=1",
+        "trainer.threads=1",
+        "task.max_length=32",
+    ]
+    run = nlpkit.fit("translation", data, dev=data, source=tmp_path / "theirs", out=tmp_path / "run", overrides=still)
+    said = json.loads((run.model / "generation_config.json").read_text())
+    strange = {"min_length", "no_repeat_ngram_size", "bad_words_ids", "forced_eos_token_id"}
+    assert (said["num_beams"], said["max_length"], strange & said.keys()) == (1, 32, set())
+    answers = nlpkit.load(run.folder, device="cpu").predict(TEXTS)
+    assert [answer["target"] for answer in answers] == translated(module, *TEXTS)
+
+
 def test_a_long_text_is_translated_part_by_part_and_keeps_its_lines(
     make_task: MakeTask, make_module: MakeModule
 ) -> None:
@@ -278,6 +314,10 @@ def test_no_translation_ends_in_half_a_character(beam: int, make_task: MakeTask,
     assert translated(module, "we read") == [""]
 
 
+def in_place_of(source: str, said: str) -> str:
+    return filled(source.encode(), places([(source, "")]), iter([said]))
+
+
 @pytest.mark.parametrize(
     ("source", "said", "expected"),
     [
@@ -290,13 +330,13 @@ def test_no_translation_ends_in_half_a_character(beam: int, make_task: MakeTask,
     ],
 )
 def test_a_translation_stands_where_its_source_stood(source: str, said: str, expected: str) -> None:
-    assert _in_place_of(source, said) == expected
+    assert in_place_of(source, said) == expected
 
 
 @settings(max_examples=100)
 @given(st.text(), st.text())
 def test_what_stands_around_a_source_stands_around_its_translation(source: str, said: str) -> None:
-    found = _in_place_of(source, said)
+    found = in_place_of(source, said)
     assert found.strip().rstrip("\ufffd \n") == found.strip().rstrip("\ufffd \n").strip()
     assert len(source) - len(source.lstrip()) <= len(found)
     assert not found or not source.strip() or found.endswith(source[len(source.rstrip()) :])
