@@ -163,7 +163,7 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
         )
     name = str(record.get("task"))
     task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))
-    words = tokenizer.load(source)
+    words = tokenizer.load(source, slow=task_class.slow_tokenizers)
     tokenizer.check_matches(words, vocabulary_of(architecture))
     task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
     if other := task.config.head:

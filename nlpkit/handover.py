@@ -119,6 +119,7 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
             attn_implementation=_attention(auto, settings),
             dtype=torch.float32,
         )
+        _keep_fixed(model, auto)
     body = body_of(model)
     pooled = _of_pooler(body) if isinstance(head, TransformersHead) and head.pooler is not None else set()
     account = _account(source, model, info, rest=pooled if stored is None else set(model.parameters()))
@@ -209,6 +210,15 @@ def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, rest:
         raise ModelError(f"{source}: the weights hold {_short(strange)}, for which config.json has no place")
     kept = of_body | {name for name in every if named[name] in rest}
     return Account(len(kept - new), sorted(new & kept), sorted({*unused, *(every - kept - new)}))
+
+
+def _keep_fixed(model: PreTrainedModel, auto: Any) -> None:
+    """Freeze what the class does not train, such as Marian's positions, which no folder keeps: loading thaws it."""
+    with torch.device("meta"):
+        made = auto.from_config(copy.deepcopy(model.config), dtype=torch.float32)
+    for name, weights in made.named_parameters():
+        if not weights.requires_grad:
+            model.get_parameter(name).requires_grad_(False)
 
 
 def _of_pooler(body: PreTrainedModel) -> set[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -123,7 +124,9 @@ def _seconds(seen: Probe, steps: int, validations: int, dev_batches: int, minute
 
 
 def _tokenizer_bytes(prepared: Prepared) -> int:
-    return len(prepared.task.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
+    with tempfile.TemporaryDirectory() as folder:
+        prepared.task.tokenizer.save_pretrained(folder)
+        return _folder_bytes(Path(folder))
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -92,7 +92,7 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     assert issubclass(task_class, Objective)  # the registry refuses others
     texts = Texts(task_class, readers.expand(list(request.data)), config, registry)
     source, named = _source(request, setup), ", ".join(request.data)
-    given = tokenizer_of(source, request.hub)
+    given = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
     if not source and request.tokenizer:
         given = adopting.adopt(request.tokenizer, task_class, config.model.sequence_length)
     columns = texts.count_control()
@@ -150,7 +150,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     """
     task_class = registry.task(request.task, stage="finetune")
     source = _source(request, setup)
-    given = tokenizer_of(source, request.hub)
+    given = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
     train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
     train = list(task_class.select(config.task, train))
     settings = task_class.prepare(config.task, train)

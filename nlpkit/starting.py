@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -26,13 +26,19 @@ from nlpkit.vetting import check_folder
 log = logging.getLogger("nlpkit")
 
 
-def tokenizer_of(source: str, hub: bool) -> PreTrainedTokenizerBase | None:
-    """The tokenizer of what the run starts from; that it is no model at all is said first."""
+def tokenizer_of(source: str, hub: bool, slow: Mapping[str, tuple[str, ...]]) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of what the run starts from; that it is no model at all is said first.
+
+    Args:
+        source: a model folder, or with ``hub`` a name on the hub; empty: nothing.
+        hub: whether the network may be used.
+        slow: of `Task.slow_tokenizers`.
+    """
     if not source:
         return None
     if Path(source).is_dir() or not hub:
         check_folder(Path(source), handover.ADD_HUB)
-    return tokenizer.make_ready(tokenizer.load(source, hub))
+    return tokenizer.make_ready(tokenizer.load(source, hub, slow=slow))
 
 
 def train_tokenizer(texts: Iterable[str], files: str, model: ModelConfig) -> PreTrainedTokenizerBase:

@@ -109,6 +109,11 @@ class Task(ABC, Generic[ConfigT]):
     """
     sides: ClassVar[str] = ""
     """Name of a reader with ``sides``, for which ``fit`` has options: ``--source FILE`` and ``--dev-source FILE``."""
+    slow_tokenizers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Classes of tokenizers without a fast form that it encodes with all the same, and the files that each is made of.
+
+    Such a one has no ``backend_tokenizer``; the task encodes by calling it.
+    """
     padding: ClassVar[dict[str, int]] = {"attention_mask": 0, "token_type_ids": 0, "labels": -100, "documents": 0}
     """Padding value of every list in the features; ``input_ids`` is padded with the tokenizer's own.
 

@@ -6,16 +6,19 @@ import hashlib
 import logging
 import re
 import string
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from nlpkit.errors import DataError, ModelError, UsageError
 from nlpkit.plain_text import content_of
+from nlpkit.tokenizer_files import FAST, FILES, check_files, check_special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,7 +31,6 @@ SENTINELS = tuple(f"<extra_id_{i}>" for i in range(100))  # as in T5
 SMALLEST_VOCABULARY = {"wordpiece": 64, "bpe": 256 + len(SPECIAL_TOKENS), "unigram": 64}
 SAMPLE_BYTES = 100_000_000
 PIECE_CHARACTERS = 65_536
-FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 _INNER_SPACE = re.compile(r"(?<=\S) (?=\S)")
 _SPACE = re.compile(r"\s")
 
@@ -286,7 +288,11 @@ def make_ready(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 
 def load(
-    folder: str | Path, hub: bool = False, *, hint: str = "name a model folder with --from"
+    folder: str | Path,
+    hub: bool = False,
+    *,
+    hint: str = "name a model folder with --from",
+    slow: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> PreTrainedTokenizerBase:
     """Open the tokenizer of a model folder, without network and without running its code.
 
@@ -294,23 +300,32 @@ def load(
         folder: a local folder, or with ``hub`` the name of a hub model.
         hub: whether the network may be used.
         hint: what to type where there is none.
+        slow: classes without a fast form that will do, and the files that each is made of.
 
     Raises:
-        ModelError: there is no tokenizer, it is damaged, or it has no fast form.
+        UsageError: it needs the package sentencepiece, which is not installed.
+        ModelError: there is no tokenizer, it is damaged, or it has no fast form and is none of ``slow``.
     """
     if not hub and not any((Path(folder) / name).is_file() for name in FILES):
-        raise ModelError(f"{folder}: no tokenizer found, expected tokenizer.json", hint)
+        raise ModelError(f"{folder}: no tokenizer found, expected {FAST}", hint)
+    if Path(folder).is_dir():
+        check_files(Path(folder), slow)
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=not hub, trust_remote_code=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Marian's asks for a package of which it makes no use
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=not hub, trust_remote_code=False)
     except Exception as error:  # the readers below raise bare Exception, too
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{folder}: the tokenizer cannot be read: {reason}", "copy the tokenizer files once more"
         ) from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None or not len(tokenizer):
-        raise ModelError(f"{folder}: the tokenizer has no fast form, expected tokenizer.json", "save it as a fast one")
+    is_fast = getattr(tokenizer, "backend_tokenizer", None) is not None
+    if not (is_fast or type(tokenizer).__name__ in slow) or not len(tokenizer):
+        raise ModelError(f"{folder}: the tokenizer has no fast form, expected {FAST}", "save it as a fast one")
+    if not is_fast:
+        check_special_tokens(folder, tokenizer)
     loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
 

@@ -59,6 +59,10 @@ class Translation(Task[TranslationConfig]):
     config_class = TranslationConfig
     fields: ClassVar[dict[str, Field]] = FIELDS
     sides = "parallel"
+    slow_tokenizers: ClassVar[dict[str, tuple[str, ...]]] = {
+        "MarianTokenizer": ("source.spm", "target.spm", "vocab.json"),
+        "M2M100Tokenizer": ("sentencepiece.bpe.model", "vocab.json"),
+    }
     readers: ClassVar[dict[str, str]] = dict.fromkeys(("csv", "tsv", "jsonl", "txt"), "pairs")
     score = "loss"
     sample = "translation-sample"
@@ -78,11 +82,11 @@ class Translation(Task[TranslationConfig]):
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1, "places": -1}
 
     def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        from nlpkit_translation.languages import backends
+        from nlpkit_translation.languages import sides
 
         super().__init__(config, tokenizer)
-        self._backend, self._target, self._begin = backends(tokenizer, config.source_language, config.target_language)
-        self._frame: list[int] = self._backend.encode("", add_special_tokens=True).ids
+        self._source, self._target, self._begin = sides(tokenizer, config.source_language, config.target_language)
+        self._frame = self._source("")
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
     @classmethod
@@ -113,13 +117,12 @@ class Translation(Task[TranslationConfig]):
             "source": as_bytes(source),
         }
         if target is not None:
-            features["labels"] = self._cut(self._target.encode(target).ids)
+            features["labels"] = self._cut(self._target(target))
             features["target"] = as_bytes(target)
         return features
 
     def _of_source(self, text: str) -> list[int]:
-        ids: list[int] = self._backend.encode(self.config.prefix + text).ids
-        return ids
+        return self._source(self.config.prefix + text)
 
     def _cut(self, ids: list[int]) -> list[int]:
         """``max_length`` tokens at most: what is left out stands before the end."""
@@ -238,6 +241,8 @@ class Translation(Task[TranslationConfig]):
             row[:length]
             for row, length in zip(predictions["ids"].tolist(), predictions["lengths"].tolist(), strict=True)
         ]
+        if self._begin is not None:  # M2M100 may not know that its languages are special tokens
+            ids = [row[1:] if row[:1] == [self._begin] else row for row in ids]
         said = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
         texts = zip(_unpadded(batch["source"]), _unpadded(batch["places"]), strict=True)
         return [filled(bytes(source), places, said) for source, places in texts]

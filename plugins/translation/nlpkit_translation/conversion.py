@@ -7,9 +7,12 @@ import json
 import logging
 import shlex
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from nlpkit import handover
 from nlpkit.errors import ModelError, RunFolderError, UsageError
@@ -18,7 +21,7 @@ from nlpkit.files import MANIFEST, new_folder, sha256, verify_manifest
 log = logging.getLogger("nlpkit")
 FOLDER = "ct2"
 _MADE_OF = "made_of.txt"
-_FAMILIES = ("m2m_100", "t5", "mt5")
+_FAMILIES = ("m2m_100", "marian", "t5", "mt5")
 
 
 def check_possible(family: str) -> None:
@@ -83,7 +86,9 @@ def convert(model: Path, target: Path) -> None:
     made_of = identity(model)
     with new_folder(target, replace=False) as folder, handover.quiet(), handover.no_bars():
         try:
-            _converter(model).convert(str(folder), force=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as in `nlpkit.tokenizer.load`
+                _converter(model).convert(str(folder), force=True)
         except (RuntimeError, ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"{model}: CTranslate2 cannot convert it: {error}", "--engine torch") from error
         _name_beginning(folder / "config.json")
@@ -101,13 +106,25 @@ def _converter(model: Path) -> Any:
     from ctranslate2.converters import TransformersConverter
 
     class Converter(TransformersConverter):
-        """Positions of an M2M100 count from its padding token on, which CTranslate2 takes to be 1."""
+        """Changes in memory what CTranslate2 takes for granted of a family."""
 
         def load_model(self, *given: Any, **settings: Any) -> Any:
             model = super().load_model(*given, **settings)
             for module in model.modules():
                 if type(module).__name__ == "M2M100SinusoidalPositionalEmbedding":
-                    module.offset = module.padding_idx + 1
+                    module.offset = module.padding_idx + 1  # positions count from it on; it is taken to be 1
+            if model.config.model_type == "marian":
+                _begin_with_zeros(model.model.decoder)
             return model
 
     return Converter(str(model))
+
+
+@torch.no_grad()
+def _begin_with_zeros(decoder: Any) -> None:
+    """Move the embedding of the token that a Marian begins with into the first position, where nothing else stands.
+
+    CTranslate2 begins with an embedding of zeros, as Marian itself does. In transformers that token is ``<pad>``, and
+    its embedding a row of the output weights, too: it is zeros until the model is trained further.
+    """
+    decoder.embed_positions.weight[0] += decoder.embed_scale * decoder.embed_tokens.weight[decoder.padding_idx]

@@ -75,6 +75,8 @@ class TranslationHead(SequenceHead):
             f"{name}_token_id": getattr(before, f"{name}_token_id") for name in ("bos", "eos", "pad", "decoder_start")
         }
         own = GenerationConfig(**ids, **self.search.settings(), max_length=self.search.longest + 1)  # the first counts
+        if own.pad_token_id is not None and own.pad_token_id != own.eos_token_id:
+            own.suppress_tokens = [own.pad_token_id]  # Marian's has a logit of 0, which is above those of most words
         self.model.generation_config = own
         if own.eos_token_id is None:
             raise ModelError(

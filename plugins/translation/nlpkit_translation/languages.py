@@ -1,10 +1,12 @@
-"""Models of many languages, whose tokenizers put a token of the language beside each text: NLLB, M2M100, mBART."""
+"""How the texts of both sides are encoded, with the token of a language beside each where a model knows many."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nlpkit.errors import UsageError, nearest
+from nlpkit.errors import ModelError, UsageError, nearest
 from nlpkit.plain_text import plain_backend
 
 if TYPE_CHECKING:
@@ -14,21 +16,21 @@ if TYPE_CHECKING:
 _NAME_THEM = "task.source_language=eng_Latn task.target_language=deu_Latn, as the model calls them"
 
 
-class Backends(NamedTuple):
+class Sides(NamedTuple):
     """How both sides are encoded.
 
     Args:
-        source: puts special tokens around a source.
-        target: likewise.
+        source: ids of a source, special tokens around it included.
+        target: likewise of a target.
         begin: the token that a translation begins with; None: any.
     """
 
-    source: Tokenizer
-    target: Tokenizer
+    source: Callable[[str], list[int]]
+    target: Callable[[str], list[int]]
     begin: int | None
 
 
-def backends(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Backends:
+def sides(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Sides:
     """Set the languages of a tokenizer that has some.
 
     Args:
@@ -37,25 +39,52 @@ def backends(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Ba
         target: likewise.
 
     Raises:
+        ModelError: a Marian with a vocabulary for each side.
         UsageError: a language is missing, not known, or of no use.
     """
     words: Any = tokenizer
-    if not hasattr(words, "src_lang"):
-        if source or target:
-            raise UsageError(
-                "task.source_language and task.target_language are for models of many languages", "leave them out"
-            )
-        backend = plain_backend(tokenizer)
-        return Backends(backend, backend, None)
+    if getattr(words, "separate_vocabs", False):
+        raise ModelError("this Marian has a vocabulary for each side", "use one with a vocab.json for both")
+    begin = None
+    if hasattr(words, "src_lang"):
+        begin = _set_languages(words, source, target)
+    elif source or target:
+        raise UsageError(
+            "task.source_language and task.target_language are for models of many languages", "leave them out"
+        )
+    if not hasattr(words, "backend_tokenizer"):
+        return Sides(partial(_slowly, words, "text"), partial(_slowly, words, "text_target"), begin)
+    of_source = plain_backend(words)
+    if begin is None:
+        return Sides(partial(_ids, of_source), partial(_ids, of_source), None)
+    words._switch_to_target_mode()
+    of_target = plain_backend(words)
+    words._switch_to_input_mode()
+    return Sides(partial(_ids, of_source), partial(_ids, of_target), begin)
+
+
+def _set_languages(words: Any, source: str, target: str) -> int:
+    """The token that a translation begins with."""
+    # A piece of a word may be spelled like a language, so only tokens that were added are; M2M100 calls __en__ en.
+    tokens = getattr(words, "lang_code_to_token", None) or {token: token for token in words.get_added_vocab()}
     for key, language in (("source_language", source), ("target_language", target)):
         if not language:
             raise UsageError(f"this model knows many languages, and task.{key} names none", _NAME_THEM)
-        if language not in (known := words.get_added_vocab()):  # a piece of a word may be spelled like a language
-            hint = f"{nearest(language, list(known))}{_NAME_THEM}"
+        if language not in tokens:
+            hint = f"{nearest(language, tokens)}{_NAME_THEM}"
             raise UsageError(f"task.{key} is '{language}', which is no language of this model", hint)
     words.src_lang, words.tgt_lang = source, target
-    of_source = plain_backend(tokenizer)
-    words._switch_to_target_mode()
-    of_target = plain_backend(tokenizer)
-    words._switch_to_input_mode()
-    return Backends(of_source, of_target, words.convert_tokens_to_ids(target))
+    begin: int = words.convert_tokens_to_ids(tokens[target])
+    return begin
+
+
+def _ids(backend: Tokenizer, text: str) -> list[int]:
+    ids: list[int] = backend.encode(text).ids
+    return ids
+
+
+def _slowly(tokenizer: PreTrainedTokenizerBase, side: str, text: str) -> list[int]:
+    """The same of a tokenizer without a fast form, as it is called; special tokens that a text spells are text."""
+    encoded: Any = tokenizer(**{side: text}, split_special_tokens=True, verbose=False)
+    ids: list[int] = encoded["input_ids"]
+    return ids
