@@ -157,7 +157,13 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     train = list(task_class.select(config.task, train))
     settings = task_class.prepare(config.task, train)
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
-    words = given or train_tokenizer(texts_of(train, task_class, written=True), ", ".join(request.data), config.model)
+    words = given or train_tokenizer(
+        texts_of(train, task_class, written=True),
+        ", ".join(request.data),
+        config.model,
+        task_class.extra_tokens(settings),
+    )
+    train, dev = (list(task_class.unfold(settings, part)) for part in (train, dev))
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
         architecture.pad_token_id = words.pad_token_id

@@ -192,6 +192,16 @@ class Task(ABC, Generic[ConfigT]):
         """The examples to learn from, of those that are there for it; what is scored is never passed through here."""
         return examples
 
+    @classmethod
+    def unfold(cls, config: ConfigT, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples that rows stand for, where one may stand for several; of both parts, after they were divided."""
+        return examples
+
+    @classmethod
+    def extra_tokens(cls, config: ConfigT) -> Sequence[str]:
+        """Tokens that a tokenizer of its own gets, and that no text can spell; ``config`` is complete."""
+        return ()
+
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad lists to the longest of the batch (B, L) and stack numbers (B,).
 

@@ -7,7 +7,7 @@ import logging
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +42,7 @@ def train(
     max_length: int,
     generates: bool = False,
     denoises: bool = False,
+    special: Sequence[str] = (),
     sample_bytes: int = SAMPLE_BYTES,
 ) -> PreTrainedTokenizerBase:
     """Train a tokenizer that plain transformers reads back with equal ids.
@@ -54,13 +55,14 @@ def train(
         max_length: longest input of the model in tokens, special tokens included.
         generates: for a decoder: a text stands between two [SEP], as a document does in a token store.
         denoises: for an encoder-decoder: a text ends with [SEP]; the vocabulary, which gets no larger, has `SENTINELS`.
+        special: further special tokens, which no text spells; likewise within the vocabulary.
         sample_bytes: most text that is looked at, in bytes of UTF-8.
 
     Raises:
         DataError: no text, or text that cannot be encoded.
         UsageError: a vocabulary that cannot hold the alphabet and the special tokens.
     """
-    extra = list(SENTINELS) if denoises else []
+    extra = [*(SENTINELS if denoises else ()), *special]
     if vocabulary < (smallest := SMALLEST_VOCABULARY[kind] + len(extra)):
         raise UsageError(
             f"a vocabulary of {vocabulary} is too small: {kind} needs at least {smallest}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
 from nlpkit.errors import UsageError
 from nlpkit_translation.datasets import DATASETS
+from nlpkit_translation.directions import ASKED, asked, both_ways, named, tag
 from nlpkit_translation.filters import Filters, keep
 from nlpkit_translation.sides import FIELDS
 
@@ -38,9 +39,13 @@ class TranslationConfig(TaskConfig):
     engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
     """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
     source_language: str = field(default="", metadata={"at_prediction": True})
-    """Language of the sources as a model of many languages calls it, such as eng_Latn."""
+    """Language of the sources: en, or as a model of many languages calls it, such as eng_Latn."""
     target_language: str = field(default="", metadata={"at_prediction": True})
     """Likewise of the translations."""
+    directions: Literal["one", "both"] = "one"
+    """both: a new model learns each pair the other way round, too; a tag before a source says what to write."""
+    languages: list[str] = field(default_factory=list)
+    """Of the source and the target of the data; kept by fit from what names them."""
     prefix: str = field(default="", metadata={"at_prediction": True})
     """What is put before each source, as T5 was taught: ``translate English to German:`` and a space."""
     decoder_layers: int = field(default=0, metadata={"at_least": 0})
@@ -82,12 +87,32 @@ class Translation(Task[TranslationConfig]):
         super().__init__(config, tokenizer)
         self._backend, self._target, self._begin = backends(tokenizer, config.source_language, config.target_language)
         self._frame: list[int] = self._backend.encode("", add_special_tokens=True).ids
+        self._way, self._tags = asked(config, tokenizer)
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
     @classmethod
     def select(cls, config: TranslationConfig, examples: Sequence[Example]) -> list[Example]:
         """The pairs that are a translation of each other, as far as can be seen."""
         return list(keep(examples, config.filters))
+
+    @classmethod
+    def prepare(cls, config: TranslationConfig, examples: Sequence[Example]) -> TranslationConfig:
+        """Keep the names of the languages, which a finished model may be asked for.
+
+        Raises:
+            UsageError: one of them is missing.
+        """
+        return replace(super().prepare(config, examples), languages=named(config))
+
+    @classmethod
+    def unfold(cls, config: TranslationConfig, examples: Sequence[Example]) -> Sequence[Example]:
+        """Each pair the other way round, too, where both directions are learnt."""
+        return list(both_ways(examples, config.source_language)) if config.directions == "both" else examples
+
+    @classmethod
+    def extra_tokens(cls, config: TranslationConfig) -> list[str]:
+        """The tags of the languages, likewise."""
+        return [tag(language) for language in config.languages] if config.directions == "both" else []
 
     def encode(self, example: Example) -> Features:
         """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
@@ -96,11 +121,11 @@ class Translation(Task[TranslationConfig]):
         """
         from nlpkit_translation.segments import segments
 
-        target = example.get("target")
+        target, language = example.get("target"), example.get(ASKED, self._way[1])
         if target is None:
-            parts = [self._of_source(part) for part, _ in segments(example["source"], self._fits)]
+            parts = [self._of_source(part, language) for part, _ in segments(example["source"], self._fits)]
         else:
-            parts = [self._of_source(example["source"])]
+            parts = [self._of_source(example["source"], language)]
         features: Features = {
             "input_ids": [i for part in parts for i in part],
             "parts": [len(part) for part in parts],
@@ -111,8 +136,20 @@ class Translation(Task[TranslationConfig]):
             features["target"] = target.encode("utf-8", "replace")
         return features
 
-    def _of_source(self, text: str) -> list[int]:
-        return self._cut(self._backend.encode(self.config.prefix + text).ids)
+    def _of_source(self, text: str, language: str) -> list[int]:
+        return self._cut(self._tagged(text, language))
+
+    def _tagged(self, text: str, language: str) -> list[int]:
+        """Ids of a source, with the tag of the language that is asked for before its text, if there is one."""
+        ids: list[int] = self._backend.encode(self.config.prefix + text).ids
+        if language in self._tags:
+            ids.insert(self._place, self._tags[language])
+        return ids
+
+    @property
+    def _place(self) -> int:
+        """Where a text begins."""
+        return max(0, len(self._frame) - 1)
 
     def _cut(self, ids: list[int]) -> list[int]:
         """``max_length`` tokens at most: what is left out stands before the end."""
@@ -123,7 +160,7 @@ class Translation(Task[TranslationConfig]):
         return self.config.max_length or 256
 
     def _fits(self, text: str) -> bool:
-        return len(self._backend.encode(self.config.prefix + text).ids) <= self._longest
+        return len(self._tagged(text, self._way[1])) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
         """Tokens of the source as its parts are padded, and of the target where there is one."""
@@ -182,24 +219,38 @@ class Translation(Task[TranslationConfig]):
             model.head.engine = engine
 
     def build_metrics(self) -> MetricCollection:
-        """BLEU and chrF as sacreBLEU has them, and numbers of faults that no reference is needed to see."""
+        """BLEU and chrF as sacreBLEU has them, and numbers of faults that need no reference."""
         from torchmetrics import MetricCollection
 
-        from nlpkit_translation.metrics import SCORERS, CorpusScore, Faults
+        from nlpkit_translation.metrics import SCORERS, CorpusScore, Faults, ScoreByDirection
 
-        scores = {name: CorpusScore(SCORERS[name]()) for name in ("bleu", "chrf")}
+        scores: dict[str, Metric] = {
+            name: ScoreByDirection(name) if self.config.directions == "both" else CorpusScore(SCORERS[name]())
+            for name in ("bleu", "chrf")
+        }
         return MetricCollection({**scores, "faults": Faults()}, compute_groups=False)
 
     def about_scores(self) -> dict[str, str]:
-        """The signatures of sacreBLEU."""
+        """The signatures of sacreBLEU, and the direction where it is the only one and has a name."""
         from nlpkit_translation.metrics import SCORERS, signature
 
-        return {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
+        way = {"direction": " -> ".join(self._way)} if self.config.directions == "one" and all(self._way) else {}
+        return way | {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
-        """Translations, references, sources, and whether each translation came to its end."""
+        """Translations, references, sources, whether each came to its end, and its direction where there are two."""
         sources, ended = _texts(batch["source"]), _all_of(predictions["ended"].tolist(), batch["parts"].tolist())
-        return self._written(predictions, batch), _texts(batch["target"]), sources, ended
+        return self._written(predictions, batch), _texts(batch["target"]), sources, ended, self._ways(batch)
+
+    def _ways(self, batch: Batch) -> list[str]:
+        """The direction of each text, by the tag of its first part; none where there is only one."""
+        if self.config.directions == "one":
+            return []
+        languages = {number: language for language, number in self._tags.items()}
+        source_of = dict(zip(self.config.languages[::-1], self.config.languages, strict=True))
+        first = batch["parts"].cumsum(0) - batch["parts"]
+        targets = [languages[number] for number in batch["input_ids"][first, self._place].tolist()]
+        return [f"{source_of[target]}-{target}" for target in targets]
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The translation of each text."""

@@ -28,23 +28,24 @@ class Backends(NamedTuple):
     begin: int | None
 
 
+def knows_languages(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is one of a model of many languages."""
+    return hasattr(tokenizer, "src_lang")
+
+
 def backends(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Backends:
     """Set the languages of a tokenizer that has some.
 
     Args:
         tokenizer: it keeps them, so that a saved one encodes sources alike.
-        source: name of a language; empty for a tokenizer that knows none.
+        source: name of a language; of no use to a tokenizer that knows none.
         target: likewise.
 
     Raises:
-        UsageError: a language is missing, not known, or of no use.
+        UsageError: a language is missing, or not known.
     """
     words: Any = tokenizer
-    if not hasattr(words, "src_lang"):
-        if source or target:
-            raise UsageError(
-                "task.source_language and task.target_language are for models of many languages", "leave them out"
-            )
+    if not knows_languages(tokenizer):
         backend = plain_backend(tokenizer)
         return Backends(backend, backend, None)
     for key, language in (("source_language", source), ("target_language", target)):

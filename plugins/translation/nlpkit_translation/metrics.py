@@ -28,18 +28,27 @@ class Texts(Metric):
         super().__init__()
         self.add_state("texts", [], dist_reduce_fx="cat")
 
-    def update(self, found: Sequence[str], true: Sequence[str], sources: Sequence[str], ended: Sequence[bool]) -> None:
-        """Add what was translated, what should have been, of what, and whether each came to its end."""
-        for group in zip(found, true, sources, ("1" if e else "" for e in ended), strict=True):
+    def update(
+        self,
+        found: Sequence[str],
+        true: Sequence[str],
+        sources: Sequence[str],
+        ended: Sequence[bool],
+        ways: Sequence[str] = (),
+    ) -> None:
+        """Add what was translated, what should have been, of what, whether each came to its end, and its direction."""
+        for group in zip(
+            found, true, sources, ("1" if e else "" for e in ended), ways or [""] * len(found), strict=True
+        ):
             data = b"".join(text.replace("\0", " ").encode("utf-8", "replace") + _BREAK for text in group)
             self.texts.append(torch.from_numpy(np.frombuffer(data, np.uint8).copy()).to(self.device))
 
     def rows(self) -> list[list[str]]:
-        """All of them, in fours."""
+        """All of them, in fives."""
         parts = self.texts if isinstance(self.texts, list) else [self.texts]
         data = b"".join(part.cpu().numpy().tobytes() for part in parts)
         texts = [text.decode() for text in data.split(_BREAK)[:-1]]
-        return [texts[i : i + 4] for i in range(0, len(texts), 4)]
+        return [texts[i : i + 5] for i in range(0, len(texts), 5)]
 
 
 class CorpusScore(Texts):
@@ -55,11 +64,31 @@ class CorpusScore(Texts):
 
     def compute(self) -> Tensor:
         """The score of the corpus; of nothing 0."""
-        rows = self.rows()
-        if not rows:
-            return torch.zeros(())
-        found, true = [row[0] for row in rows], [row[1] for row in rows]
-        return torch.tensor(self.scorer.corpus_score(found, [true]).score)
+        return _score(self.scorer, self.rows())
+
+
+class ScoreByDirection(Texts):
+    """The same, and beside it that of each direction by itself.
+
+    Args:
+        name: of the score, in `SCORERS`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def compute(self) -> dict[str, Tensor]:
+        """``bleu``, ``bleu/en-de`` and so on, of those directions that there are."""
+        rows, scorer = self.rows(), SCORERS[self.name]()
+        ways = sorted({row[4] for row in rows})
+        parts = {f"{self.name}/{way}": _score(scorer, [row for row in rows if row[4] == way]) for way in ways}
+        return {self.name: _score(scorer, rows), **parts}
+
+
+def _score(scorer: Scorer, rows: Sequence[Sequence[str]]) -> Tensor:
+    found, true = [row[0] for row in rows], [row[1] for row in rows]
+    return torch.tensor(scorer.corpus_score(found, [true]).score if rows else 0.0)
 
 
 class Faults(Texts):
@@ -68,12 +97,12 @@ class Faults(Texts):
     def compute(self) -> dict[str, Tensor]:
         """``faults/...``: ``empty``, ``copied``, ``repeats``, ``unended``; ``kept`` of numbers, links, placeholders."""
         rows = [row for row in self.rows() if row[2].strip()]
-        marks = [kept(source, found) for found, _, source, _ in rows]
+        marks = [kept(source, found) for found, _, source, *_ in rows]
         counts = {
             "empty": sum(not found.strip() for found, *_ in rows),
-            "copied": sum(copies(source, found) for found, _, source, _ in rows),
+            "copied": sum(copies(source, found) for found, _, source, *_ in rows),
             "repeats": sum(repeats(found) for found, *_ in rows),
-            "unended": sum(not ended for *_, ended in rows),
+            "unended": sum(not ended for *_, ended, _ in rows),
         }
         asked = sum(number for number, _ in marks)
         share = sum(number for _, number in marks) / asked if asked else 1.0
