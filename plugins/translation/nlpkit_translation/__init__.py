@@ -107,7 +107,7 @@ class Translation(Task[TranslationConfig]):
     @classmethod
     def unfold(cls, config: TranslationConfig, examples: Sequence[Example]) -> Sequence[Example]:
         """Each pair the other way round, too, where both directions are learnt."""
-        return list(both_ways(examples, config.source_language)) if config.directions == "both" else examples
+        return list(both_ways(examples, *config.languages)) if config.directions == "both" else examples
 
     @classmethod
     def extra_tokens(cls, config: TranslationConfig) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[^\s<>]+")
 _NAME_THEM = "task.source_language=en task.target_language=de, or as yours are called"
 ASKED = "target_language"
-"""Key of an example that is to be written in another language than the settings say."""
+"""Key of an example that says in which language its target is; else the settings do."""
 
 
 def tag(language: str) -> str:
@@ -90,16 +90,17 @@ def named(config: TranslationConfig) -> list[str]:
     return [language for language in given.values() if language]
 
 
-def both_ways(pairs: Sequence[Example], source: str) -> Iterator[Example]:
-    """Pairs, and behind them each the other way round.
+def both_ways(pairs: Sequence[Example], source: str, target: str) -> Iterator[Example]:
+    """Pairs, and behind them each the other way round; all say what they are written in.
 
     Args:
         pairs: have ``source`` and ``target``.
-        source: the language of the sources, in which the others are written.
+        source: the language of the sources.
+        target: that of the targets.
     """
-    yield from pairs
-    for pair in pairs:
-        yield Example({"source": pair["target"], "target": pair["source"], ASKED: source}, pair.where)
+    for one, other, language in (("source", "target", target), ("target", "source", source)):
+        for pair in pairs:
+            yield Example({"source": pair[one], "target": pair[other], ASKED: language}, pair.where)
 
 
 def asked(config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[str, str], dict[str, int]]:

@@ -16,9 +16,10 @@ from nlpkit_translation.directions import Directions, both_ways, named, tag
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import nlpkit
-from nlpkit import Example, tokenizer
+from nlpkit import Example, dev_part, tokenizer
 from nlpkit.cli import main
 from nlpkit.errors import ModelError, UsageError
+from nlpkit.plugins import Registry
 
 WORDS = {"one": "ak", "two": "be", "three": "cu", "four": "di", "five": "el", "six": "fu", "seven": "go", "eight": "hy"}
 LANGUAGES: dict[str, Any] = {"source_language": "en", "target_language": "toy"}
@@ -206,11 +207,17 @@ def test_what_is_found_was_learnt_and_is_what_was_asked_for(source: str, target:
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), max_size=5))
 def test_each_pair_is_there_the_other_way_round(pairs: Sequence[tuple[str, str]]) -> None:
     rows = [Example({"source": s, "target": t}, f"a:{i}") for i, (s, t) in enumerate(pairs)]
-    found = list(both_ways(rows, "en"))
-    assert found[: len(rows)] == rows
-    assert [(e["target"], e["source"], e["target_language"], e.where) for e in found[len(rows) :]] == [
-        (s, t, "en", f"a:{i}") for i, (s, t) in enumerate(pairs)
-    ]
+    found = [(e["source"], e["target"], e["target_language"], e.where) for e in both_ways(rows, "en", "toy")]
+    assert found[: len(rows)] == [(s, t, "toy", f"a:{i}") for i, (s, t) in enumerate(pairs)]
+    assert found[len(rows) :] == [(t, s, "en", f"a:{i}") for i, (s, t) in enumerate(pairs)]
+
+
+def test_the_dev_part_is_read_again_as_it_was_whatever_is_asked_for(run: nlpkit.Run) -> None:
+    task = nlpkit.load(run.folder, overrides="task.target_language=en").task
+    record = json.loads((run.model / "nlpkit.json").read_text())
+    rows = dev_part.read(run.model, record, Translation, Registry())
+    tags = [task.tokenizer.convert_ids_to_tokens(task.encode(row)["input_ids"][0]) for row in rows]
+    assert tags == ["<2toy>"] * 6 + ["<2en>"] * 6
 
 
 def test_names_are_kept_in_their_order() -> None:
