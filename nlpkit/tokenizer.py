@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import string
@@ -261,6 +262,36 @@ def _wrap(
         extra_special_tokens=extra,
         **roles,
     )
+
+
+def for_documents(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokens for a decoder: a text stands between two separators, where an encoder's has [CLS] before it.
+
+    A tokenizer that has an end of text, or no separator, is given back as it is.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if tokenizer.eos_token is not None or tokenizer.sep_token is None:
+        return tokenizer
+    end = str(tokenizer.sep_token)
+    backend = Tokenizer.from_str(content_of(tokenizer))
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{end}:0 $A:0 {end}:0",
+        pair=f"{end}:0 $A:0 {end}:0 $B:0 {end}:0",
+        special_tokens=[(end, backend.token_to_id(end))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=tokenizer.model_max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **{**tokenizer.special_tokens_map, "bos_token": end, "eos_token": end},
+    )
+
+
+def same_tokens(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two make the same ids of a text, whatever special tokens they put around it."""
+    contents = [json.loads(content_of(tokenizer)) for tokenizer in (one, other)]
+    return contents[0] | {"post_processor": None} == contents[1] | {"post_processor": None}
 
 
 def sentinels(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
