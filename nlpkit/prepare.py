@@ -28,6 +28,8 @@ from nlpkit.task import Example, Task
 from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
+OF_SOURCES = ("parent", "also_from")
+"""Facts of the models that a run started from, which its resume does not open again."""
 _DEFAULT_LENGTH = 256
 _ENOUGH_HELD_OUT = 0.2
 _OWN_WORDS = "leave out --tokenizer, or give one that was trained on this language"
@@ -174,14 +176,18 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     config = replace(config, task=task.config)
     head = bundle.build_head(task, architecture, registry)
     body = start_body(request.source and source, architecture, head, request.hub, fresh=setup is not None)
+    further = [] if setup else list(task.start(head, architecture))
     record = bundle.read_record(source) if request.source and not setup else None
-    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record}
+    others = [{"source": other, "history": _history(other)} for other in further]
+    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": record, "also_from": others}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
     cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
     before, held_out = _seen_before(source), list(texts_of(dev, task_class))
+    for other in further:
+        before = seen.join(before, _seen_before(bundle.find(other)))
     if not setup:  # which knows the texts of the run itself
         files, cut = request.dev or request.data, not request.dev
         seen.warn(seen.count(before, held_out), len(held_out), files, "dev texts", cut=cut)
@@ -245,6 +251,11 @@ def _excluded(store: TokenStore, request: Request) -> dict[str, Any]:
 
 def _seen_before(source: str) -> Seen:
     return seen.read(Path(source)) if source and Path(source).is_dir() else {}
+
+
+def _history(source: str) -> list[Any]:
+    """The stages that made a model; none of one that others made."""
+    return list((bundle.read_record(bundle.find(source)) or {}).get("history", []))
 
 
 def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:

@@ -146,6 +146,14 @@ class Task(ABC, Generic[ConfigT]):
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """Make the head for a backbone of this configuration; its width is ``backbone.hidden_size``."""
 
+    def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
+        """Called once as a new run begins, when the weights of ``--from`` are there: a head may get others' as well.
+
+        Returns:
+            Folders of the models that they are of; the run remembers what these were made of.
+        """
+        return ()
+
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Called when a finished model was saved or loaded; here its head may get an engine of another kind.
 

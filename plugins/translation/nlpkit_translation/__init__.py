@@ -52,6 +52,8 @@ class TranslationConfig(TaskConfig):
     """Layers of the new decoder behind an encoder that comes without one; 0: as many as the encoder has, 4 at most."""
     decoder_width: int = field(default=0, metadata={"at_least": 0})
     """Width of such a decoder, a multiple of 64; 0: that of the encoder."""
+    decoder: str = ""
+    """Run of clm, of a GPT-2 with the encoder's vocabulary, from which such a decoder starts; empty: it is made new."""
     filters: Filters = field(default_factory=Filters)
     """Which pairs are left out of the training data."""
 
@@ -186,7 +188,7 @@ class Translation(Task[TranslationConfig]):
             ModelError: the backbone is a decoder, or its tokenizer does not say where a text begins and ends.
             UsageError: a width that no decoder can have, or an engine that does not know the family.
         """
-        from nlpkit.heads import is_encoder_decoder
+        from nlpkit.heads import is_encoder_decoder, parts_of
         from nlpkit_translation.conversion import check_possible
         from nlpkit_translation.head import Search, TranslationHead
 
@@ -194,16 +196,44 @@ class Translation(Task[TranslationConfig]):
         if config.engine != "torch":
             check_possible(whole.model_type)
         search = Search(config.beam, config.length_penalty, self._longest - 1, self._begin)
-        begun = len(self._frame) > 1 and self._frame[0] == getattr(whole, "decoder_start_token_id", None)
+        starts = self._frame if len(parts_of(whole)) > 1 else self._frame[:1]  # one that learnt by clm, with the end
+        begun = len(self._frame) > 1 and getattr(whole, "decoder_start_token_id", None) in starts
         return TranslationHead(whole, search, config.label_smoothing, begun=begun)
 
     def _with_decoder(self, encoder: PretrainedConfig) -> PretrainedConfig:
+        from nlpkit import decoders
         from nlpkit.backbone import with_decoder
 
-        layers, width = self.config.decoder_layers, self.config.decoder_width
+        config, layers, width = self.config, self.config.decoder_layers, self.config.decoder_width
         if width % 64:
             raise UsageError(f"task.decoder_width is {width}, expected a multiple of 64", "task.decoder_width=256")
-        return with_decoder(encoder, self.tokenizer, self._frame, layers=layers, width=width, positions=self._longest)
+        if config.decoder and (layers or width):
+            name = "layers" if layers else "width"
+            raise UsageError(f"task.decoder has its own sizes, and task.decoder_{name} is set", "leave one of them out")
+        given = decoders.read(config.decoder, self.tokenizer, self._frame) if config.decoder else None
+        sizes = {"layers": layers, "width": width, "positions": self._longest}
+        return with_decoder(encoder, self.tokenizer, self._frame, **sizes, given=given)
+
+    def start(self, head: Head, backbone: PretrainedConfig) -> list[str]:
+        """Give the new decoder the weights of the one that ``decoder`` names.
+
+        Raises:
+            UsageError: there is no new decoder.
+            ModelError: not all of its tensors are there, or others are.
+        """
+        from nlpkit import decoders
+        from nlpkit.heads import is_encoder_decoder
+
+        if not self.config.decoder:
+            return []
+        if is_encoder_decoder(backbone):
+            raise UsageError(
+                f"task.decoder is put behind an encoder, and {backbone.model_type} has a decoder already",
+                "give an encoder with --from, or leave it out",
+            )
+        model: Any = head
+        decoders.start(self.config.decoder, model)
+        return [self.config.decoder]
 
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Let another engine write, where ``engine`` says so, and say how it agrees with torch."""
