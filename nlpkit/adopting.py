@@ -45,7 +45,7 @@ def adopt(folder: str, objective: type[Objective[Any]], longest: int) -> PreTrai
         ModelError: see `read`; or a special token is missing: the hint is the command that makes a fitting tokenizer.
     """
     hint = f"nlpkit tokenizer train FILES{_option(objective)} --out DIR makes one that fits {objective.name}"
-    words = read(folder, hint)
+    words = tokenizer.for_documents(read(folder, hint)) if objective.generates else read(folder, hint)
     if lacking := objective.lacking(words):
         raise ModelError(f"{folder}: the tokenizer {lacking}, which {objective.name} needs", hint)
     if words.model_max_length < longest:

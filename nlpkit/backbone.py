@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from nlpkit.config import ModelConfig
-from nlpkit.errors import ModelError
+from nlpkit.errors import ModelError, UsageError
 from nlpkit.heads import body_of, class_of, detach_pooler, is_decoder, parts_of
 from nlpkit.tokenizer import separator, vocabulary_size
 
@@ -189,8 +190,9 @@ def with_decoder(
     layers: int,
     width: int,
     positions: int,
+    given: GPT2Config | None = None,
 ) -> EncoderDecoderConfig:
-    """An encoder and a new decoder that reads its hidden states, as transformers' `EncoderDecoderModel` joins them.
+    """An encoder and a decoder that reads its hidden states, as transformers' `EncoderDecoderModel` joins them.
 
     The decoder is a GPT-2 with cross-attention: its logits are what one matrix, that of its embedding, makes of its
     states, and it is normalised before each layer, so it learns from nothing without much care.
@@ -202,8 +204,11 @@ def with_decoder(
         layers: of the decoder; 0: as many as the encoder has, 4 at most.
         width: of the decoder, a multiple of 64; 0: that of the encoder.
         positions: tokens that the decoder can write.
+        given: the decoder as it learnt by itself, whose sizes stay; it begins as a document did for it, and not with
+            the first token of the frame. None: a new one.
 
     Raises:
+        UsageError: the given decoder can write fewer tokens.
         ModelError: it is no encoder, or its tokenizer puts no token before a text and another behind it.
     """
     if is_decoder(encoder):
@@ -216,24 +221,31 @@ def with_decoder(
             "the tokenizer puts no tokens before and behind a text, with which a new decoder would begin and end",
             "start from an encoder whose tokenizer does, such as a BERT, or from an encoder-decoder",
         )
-    decoder = GPT2Config(
-        vocab_size=encoder.vocab_size,
-        n_embd=width or encoder.hidden_size,
-        n_layer=layers or min(encoder.num_hidden_layers, _DECODER_LAYERS),
-        n_head=encoder.num_attention_heads if width in {0, encoder.hidden_size} else width // 64,
-        n_positions=positions,
-        activation_function="gelu",
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=frame[0],
-        eos_token_id=frame[-1],
-        add_cross_attention=True,
-    )
+    if given is not None and given.n_positions < positions:
+        raise UsageError(
+            f"task.max_length is {positions}, and the decoder writes {given.n_positions} tokens at most",
+            f"task.max_length={given.n_positions}",
+        )
+    decoder = copy.deepcopy(given)
+    if decoder is None:
+        decoder = GPT2Config(
+            vocab_size=encoder.vocab_size,
+            n_embd=width or encoder.hidden_size,
+            n_layer=layers or min(encoder.num_hidden_layers, _DECODER_LAYERS),
+            n_head=encoder.num_attention_heads if width in {0, encoder.hidden_size} else width // 64,
+            n_positions=positions,
+            activation_function="gelu",
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=frame[0],
+            eos_token_id=frame[-1],
+        )
+    decoder.add_cross_attention = True
     set_dropout(decoder, max(_dropouts(encoder).values(), default=0.0))
     return EncoderDecoderConfig(
         encoder={**encoder.to_dict(), "_name_or_path": ""},  # which would be written, and says where it was
-        decoder={**decoder.to_dict(), "is_decoder": True},
+        decoder={**decoder.to_dict(), "is_decoder": True, "_name_or_path": ""},
         pad_token_id=tokenizer.pad_token_id,
-        decoder_start_token_id=frame[0],
+        decoder_start_token_id=decoder.bos_token_id,
     )
 
 

@@ -43,7 +43,8 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
         raise ModelError(f"{folder.facts}: does not say what the dev part was") from None
     config = config_module.load(task_class, folder.config)
     with _unsaid():
-        examples = read_dev(task_class, request.data, request.dev, config, registry)
+        rows = read_dev(task_class, request.data, request.dev, config, registry)
+    examples = list(task_class.unfold(config.task, rows))
     if fingerprint(examples) != expected:
         files = ", ".join(request.dev or request.data) or "the sample"
         raise DataError(f"{files}: the dev part is not what it was when the model was fitted")

@@ -54,8 +54,8 @@ class Account:
 
     def __str__(self) -> str:
         parts = [f"loaded {self.loaded} of {self.loaded + len(self.new)} tensors"]
-        parts += [f"new: {_short(self.new)}{f' ({self.reason})' if self.reason else ''}"] if self.new else []
-        parts += [f"not used: {_short(self.unused)}"] if self.unused else []
+        parts += [f"new: {short(self.new)}{f' ({self.reason})' if self.reason else ''}"] if self.new else []
+        parts += [f"not used: {short(self.unused)}"] if self.unused else []
         return "; ".join(parts)
 
 
@@ -70,7 +70,7 @@ def read_architecture(source: str, *, hub: bool = False) -> PretrainedConfig:
     path = Path(source)
     if path.is_dir() or not hub:
         check_folder(path, ADD_HUB)
-    with _explain(source):
+    with explain(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=not hub)
         with torch.device("meta"):
             body = class_of(config).from_config(copy.deepcopy(config), dtype=torch.float32)
@@ -107,7 +107,7 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
     auto, settings = class_of(config), config
     if stored is not None:
         auto, settings = getattr(transformers, stored.auto_class), stored.config
-    with _explain(source):
+    with explain(source):
         model, info = auto.from_pretrained(
             source,
             config=settings,
@@ -123,7 +123,7 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
     body = body_of(model)
     pooled = _of_pooler(body) if isinstance(head, TransformersHead) and head.pooler is not None else set()
     account = _account(source, model, info, rest=pooled if stored is None else set(model.parameters()))
-    _check_finite(source, model, set(account.new))
+    check_finite(source, model, set(account.new))
     _check_tied(source, model)
     if stored is not None:
         account = _forget_other_labels(model, stored, config, account)
@@ -164,13 +164,13 @@ def whole(folder: Path) -> PreTrainedModel:
     made_by: Any = getattr(transformers, name, None)
     if not (isinstance(made_by, type) and issubclass(made_by, PreTrainedModel)):
         raise ModelError(f"{folder}: transformers has no class '{name}', which config.json names", "use another model")
-    with _explain(str(folder)):
+    with explain(str(folder)):
         loaded: Any = made_by.from_pretrained(
             folder, output_loading_info=True, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     model: PreTrainedModel = loaded[0]
     if lost := sorted(loaded[1]["missing_keys"]):
-        raise ModelError(f"{folder}: the weights lack {_short(lost)}, which config.json asks for")
+        raise ModelError(f"{folder}: the weights lack {short(lost)}, which config.json asks for")
     return model
 
 
@@ -203,11 +203,11 @@ def _account(source: str, model: PreTrainedModel, info: dict[str, Any], *, rest:
         )
     wrong = [f"'{n}' is {mismatched[n][0]} for {mismatched[n][1]}" for n in sorted(of_body & set(mismatched))]
     if wrong:
-        raise ModelError(f"{source}: tensors have other shapes than config.json says: {_short(wrong)}")
+        raise ModelError(f"{source}: tensors have other shapes than config.json says: {short(wrong)}")
     if lost := sorted(of_body & absent):
-        raise ModelError(f"{source}: the weights lack {_short(lost)}, which config.json asks for")
+        raise ModelError(f"{source}: the weights lack {short(lost)}, which config.json asks for")
     if strange := [name for name in unused if _belongs_to_body(name, prefix, of_body)]:
-        raise ModelError(f"{source}: the weights hold {_short(strange)}, for which config.json has no place")
+        raise ModelError(f"{source}: the weights hold {short(strange)}, for which config.json has no place")
     kept = of_body | {name for name in every if named[name] in rest}
     return Account(len(kept - new), sorted(new & kept), sorted({*unused, *(every - kept - new)}))
 
@@ -244,7 +244,7 @@ def _forget_other_labels(
             model.get_parameter(name).copy_(head.model.get_parameter(name))
     if not answers:
         return account
-    reason = f"its labels were {_short([str(v) for v in (config.id2label or {}).values()])}"
+    reason = f"its labels were {short([str(v) for v in (config.id2label or {}).values()])}"
     return replace(account, loaded=account.loaded - len(answers), new=sorted({*account.new, *answers}), reason=reason)
 
 
@@ -258,7 +258,8 @@ def _shaped_by_labels(head: TransformersHead) -> set[str]:
     return {name for name, parameter in head.model.named_parameters() if parameter.shape != shapes[name]}
 
 
-def _check_finite(source: str, model: PreTrainedModel, new: set[str]) -> None:
+def check_finite(source: str, model: PreTrainedModel, new: set[str]) -> None:
+    """Refuse weights that are no numbers; those that are new were not read."""
     for name, parameter in model.named_parameters():
         if name not in new and not torch.isfinite(parameter).all():
             raise ModelError(f"{source}: tensor '{name}' holds NaN or infinity", "use an earlier model")
@@ -281,13 +282,14 @@ def _attention(auto: Any, config: PretrainedConfig) -> str:
     return "sdpa" if all(getattr(each, "_supports_sdpa", False) for each in classes) else "eager"
 
 
-def _short(names: list[str], most: int = 4) -> str:
+def short(names: list[str], most: int = 4) -> str:
+    """The first of some names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 @contextlib.contextmanager
-def _explain(source: str) -> Iterator[None]:
+def explain(source: str) -> Iterator[None]:
     """transformers' own errors as ours, and its report, progress bars and warnings kept off the screen."""
     try:
         with quiet(), no_bars(), warnings.catch_warnings():

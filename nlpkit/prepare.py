@@ -28,6 +28,8 @@ from nlpkit.task import Example, Task
 from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
+OF_SOURCES = ("parent", "also_from")
+"""Facts of the models that a run started from, which its resume does not open again."""
 _DEFAULT_LENGTH = 256
 _ENOUGH_HELD_OUT = 0.2
 _OWN_WORDS = "leave out --tokenizer, or give one that was trained on this language"
@@ -155,7 +157,13 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     train = list(task_class.select(config.task, train))
     settings = task_class.prepare(config.task, train)
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
-    words = given or train_tokenizer(texts_of(train, task_class, written=True), ", ".join(request.data), config.model)
+    words = given or train_tokenizer(
+        texts_of(train, task_class, written=True),
+        ", ".join(request.data),
+        config.model,
+        task_class.extra_tokens(settings),
+    )
+    train, dev = (list(task_class.unfold(settings, part)) for part in (train, dev))
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
         architecture.pad_token_id = words.pad_token_id
@@ -165,13 +173,17 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     task = task_class(replace(settings, max_length=length), words)
     config = replace(config, task=task.config)
     head, body, parent = _start(task, architecture, source, request, registry, setup)
-    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": parent}
+    further = [] if setup else list(task.start(head, architecture))
+    others = [{"source": other, "history": _history(other)} for other in further]
+    facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": parent, "also_from": others}
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
     cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
     before, held_out = _seen_before(source), list(texts_of(dev, task_class))
+    for other in further:
+        before = seen.join(before, _seen_before(bundle.find(other)))
     if not setup:  # which knows the texts of the run itself
         files, cut = request.dev or request.data, not request.dev
         seen.warn(seen.count(before, held_out), len(held_out), files, "dev texts", cut=cut)
@@ -249,6 +261,11 @@ def _excluded(store: TokenStore, request: Request) -> dict[str, Any]:
 
 def _seen_before(source: str) -> Seen:
     return seen.read(Path(source)) if source and Path(source).is_dir() else {}
+
+
+def _history(source: str) -> list[Any]:
+    """The stages that made a model; none of one that others made."""
+    return list((bundle.read_record(bundle.find(source)) or {}).get("history", []))
 
 
 def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
 from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder, versions
 from nlpkit.plugins import Stage
-from nlpkit.prepare import Prepared
+from nlpkit.prepare import OF_SOURCES, Prepared
 from nlpkit.request import Request
 from nlpkit.trainer import accelerator_of
 
@@ -36,7 +36,7 @@ def beginning(request: Request, prepared: Prepared, stage: Stage) -> dict[str, A
         "settings": _settings(prepared.config),
         "threads": torch.get_num_threads(),
         "accelerator": accelerator_of(prepared.config),
-        "parent": prepared.facts.get("parent"),
+        **{key: prepared.facts.get(key) for key in OF_SOURCES},
         **(
             {"corpus": prepared.facts["corpus"]}
             if stage == "pretrain"

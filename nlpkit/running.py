@@ -20,7 +20,7 @@ from nlpkit.folder import RunFolder, read_json
 from nlpkit.meeting import Meeting
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
-from nlpkit.prepare import Prepared
+from nlpkit.prepare import OF_SOURCES, Prepared
 from nlpkit.processes import started
 from nlpkit.request import Request
 from nlpkit.resuming import Began, beginning
@@ -222,7 +222,7 @@ def go_on(run: Name, stage: Stage | None, watched: Watched, anyway: bool, plugin
             verify_manifest(kept)
             request = replace(request, tokenizer=str(kept))
         prepared = stages.prepare(request, found, config, registry, setup)
-        prepared.facts["parent"] = began.facts.get("parent")
+        prepared.facts.update({key: began.facts.get(key) for key in OF_SOURCES})
         began.check_data(prepared.fingerprint)
         began.warn_of_rounding(prepared.config)
         meeting.tell(**_for_others(folder, prepared, checkpoint))

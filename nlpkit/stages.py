@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig
 
 from nlpkit import bundle, handover, recipes, seen, trainer
 from nlpkit import config as config_module
@@ -19,12 +20,13 @@ from nlpkit.data import FIXED_ROWS, FixedLoader, TaskDataModule
 from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
+from nlpkit.heads import TransformersHead, parts_of
 from nlpkit.meeting import Meeting
 from nlpkit.metrics_log import scores_at
 from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
-from nlpkit.prepare import Prepared, fine_tuning, pretraining
+from nlpkit.prepare import OF_SOURCES, Prepared, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.request import Request
 from nlpkit.scores import finite, metrics_of
@@ -97,11 +99,19 @@ def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registr
 def write_setup(folder: RunFolder, prepared: Prepared, facts: dict[str, Any]) -> None:
     """Keep in the run folder what a resume needs: architecture, tokenizer, texts seen, settings and facts."""
     with new_folder(folder.path / "setup") as setup:
-        prepared.architecture.save_pretrained(setup)
+        _whole(prepared).save_pretrained(setup)
         prepared.task.tokenizer.save_pretrained(setup)
         seen.write(setup, prepared.seen)
     config_module.save(prepared.config, str(folder.config))
     folder.write_facts(facts)
+
+
+def _whole(prepared: Prepared) -> PretrainedConfig:
+    """The architecture, with the decoder that the head joins to it: a resume builds both, and opens no other model."""
+    head = prepared.head
+    if isinstance(head, TransformersHead) and len(parts_of(head.config)) > 1:
+        return head.config
+    return prepared.architecture
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
     if about := task.about_scores():
         results["about"] = about
-    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k != "parent"}
+    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k not in OF_SOURCES}
     if isinstance(task, Objective) and task.generates:
         results["generates"] = True
     if prepared.watch:
@@ -244,6 +254,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     record = {
         "history": history,
         "source": run.facts["request"]["source"],
+        **({"also_from": others} if (others := prepared.facts.get("also_from")) else {}),
         "data": {"columns": data.columns, "guessed": prepared.guessed, "reader": data.reader},
         **prepared.record,
     }

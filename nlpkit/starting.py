@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -41,13 +41,16 @@ def tokenizer_of(source: str, hub: bool, slow: Mapping[str, tuple[str, ...]]) ->
     return tokenizer.make_ready(tokenizer.load(source, hub, slow=slow))
 
 
-def train_tokenizer(texts: Iterable[str], files: str, model: ModelConfig) -> PreTrainedTokenizerBase:
+def train_tokenizer(
+    texts: Iterable[str], files: str, model: ModelConfig, special: Sequence[str] = ()
+) -> PreTrainedTokenizerBase:
     """A tokenizer for a new model.
 
     Args:
         texts: to learn from.
         files: that they are of, for messages.
         model: settings.
+        special: special tokens that its task needs beside those of the family.
 
     Raises:
         DataError: every text is empty.
@@ -64,6 +67,7 @@ def train_tokenizer(texts: Iterable[str], files: str, model: ModelConfig) -> Pre
         max_length=model.sequence_length,
         generates=model.family in backbone.DECODERS,
         denoises=model.family in backbone.ENCODER_DECODERS,
+        special=special,
     )
 
 

@@ -151,6 +151,14 @@ class Task(ABC, Generic[ConfigT]):
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """Make the head for a backbone of this configuration; its width is ``backbone.hidden_size``."""
 
+    def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
+        """Called once as a new run begins, when the weights of ``--from`` are there: a head may get others' as well.
+
+        Returns:
+            Folders of the models that they are of; the run remembers what these were made of.
+        """
+        return ()
+
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Called when a finished model was saved or loaded; here its head may get an engine of another kind.
 
@@ -196,6 +204,16 @@ class Task(ABC, Generic[ConfigT]):
     def select(cls, config: ConfigT, examples: Sequence[Example]) -> Sequence[Example]:
         """The examples to learn from, of those that are there for it; what is scored is never passed through here."""
         return examples
+
+    @classmethod
+    def unfold(cls, config: ConfigT, examples: Sequence[Example]) -> Sequence[Example]:
+        """The examples that rows stand for, where one may stand for several; of both parts, after they were divided."""
+        return examples
+
+    @classmethod
+    def extra_tokens(cls, config: ConfigT) -> Sequence[str]:
+        """Tokens that a tokenizer of its own gets, and that no text can spell; ``config`` is complete."""
+        return ()
 
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad lists to the longest of the batch (B, L) and stack numbers (B,).

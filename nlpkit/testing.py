@@ -45,15 +45,20 @@ class TaskUnderTest:
         written = [name for name, field in task_class.fields.items() if field.written]
         texts = [str(e[name]) for e in self.examples for name in needed + written]
         model = ModelConfig(preset="tiny", family=task_class.defaults.get("model.family", "bert"), sequence_length=64)
-        roles = {
-            "generates": model.family in backbone.DECODERS,
-            "denoises": model.family in backbone.ENCODER_DECODERS,
-        }
-        words = tokenizer.train(iter(texts), kind="wordpiece", vocabulary=400, lowercase=True, max_length=64, **roles)
         try:
             config = task_class.prepare(settings or task_class.config_class(), self.examples)
         except NlpkitError as error:
             raise AssertionError(f"these examples are no data for {task_class.__name__}: {error.message}") from None
+        words = tokenizer.train(
+            iter(texts),
+            kind="wordpiece",
+            vocabulary=400,
+            lowercase=True,
+            max_length=64,
+            generates=model.family in backbone.DECODERS,
+            denoises=model.family in backbone.ENCODER_DECODERS,
+            special=task_class.extra_tokens(config),
+        )
         self.task = task_class(replace(config, max_length=config.max_length or 64), words)
         self.architecture = backbone.architecture(model, words)
         torch.manual_seed(0)

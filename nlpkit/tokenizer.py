@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import string
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, takewhile
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +45,7 @@ def train(
     max_length: int,
     generates: bool = False,
     denoises: bool = False,
+    special: Sequence[str] = (),
     sample_bytes: int = SAMPLE_BYTES,
 ) -> PreTrainedTokenizerBase:
     """Train a tokenizer that plain transformers reads back with equal ids.
@@ -56,13 +58,14 @@ def train(
         max_length: longest input of the model in tokens, special tokens included.
         generates: for a decoder: a text stands between two [SEP], as a document does in a token store.
         denoises: for an encoder-decoder: a text ends with [SEP]; the vocabulary, which gets no larger, has `SENTINELS`.
+        special: further special tokens, which no text spells; likewise within the vocabulary.
         sample_bytes: most text that is looked at, in bytes of UTF-8.
 
     Raises:
         DataError: no text, or text that cannot be encoded.
         UsageError: a vocabulary that cannot hold the alphabet and the special tokens.
     """
-    extra = list(SENTINELS) if denoises else []
+    extra = [*(SENTINELS if denoises else ()), *special]
     if vocabulary < (smallest := SMALLEST_VOCABULARY[kind] + len(extra)):
         raise UsageError(
             f"a vocabulary of {vocabulary} is too small: {kind} needs at least {smallest}",
@@ -261,6 +264,36 @@ def _wrap(
         extra_special_tokens=extra,
         **roles,
     )
+
+
+def for_documents(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The same tokens for a decoder: a text stands between two separators, where an encoder's has [CLS] before it.
+
+    A tokenizer that has an end of text, or no separator, is given back as it is.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    if tokenizer.eos_token is not None or tokenizer.sep_token is None:
+        return tokenizer
+    end = str(tokenizer.sep_token)
+    backend = Tokenizer.from_str(content_of(tokenizer))
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{end}:0 $A:0 {end}:0",
+        pair=f"{end}:0 $A:0 {end}:0 $B:0 {end}:0",
+        special_tokens=[(end, backend.token_to_id(end))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=tokenizer.model_max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **{**tokenizer.special_tokens_map, "bos_token": end, "eos_token": end},
+    )
+
+
+def same_tokens(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two make the same ids of a text, whatever special tokens they put around it."""
+    contents = [json.loads(content_of(tokenizer)) for tokenizer in (one, other)]
+    return contents[0] | {"post_processor": None} == contents[1] | {"post_processor": None}
 
 
 def sentinels(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

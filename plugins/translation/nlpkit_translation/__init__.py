@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
 from nlpkit.errors import UsageError
 from nlpkit_translation.datasets import DATASETS
+from nlpkit_translation.directions import ASKED, asked, both_ways, named, tag
 from nlpkit_translation.filters import Filters, keep
 from nlpkit_translation.sides import FIELDS
 
@@ -39,15 +40,21 @@ class TranslationConfig(TaskConfig):
     engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
     """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
     source_language: str = field(default="", metadata={"at_prediction": True})
-    """Language of the sources as a model of many languages calls it, such as eng_Latn."""
+    """Language of the sources: en, or as a model of many languages calls it, such as eng_Latn."""
     target_language: str = field(default="", metadata={"at_prediction": True})
     """Likewise of the translations."""
+    directions: Literal["one", "both"] = "one"
+    """both: a new model learns each pair the other way round, too; a tag before a source says what to write."""
+    languages: list[str] = field(default_factory=list)
+    """Of the source and the target of the data; kept by fit from what names them."""
     prefix: str = field(default="", metadata={"at_prediction": True})
     """What is put before each source, as T5 was taught: ``translate English to German:`` and a space."""
     decoder_layers: int = field(default=0, metadata={"at_least": 0})
     """Layers of the new decoder behind an encoder that comes without one; 0: as many as the encoder has, 4 at most."""
     decoder_width: int = field(default=0, metadata={"at_least": 0})
     """Width of such a decoder, a multiple of 64; 0: that of the encoder."""
+    decoder: str = ""
+    """Run of clm, of a GPT-2 with the encoder's vocabulary, from which such a decoder starts; empty: it is made new."""
     filters: Filters = field(default_factory=Filters)
     """Which pairs are left out of the training data."""
 
@@ -87,12 +94,32 @@ class Translation(Task[TranslationConfig]):
         super().__init__(config, tokenizer)
         self._source, self._target, self._begin = sides(tokenizer, config.source_language, config.target_language)
         self._frame = self._source("")
+        self._way, self._tags = asked(config, tokenizer)
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
     @classmethod
     def select(cls, config: TranslationConfig, examples: Sequence[Example]) -> list[Example]:
         """The pairs that are a translation of each other, as far as can be seen."""
         return list(keep(examples, config.filters))
+
+    @classmethod
+    def prepare(cls, config: TranslationConfig, examples: Sequence[Example]) -> TranslationConfig:
+        """Keep the names of the languages, which a finished model may be asked for.
+
+        Raises:
+            UsageError: one of them is missing.
+        """
+        return replace(super().prepare(config, examples), languages=named(config))
+
+    @classmethod
+    def unfold(cls, config: TranslationConfig, examples: Sequence[Example]) -> Sequence[Example]:
+        """Each pair the other way round, too, where both directions are learnt."""
+        return list(both_ways(examples, *config.languages)) if config.directions == "both" else examples
+
+    @classmethod
+    def extra_tokens(cls, config: TranslationConfig) -> list[str]:
+        """The tags of the languages, likewise."""
+        return [tag(language) for language in config.languages] if config.directions == "both" else []
 
     def encode(self, example: Example) -> Features:
         """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
@@ -102,13 +129,13 @@ class Translation(Task[TranslationConfig]):
         """
         from nlpkit_translation.segments import as_bytes, is_one_line, places, segments
 
-        source, target = example["source"], example.get("target")
-        ids, parts = self._of_source(source), [(source, "")]
+        source, target, language = example["source"], example.get("target"), example.get(ASKED, self._way[1])
+        ids, parts = self._of_source(source, language), [(source, "")]
         whole = len(ids) <= self._longest and is_one_line(source)
         rows = [self._cut(ids)]
         if target is None and not whole:
             parts = segments(source, self._fits)
-            rows = [self._cut(self._of_source(part)) for part, _ in parts]
+            rows = [self._cut(self._of_source(part, language)) for part, _ in parts]
         features: Features = {
             "input_ids": [i for row in rows for i in row],
             "parts": [len(row) for row in rows],
@@ -121,8 +148,17 @@ class Translation(Task[TranslationConfig]):
             features["target"] = as_bytes(target)
         return features
 
-    def _of_source(self, text: str) -> list[int]:
-        return self._source(self.config.prefix + text)
+    def _of_source(self, text: str, language: str) -> list[int]:
+        """Ids of a source, with the tag of the language that is asked for before its text, if there is one."""
+        ids = self._source(self.config.prefix + text)
+        if language in self._tags:
+            ids.insert(self._place, self._tags[language])
+        return ids
+
+    @property
+    def _place(self) -> int:
+        """Where a text begins."""
+        return max(0, len(self._frame) - 1)
 
     def _cut(self, ids: list[int]) -> list[int]:
         """``max_length`` tokens at most: what is left out stands before the end."""
@@ -133,7 +169,7 @@ class Translation(Task[TranslationConfig]):
         return self.config.max_length or 256
 
     def _fits(self, text: str) -> bool:
-        return len(self._of_source(text)) <= self._longest
+        return len(self._of_source(text, self._way[1])) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
         """Tokens of the source as its parts are padded, and of the target where there is one."""
@@ -162,7 +198,7 @@ class Translation(Task[TranslationConfig]):
             ModelError: the backbone is a decoder, or its tokenizer does not say where a text begins and ends.
             UsageError: a width that no decoder can have, or an engine that does not know the family.
         """
-        from nlpkit.heads import is_encoder_decoder
+        from nlpkit.heads import is_encoder_decoder, parts_of
         from nlpkit_translation.conversion import check_possible
         from nlpkit_translation.head import Search, TranslationHead
 
@@ -170,16 +206,44 @@ class Translation(Task[TranslationConfig]):
         if config.engine != "torch":
             check_possible(whole.model_type)
         search = Search(config.beam, config.length_penalty, self._longest - 1, self._begin)
-        begun = len(self._frame) > 1 and self._frame[0] == getattr(whole, "decoder_start_token_id", None)
+        starts = self._frame if len(parts_of(whole)) > 1 else self._frame[:1]  # one that learnt by clm, with the end
+        begun = len(self._frame) > 1 and getattr(whole, "decoder_start_token_id", None) in starts
         return TranslationHead(whole, search, config.label_smoothing, begun=begun)
 
     def _with_decoder(self, encoder: PretrainedConfig) -> PretrainedConfig:
+        from nlpkit import decoders
         from nlpkit.backbone import with_decoder
 
-        layers, width = self.config.decoder_layers, self.config.decoder_width
+        config, layers, width = self.config, self.config.decoder_layers, self.config.decoder_width
         if width % 64:
             raise UsageError(f"task.decoder_width is {width}, expected a multiple of 64", "task.decoder_width=256")
-        return with_decoder(encoder, self.tokenizer, self._frame, layers=layers, width=width, positions=self._longest)
+        if config.decoder and (layers or width):
+            name = "layers" if layers else "width"
+            raise UsageError(f"task.decoder has its own sizes, and task.decoder_{name} is set", "leave one of them out")
+        given = decoders.read(config.decoder, self.tokenizer, self._frame) if config.decoder else None
+        sizes = {"layers": layers, "width": width, "positions": self._longest}
+        return with_decoder(encoder, self.tokenizer, self._frame, **sizes, given=given)
+
+    def start(self, head: Head, backbone: PretrainedConfig) -> list[str]:
+        """Give the new decoder the weights of the one that ``decoder`` names.
+
+        Raises:
+            UsageError: there is no new decoder.
+            ModelError: not all of its tensors are there, or others are.
+        """
+        from nlpkit import decoders
+        from nlpkit.heads import is_encoder_decoder
+
+        if not self.config.decoder:
+            return []
+        if is_encoder_decoder(backbone):
+            raise UsageError(
+                f"task.decoder is put behind an encoder, and {backbone.model_type} has a decoder already",
+                "give an encoder with --from, or leave it out",
+            )
+        model: Any = head
+        decoders.start(self.config.decoder, model)
+        return [self.config.decoder]
 
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Let another engine write, where ``engine`` says so, and say how it agrees with torch."""
@@ -195,19 +259,23 @@ class Translation(Task[TranslationConfig]):
             model.head.engine = engine
 
     def build_metrics(self) -> MetricCollection:
-        """BLEU and chrF as sacreBLEU has them, and numbers of faults that no reference is needed to see."""
+        """BLEU and chrF as sacreBLEU has them, and numbers of faults that need no reference."""
         from torchmetrics import MetricCollection
 
-        from nlpkit_translation.metrics import SCORERS, CorpusScore, Faults
+        from nlpkit_translation.metrics import SCORERS, CorpusScore, Faults, ScoreByDirection
 
-        scores = {name: CorpusScore(SCORERS[name]()) for name in ("bleu", "chrf")}
+        scores: dict[str, Metric] = {name: CorpusScore(SCORERS[name]()) for name in ("bleu", "chrf")}
+        if self.config.directions == "both":
+            ways = ["-".join(languages) for languages in (self.config.languages, self.config.languages[::-1])]
+            scores = {name: ScoreByDirection(name, ways) for name in scores}
         return MetricCollection({**scores, "faults": Faults()}, compute_groups=False)
 
     def about_scores(self) -> dict[str, str]:
-        """The signatures of sacreBLEU."""
+        """The signatures of sacreBLEU, and the direction where it is the only one and has a name."""
         from nlpkit_translation.metrics import SCORERS, signature
 
-        return {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
+        way = {"direction": " -> ".join(self._way)} if self.config.directions == "one" and all(self._way) else {}
+        return way | {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
 
     def as_predicted(self, batch: Batch) -> Iterator[tuple[Batch, Batch]]:
         """Sources that are read whole as they are; the others beside their parts, as without a target."""
@@ -221,13 +289,28 @@ class Translation(Task[TranslationConfig]):
                 yield part, part if part["whole"].all() else {**part, **self._in_parts(part)}
 
     def _in_parts(self, batch: Batch) -> Batch:
-        new = [self.encode(Example({"source": source})) for source in _texts(batch["source"])]
+        pairs = zip(_texts(batch["source"]), self._asked_for(batch), strict=True)
+        new = [self.encode(Example({"source": source, ASKED: language})) for source, language in pairs]
         return {key: values.to(batch["source"].device) for key, values in self.collate(new).items()}
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
-        """Translations, references, sources, and whether each translation came to its end."""
+        """Translations, references, sources, whether each came to its end, and its direction where there are two."""
         sources, ended = _texts(batch["source"]), _all_of(predictions["ended"].tolist(), batch["parts"].tolist())
-        return self._written(predictions, batch), _texts(batch["target"]), sources, ended
+        return self._written(predictions, batch), _texts(batch["target"]), sources, ended, self._ways(batch)
+
+    def _ways(self, batch: Batch) -> list[str]:
+        """The direction of each text; none where there is only one."""
+        if self.config.directions == "one":
+            return []
+        source_of = dict(zip(self.config.languages[::-1], self.config.languages, strict=True))
+        return [f"{source_of[target]}-{target}" for target in self._asked_for(batch)]
+
+    def _asked_for(self, batch: Batch) -> list[str]:
+        """The language that each text is to be written in, by the tag of its first part where there are tags."""
+        languages = {number: language for language, number in self._tags.items()}
+        first = batch["parts"].cumsum(0) - batch["parts"]
+        numbers = batch["input_ids"][first, self._place].tolist()
+        return [languages.get(number, self._way[1]) for number in numbers]
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The translation of each text."""

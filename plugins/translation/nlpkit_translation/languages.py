@@ -30,28 +30,29 @@ class Sides(NamedTuple):
     begin: int | None
 
 
+def knows_languages(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is one of a model of many languages."""
+    return hasattr(tokenizer, "src_lang")
+
+
 def sides(tokenizer: PreTrainedTokenizerBase, source: str, target: str) -> Sides:
     """Set the languages of a tokenizer that has some.
 
     Args:
         tokenizer: it keeps them, so that a saved one encodes sources alike.
-        source: name of a language; empty for a tokenizer that knows none.
+        source: name of a language; of no use to a tokenizer that knows none.
         target: likewise.
 
     Raises:
         ModelError: a Marian with a vocabulary for each side.
-        UsageError: a language is missing, not known, or of no use.
+        UsageError: a language is missing, or not known.
     """
     words: Any = tokenizer
     if getattr(words, "separate_vocabs", False):
         raise ModelError("this Marian has a vocabulary for each side", "use one with a vocab.json for both")
     begin = None
-    if hasattr(words, "src_lang"):
+    if knows_languages(tokenizer):
         begin = _set_languages(words, source, target)
-    elif source or target:
-        raise UsageError(
-            "task.source_language and task.target_language are for models of many languages", "leave them out"
-        )
     if not hasattr(words, "backend_tokenizer"):
         return Sides(partial(_slowly, words, "text"), partial(_slowly, words, "text_target"), begin)
     of_source = plain_backend(words)
