@@ -58,7 +58,8 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         batch_tokens = training.batch_tokens or min(_BATCH_TOKENS, max(256, tokens // 20))
     else:
         writes = any(field.written for field in prepared.task.fields.values())
-        enough = _ENOUGH_TO_WRITE if writes and not continued else _ENOUGH_EXAMPLES
+        new = not continued or _has_new_decoder(prepared)
+        enough = _ENOUGH_TO_WRITE if writes and new else _ENOUGH_EXAMPLES
         epochs = _small_data_epochs(len(lengths), enough)
         batch_tokens = training.batch_tokens or _batch_tokens(training.batch_size, lengths, writes)
     if training.max_steps is not None and training.max_epochs is None:

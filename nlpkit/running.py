@@ -148,10 +148,21 @@ def _look_at(
 
 
 def _defaults(task_class: type[Task[Any]], source: str) -> dict[str, Any]:
-    """What a task sets for a new model, for one that nlpkit made, or for one of others."""
-    if not source:
+    """What a task sets for a new model or decoder, for one that nlpkit made, or for one of others."""
+    folder = Path(bundle.find(source))
+    if not source or (_writes(task_class) and _is_encoder(folder)):
         return task_class.defaults_new
-    return {} if (Path(bundle.find(source)) / bundle.RECORD).is_file() else task_class.defaults_public
+    return {} if (folder / bundle.RECORD).is_file() else task_class.defaults_public
+
+
+def _writes(task_class: type[Task[Any]]) -> bool:
+    return any(field.written for field in task_class.fields.values())
+
+
+def _is_encoder(folder: Path) -> bool:
+    """Whether a model has no decoder, so that a task which writes puts a new one behind it."""
+    path = folder / "config.json"
+    return path.is_file() and not read_json(path).get("is_encoder_decoder", False)
 
 
 def plan(asked: Asked) -> planning.Plan:

@@ -93,7 +93,7 @@ class Task(ABC, Generic[ConfigT]):
     defaults: ClassVar[dict[str, Any]] = {}
     """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
     defaults_new: ClassVar[dict[str, Any]] = {}
-    """Settings it changes further for a new model, without ``--from``."""
+    """Settings it changes further for a new model, without ``--from``; or a new decoder, where it writes."""
     defaults_public: ClassVar[dict[str, Any]] = {}
     """Settings it changes further where ``--from`` is a model that nlpkit has not made, such as a public one."""
     score: ClassVar[str] = "loss"

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 import nlpkit
-from nlpkit import backbone, bundle, extending, handover, tokenizer
+from nlpkit import backbone, bundle, extending, handover, running, tokenizer
 from nlpkit.config import ModelConfig
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.objectives.mlm import Mlm, MlmConfig
@@ -158,8 +158,17 @@ def test_decoder_is_as_large_as_was_asked_for(fitted: Callable[[str], Fitted]) -
     assert (deep["n_layer"], deep["n_embd"], wide["n_layer"], wide["n_embd"]) == (1, 128, 2, 64)
 
 
-def test_new_decoder_learns_at_the_rate_of_a_new_model(fitted: Callable[[str], Fitted]) -> None:
-    optim = yaml.safe_load((fitted("bert").run / "config.yaml").read_text())["optim"]
+def test_new_decoder_learns_as_a_new_model_does_and_one_that_is_there_does_not(
+    fitted: Callable[[str], Fitted], pairs: Path, encoders: dict[str, Path], tmp_path: Path
+) -> None:
+    first = fitted("bert")
+    optim = yaml.safe_load((first.run / "config.yaml").read_text())["optim"]
+    new = {key.removeprefix("optim."): value for key, value in Translation.defaults_new.items()}
+    assert {key: optim[key] for key in new} == new
+    again = running.fine_tuning("translation", str(pairs), source=first.run).config.optim
+    assert (again.name, again.learning_rate) == ("adamw", None)
+    unset = fit(pairs, encoders["bert"], tmp_path / "run", "optim.learning_rate=null", "trainer.max_steps=1").run
+    optim = yaml.safe_load((unset / "config.yaml").read_text())["optim"]
     assert (optim["learning_rate"], optim["head_learning_rate"]) == (3e-4, 7.1e-4)  # 128 wide
 
 
