@@ -108,7 +108,11 @@ def test_a_text_of_many_lines_is_translated_in_groups(beam: int, make_task: Make
     texts = [source.strip() for source, _ in [*SHORT, *LONG[1:]]]
     lines = [f"{texts[n % 4].splitlines()[0]} {n}" if n % 7 else "" for n in range(300)]
     with torch.inference_mode():
-        alone = module.predict_step(task.collate([task.encode(Example({"source": line})) for line in lines]))
+        apart = [
+            task.collate([task.encode(Example({"source": line})) for line in lines[i : i + 50]])
+            for i in range(0, 300, 50)
+        ]
+        alone = [answer for batch in apart for answer in module.predict_step(batch)]  # each of one group
         head.tokens = 120  # type: ignore[assignment]
         seen = Seen(module)
         (found,) = module.predict_step(task.collate([task.encode(Example({"source": "\n".join(lines)}))]))
