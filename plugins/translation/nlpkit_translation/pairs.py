@@ -110,9 +110,10 @@ def _table(rows: Iterator[Row], chosen: Mapping[str, str], name: str, about: str
     number, cells = first
     counted = bool(chosen) and all(column.isdecimal() for column in chosen.values())
     named = named_sides(cells)
-    if len(named) == 1 and not chosen and about == "tsv":
+    alone = not chosen and len(cells) == len(named) == 1  # of texts to translate: hardly one of them is such a name
+    if len(named) == 1 and not (chosen or alone) and about == "tsv":
         raise _header_or_not(named, f"{name}:{number}")
-    has_header = len(named) == len(FIELDS) or (not counted and (bool(chosen) or about != "tsv"))
+    has_header = alone or len(named) == len(FIELDS) or (not counted and (bool(chosen) or about != "tsv"))
     if counted or not has_header:
         places = _by_number(chosen, len(cells), name)
         told = {side: f"column {place + 1}" for side, place in places.items()}

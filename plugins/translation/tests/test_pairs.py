@@ -145,7 +145,6 @@ def test_bad_files_are_refused_with_their_place(
         ("source\tQuelle\nOne.\tEins.\n", "source", "source", "target"),
         ("id\tText\n7\tOne.\n", "Text", "source", "target"),
         ("Satz\tTranslation\n", "Translation", "target", "source"),
-        ("source\nOne.\n", "source", "source", "target"),
         ("id\tsentence\tscore\n7\tOne.\t3\n", "sentence", "source", "target"),
     ],
 )
@@ -158,6 +157,10 @@ def test_first_line_that_names_one_side_alone_is_refused_until_it_is_said_what_i
     assert error.hint == f"of a header name the columns, data.{side}='{named}'; of texts count them, " + (
         "data.source=1 data.target=2"
     )
+
+
+def test_name_of_a_side_above_a_single_column_is_a_header(write: Write) -> None:
+    assert read(write("a.tsv", "source\nOne.\n")) == [{"source": "One."}]
 
 
 def test_it_is_a_header_where_columns_are_named_and_a_pair_where_they_are_counted(write: Write) -> None:
