@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedModel
 
-from nlpkit import adopting, backbone, bundle, readers, seen, word_vectors
+from nlpkit import adopting, backbone, bundle, readers, seen, splits, word_vectors
 from nlpkit.beside import guard_of, watched
 from nlpkit.config import RunConfig
 from nlpkit.corpus import TokenStore, View
@@ -24,7 +24,7 @@ from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
 from nlpkit.starting import architecture_of, input_length, start_body, tokenizer_of, train_tokenizer
-from nlpkit.task import Example, Task
+from nlpkit.task import Example, Task, TaskConfig
 from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
@@ -163,7 +163,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         config.model,
         task_class.extra_tokens(settings),
     )
-    train, dev = (list(task_class.unfold(settings, part)) for part in (train, dev))
+    train, dev = _unfolded(task_class, settings, train, dev, own=not request.dev)
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
         architecture.pad_token_id = words.pad_token_id
@@ -201,6 +201,32 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         seen_texts,
         guessed=guessed,
     )
+
+
+def _unfolded(
+    task_class: type[Task[Any]], settings: TaskConfig, train: list[Example], dev: list[Example], *, own: bool
+) -> tuple[list[Example], list[Example]]:
+    """What the rows of both parts stand for; where one stands for several, no text is on both sides.
+
+    Args:
+        task_class: unfolds.
+        settings: complete.
+        train: rows to learn from.
+        dev: rows that choose the best step.
+        own: whether they were divided here; else it is only said how many texts both have.
+    """
+    learnt, chooses = (list(task_class.unfold(settings, part)) for part in (train, dev))
+    text = next(iter(task_class.fields))
+    if len(learnt) == len(train):
+        return learnt, chooses
+    if own:
+        left = set(splits.overlap(chooses, learnt, text=text))
+        if left:
+            log.info("%d examples to learn from have a text that is in the dev part, too: left out", len(left))
+        learnt = [example for i, example in enumerate(learnt) if i not in left]
+    elif both := splits.overlap(learnt, chooses, text=text):
+        log.warning("%d of %d dev texts are also in the training data: scores are too high", len(both), len(chooses))
+    return learnt, chooses
 
 
 def _source(request: Request, setup: Path | None) -> str:

@@ -339,10 +339,10 @@ def load(
         UsageError: it needs the package sentencepiece, which is not installed.
         ModelError: there is no tokenizer, it is damaged, or it has no fast form and is none of ``slow``.
     """
-    if not hub and not any((Path(folder) / name).is_file() for name in FILES):
-        raise ModelError(f"{folder}: no tokenizer found, expected {FAST}", hint)
     if Path(folder).is_dir():
         check_files(Path(folder), slow)
+    if not hub and not any((Path(folder) / name).is_file() for name in FILES):
+        raise ModelError(f"{folder}: no tokenizer found, expected {FAST}", hint)
     from transformers import AutoTokenizer
 
     try:

@@ -63,10 +63,10 @@ def _class_of(folder: Path) -> type | None:
 
     known = [read_json(folder / name) for name in ("tokenizer_config.json", "config.json") if (folder / name).is_file()]
     said = [values.get("tokenizer_class") for values in known]
-    usual = [TOKENIZER_MAPPING_NAMES.get(values.get("model_type", "")) for values in known]
-    name = next((name for name in (*said, *usual) if name), "")
-    found: type | None = tokenizer_class_from_name(name.removesuffix("Fast")) or tokenizer_class_from_name(name)
-    return found
+    usual = [TOKENIZER_MAPPING_NAMES.get(str(values.get("model_type", ""))) for values in known]
+    name = next((name for name in (*said, *usual) if name and isinstance(name, str)), "")
+    found: Any = tokenizer_class_from_name(name.removesuffix("Fast")) or tokenizer_class_from_name(name)
+    return found if isinstance(found, type) else None  # transformers gives anything of that name
 
 
 def check_special_tokens(folder: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -151,7 +151,7 @@ class Translation(Task[TranslationConfig]):
     def _of_source(self, text: str, language: str) -> list[int]:
         """Ids of a source, with the tag of the language that is asked for before its text, if there is one."""
         ids = self._source(self.config.prefix + text)
-        if language in self._tags:
+        if self._tags:
             ids.insert(self._place, self._tags[language])
         return ids
 

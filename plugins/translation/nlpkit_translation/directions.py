@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^\s<>]+")
 _NAME_THEM = "task.source_language=en task.target_language=de, or as yours are called"
-ASKED = "target_language"
-"""Key of an example that says in which language its target is; else the settings do."""
+ASKED = "<to>"
+"""Key of the language that an example of both directions is to be written in; no column is called so."""
+_TAG = re.compile(r"<2[^\s<>]+>")
 
 
 def tag(language: str) -> str:
@@ -59,7 +60,7 @@ class Directions:
         Raises:
             UsageError: the model has not learnt it.
         """
-        if self.both and source == target:
+        if self.both and source == target and source in (self.source, self.target):
             source, target = self.target, self.source
         if (source, target) not in self.ways:
             options = " or ".join(f"--target-language {target}" for _, target in self.ways)
@@ -114,7 +115,7 @@ def asked(config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> tupl
         Source and target; language -> id of its tag, of both languages or none.
 
     Raises:
-        UsageError: a direction that the model has not learnt.
+        UsageError: a direction that the model has not learnt, or none where it tells languages apart by tags.
         ModelError: both are to be learnt, and the tokenizer has no tags.
     """
     from nlpkit_translation.languages import knows_languages
@@ -127,9 +128,11 @@ def asked(config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> tupl
                 "leave it out, and fit a model of each direction",
             )
         return way, {}
+    tags = sorted(token for token in tokenizer.get_added_vocab() if _TAG.fullmatch(token))
     if not config.languages:
         if any(way):
             raise UsageError("this model was fitted without names of languages", "leave them out")
+        _check_no_tags(tags)
         return way, {}
     source, target = config.languages
     way = Directions(source, target, both).find(*way)
@@ -140,4 +143,16 @@ def asked(config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> tupl
             f"the tokenizer has no {' and no '.join(lacking)}, by which a model of both directions is asked for one",
             "leave out --from; or leave out task.directions, and fit a model of each direction",
         )
-    return way, {} if lacking else {language: known[name] for language, name in names.items()}
+    if lacking:
+        _check_no_tags(tags)
+        return way, {}
+    return way, {language: known[name] for language, name in names.items()}
+
+
+def _check_no_tags(tags: Sequence[str]) -> None:
+    if tags:
+        first, last = (name.removeprefix("<2").removesuffix(">") for name in (tags[0], tags[-1]))
+        raise UsageError(
+            f"this model tells languages apart by {', '.join(tags[:6])}, and the settings name none of its directions",
+            f"task.source_language={first} task.target_language={last}, or the other way round",
+        )

@@ -16,7 +16,7 @@ from nlpkit_translation.directions import Directions, both_ways, named, tag
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import nlpkit
-from nlpkit import Example, dev_part, tokenizer
+from nlpkit import Example, dev_part, prepare, running, tokenizer
 from nlpkit.cli import main
 from nlpkit.errors import ModelError, UsageError
 from nlpkit.plugins import Registry
@@ -124,12 +124,11 @@ def test_a_tag_that_a_text_spells_is_text(text: str, tagged: Any) -> None:
 
 
 def test_a_tag_is_one_token_before_each_part_and_counts(tagged: Any) -> None:
-    plain = Translation(TranslationConfig(max_length=8), tagged)
     with_tag = Translation(TranslationConfig(max_length=8, **BOTH), tagged)
     back = Translation(TranslationConfig(max_length=8, **BOTH | {"target_language": "en"}), tagged)
     toy, en = tagged.convert_tokens_to_ids([tag("toy"), tag("en")])
     short, long = Example({"source": "one two"}), Example({"source": "one two three. four five six. seven eight one."})
-    bare = plain.encode(short)["input_ids"]
+    bare = tagged("one two")["input_ids"]
     assert with_tag.encode(short)["input_ids"] == [toy, *bare] == tagged("<2toy> one two")["input_ids"]
     assert back.encode(short)["input_ids"] == [en, *bare]
     features = with_tag.encode(long)
@@ -187,6 +186,43 @@ def test_a_model_without_names_is_asked_for_none(make_task: Callable[..., Transl
         make_task(target_language="de")
 
 
+@pytest.mark.parametrize("languages", [{}, {**LANGUAGES, "target_language": "fr", "languages": ["en", "fr"]}])
+def test_a_model_with_tags_is_not_gone_on_with_without_them(languages: dict[str, Any], tagged: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"^this model tells languages apart by <2en>, <2toy>, and the settings"
+    ) as caught:
+        Translation(TranslationConfig(**languages), tagged)
+    assert caught.value.hint == "task.source_language=en task.target_language=toy, or the other way round"
+
+
+@pytest.mark.parametrize("way", [("fr", "fr"), ("fr", "en"), ("", "en"), ("en", "fr")])
+def test_a_direction_of_another_language_is_refused(way: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="is no direction of this model"):
+        Directions("en", "de", both=True).find(*way)
+
+
+def test_no_text_of_the_dev_part_is_learnt_the_other_way_round(tmp_path: Path, caplog: Any) -> None:
+    rows = [(f"{text} {more}", in_toy(text)) for text in SIDES for more in ("now", "then")]
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"{s}\t{t}\n" for s, t in rows), "utf-8")
+    settings = [*as_settings(LANGUAGES), "task.directions=both", "data.dev_share=0.3", "model.vocabulary=420"]
+    asked = running.fine_tuning("translation", str(tmp_path / "pairs.tsv"), overrides=[*settings, "model.preset=tiny"])
+    caplog.set_level("INFO")
+    prepared = prepare.fine_tuning(asked.request, asked.config, asked.registry)
+    learnt, chooses = ({example["source"] for example in part} for part in prepared.examples)
+    assert any(text in WORDS.values() for text in " ".join(chooses).split()) and not learnt & chooses
+    assert "have a text that is in the dev part, too: left out" in caplog.text
+
+
+def test_parts_of_a_long_source_have_the_tag_of_their_text(tagged: Any) -> None:
+    task = Translation(TranslationConfig(max_length=16, **BOTH), tagged)
+    pairs = [Example({"source": "one two\nthree four", "target": "ak be\ncu di"})]
+    examples = task.unfold(task.config, pairs)
+    ((_, asked),) = task.as_predicted(task.collate([task.encode(example) for example in examples]))
+    toy, en = tagged.convert_tokens_to_ids([tag("toy"), tag("en")])
+    assert asked["parts"].tolist() == [2, 2]
+    assert asked["input_ids"][:, 0].tolist() == [toy, toy, en, en]
+
+
 NAMES = st.sampled_from(["en", "de", "pt-BR", "日"])
 
 
@@ -207,7 +243,7 @@ def test_what_is_found_was_learnt_and_is_what_was_asked_for(source: str, target:
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), max_size=5))
 def test_each_pair_is_there_the_other_way_round(pairs: Sequence[tuple[str, str]]) -> None:
     rows = [Example({"source": s, "target": t}, f"a:{i}") for i, (s, t) in enumerate(pairs)]
-    found = [(e["source"], e["target"], e["target_language"], e.where) for e in both_ways(rows, "en", "toy")]
+    found = [(e["source"], e["target"], e["<to>"], e.where) for e in both_ways(rows, "en", "toy")]
     assert found[: len(rows)] == [(s, t, "toy", f"a:{i}") for i, (s, t) in enumerate(pairs)]
     assert found[len(rows) :] == [(t, s, "en", f"a:{i}") for i, (s, t) in enumerate(pairs)]
 

@@ -323,10 +323,25 @@ def broken(folders: dict[str, Path], tmp_path: Path, *, without: str) -> Path:
 @pytest.mark.parametrize("name", ["target.spm", "source.spm", "vocab.json"])
 def test_file_that_is_missing_is_named(name: str, folders: dict[str, Path], data: Path, tmp_path: Path) -> None:
     folder = broken(folders, tmp_path, without=name)
-    (folder / "vocab.txt").touch()
     with pytest.raises(ModelError) as caught:
         fit(data, folder, tmp_path / "run")
     assert caught.value.message == f"{folder}: no {name}, which MarianTokenizer reads"
+
+
+@pytest.mark.parametrize("said", [{"tokenizer_class": "logging"}, {"tokenizer_class": ["a"]}, {"model_type": ["x"]}])
+def test_odd_settings_of_a_tokenizer_are_an_error_of_the_model(
+    said: dict[str, Any], folders: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders["marian"], tmp_path / "odd")
+    (folder / "tokenizer_config.json").write_text(json.dumps(said), "utf-8")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("tokenizer_class", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    try:
+        fit(data, folder, tmp_path / "run")
+    except ModelError:
+        return
+    assert said == {"model_type": ["x"]}  # config.json says which class it is
 
 
 @pytest.mark.parametrize("token", ["</s>", "<unk>", "<pad>"])
