@@ -121,6 +121,12 @@ class Translation(Task[TranslationConfig]):
         """The tags of the languages, likewise."""
         return [tag(language) for language in config.languages] if config.directions == "both" else []
 
+    @property
+    def in_languages_of_data(self) -> bool:
+        """Whether it translates as its data did, and not between others of the languages that a model may know."""
+        languages = self.config.languages
+        return self.config.directions == "both" or not languages or list(self._way) == languages
+
     def encode(self, example: Example) -> Features:
         """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
 

@@ -1,4 +1,4 @@
-"""Whether an engine translates as well as torch does: both write a sample of the dev part, and BLEU is compared."""
+"""Whether an engine translates as well as torch does: both write a sample of the dev part, and are scored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nlpkit import Example, TaskModule
+from nlpkit import Example, Task, TaskModule
 from nlpkit.batching import sorted_batches
 from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import ModelError, NlpkitError
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nlpkit")
 _TEXTS = 200
-_TOLERATED = 0.5  # BLEU
+_TOLERATED = 0.5  # of both scores
 _BATCH_TOKENS, _BATCH_ROWS = 4096, 64
+_SCORES = {"bleu": "BLEU", "chrf": "chrF"}
+_NUMBERS = ("texts", "equal", *(f"{score}_{by}" for score in _SCORES for by in ("torch", "engine")))
+_NO_PART = ("engine", "source_language", "target_language")
+"""What predictions may change, and what is kept is not told apart by: its file is named after the engine, and it is of
+the languages of the dev part."""
 
 
 def check(engine: Engine, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
     """Say how the scores of an engine agree with those of torch, which is found out once and kept beside the model.
+
+    It is found out again where predictions are set otherwise. A reason for which nothing can be compared is not kept.
 
     Args:
         engine: of the setting ``task.engine`` of the model.
@@ -39,37 +47,57 @@ def check(engine: Engine, model: Loaded, folder: Path, dev: Callable[[], Sequenc
         folder: of the model; ``NAME-ENGINE.json`` beside it keeps what was found.
         dev: gives the dev part; where it raises an `NlpkitError`, that is said and nothing is compared.
     """
-    name, place = model.task.config.engine, folder.resolve()
-    kept = place.parent / f"{place.name}-{name}.json"
-    found = _read(kept, folder)
+    task: Any = model.task
+    name, place = task.config.engine, folder.resolve()
+    evaluate = f"nlpkit evaluate {shlex.quote(str(folder))} FILES"
+    compare = f"compare {evaluate} --engine {name} with {evaluate} --engine torch"
+    if not task.in_languages_of_data:
+        log.info("%s was not compared with torch: the dev part is in other languages; %s", name, compare)
+        return
+    kept, made_of = place.parent / f"{place.name}-{name}.json", {"model": identity(folder), "settings": _settings(task)}
+    found = _read(kept, made_of)
     if found is None:
-        found = {"model": identity(folder), "beam": engine.search.beams, **_compare(engine, model, dev)}
+        try:
+            examples = dev()
+        except NlpkitError as error:
+            log.info("%s was not compared with torch: %s; %s", name, error.message, compare)
+            return
+        found = {**made_of, **_compare(engine, model, examples)}
         with contextlib.suppress(NlpkitError):  # what cannot be kept is found again
             write_json(kept, found)
-    _say(found, name, folder)
+    _say(found, name, compare)
 
 
-def _read(path: Path, model: Path) -> dict[str, Any] | None:
-    """What was found of this model, if anything."""
+def _settings(task: Task[Any]) -> dict[str, Any]:
+    """What predictions may change, and the comparison depends on."""
+    free = [field.name for field in fields(task.config) if field.metadata.get("at_prediction")]
+    return {name: getattr(task.config, name) for name in free if name not in _NO_PART}
+
+
+def _read(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
+    """What was found of this model with these settings, if anything."""
     try:
         found = read_json(path)
     except ModelError:
         return None
-    return found if found.get("model") == identity(model) else None
+    numbers = all(isinstance(found.get(key), int | float) for key in _NUMBERS)
+    return found if numbers and made_of.items() <= found.items() else None
 
 
-def _compare(engine: Engine, model: Loaded, dev: Callable[[], Sequence[Example]]) -> dict[str, Any]:
-    try:
-        examples = dev()
-    except NlpkitError as error:
-        return {"not_compared": error.message}
+def _compare(engine: Engine, model: Loaded, examples: Sequence[Example]) -> dict[str, Any]:
+    """Numbers of texts and equal translations, and the scores of both; BLEU is 0 where no translation has four words."""
     number = min(_TEXTS, len(examples))
     spread = [examples[i * len(examples) // number] for i in range(number)]
+    what = "comparing %s with torch on %d texts of the dev part, once for these settings"
+    log.info(what, model.task.config.engine, number)
     by_torch, by_engine, references = map(list, zip(*_written(engine, model, spread), strict=True))
-    scorer = SCORERS["bleu"]()
-    bleu = [scorer.corpus_score(texts, [references]).score for texts in (by_torch, by_engine)]
     same = sum(one == other for one, other in zip(by_torch, by_engine, strict=True))
-    return {"texts": number, "bleu_torch": bleu[0], "bleu_engine": bleu[1], "equal": same}
+    found: dict[str, Any] = {"texts": number, "equal": same}
+    for name in _SCORES:
+        scorer = SCORERS[name]()
+        for by, texts in (("torch", by_torch), ("engine", by_engine)):
+            found[f"{name}_{by}"] = scorer.corpus_score(texts, [references]).score
+    return found
 
 
 def _written(engine: Engine, model: Loaded, examples: Sequence[Example]) -> list[tuple[str, str, str]]:
@@ -87,16 +115,14 @@ def _written(engine: Engine, model: Loaded, examples: Sequence[Example]) -> list
     return texts
 
 
-def _say(found: dict[str, Any], name: str, folder: Path) -> None:
-    evaluate = f"nlpkit evaluate {shlex.quote(str(folder))} FILES"
-    compare = f"compare {evaluate} --engine {name} with {evaluate} --engine torch"
-    if reason := found.get("not_compared"):
-        log.info("%s was not compared with torch: %s; %s", name, reason, compare)
-        return
-    one, other = found["bleu_torch"], found["bleu_engine"]
-    said = f"{found['texts']} texts of the dev part, with beam {found['beam']}: BLEU {one:.2f} by torch, "
-    said += f"{other:.2f} by {name} ({other - one:+.2f}), {found['equal']} translations are equal"
-    if abs(other - one) > _TOLERATED:
+def _say(found: dict[str, Any], name: str, compare: str) -> None:
+    said, apart = f"{found['texts']} texts of the dev part, with beam {found['settings']['beam']}: ", 0.0
+    for score, title in _SCORES.items():
+        one, other = found[f"{score}_torch"], found[f"{score}_engine"]
+        said += f"{title} {one:.2f} by torch, {other:.2f} by {name} ({other - one:+.2f}), "
+        apart = max(apart, abs(other - one))
+    said += f"{found['equal']} translations are equal"
+    if apart > _TOLERATED:
         log.warning("%s; they should agree to %g: %s", said, _TOLERATED, compare)
     else:
         log.info("%s", said)

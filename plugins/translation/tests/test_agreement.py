@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,16 @@ def run(made: Fitted, tmp_path: Path) -> Fitted:
 
 
 def line(found: dict[str, Any], engine: str) -> str:
-    torch_, other = found["bleu_torch"], found["bleu_engine"]
-    start = f"{found['texts']} texts of the dev part, with beam 1: BLEU {torch_:.2f} by torch, {other:.2f} by {engine}"
-    return f"{start} ({other - torch_:+.2f}), {found['equal']} translations are equal"
+    said = f"{found['texts']} texts of the dev part, with beam {found['settings']['beam']}: "
+    for title, name in (("BLEU", "bleu"), ("chrF", "chrf")):
+        by_torch, other = found[f"{name}_torch"], found[f"{name}_engine"]
+        said += f"{title} {by_torch:.2f} by torch, {other:.2f} by {engine} ({other - by_torch:+.2f}), "
+    return f"{said}{found['equal']} translations are equal"
+
+
+def begins(engine: str, texts: int = len(DEV)) -> str:
+    """What is said before anything is compared."""
+    return f"comparing {engine} with torch on {texts} texts of the dev part, once for these settings"
 
 
 def written(run: Fitted, engine: str) -> list[str]:
@@ -109,13 +116,14 @@ def written(run: Fitted, engine: str) -> list[str]:
 
 def test_fit_converts_and_says_how_both_score_its_dev_part(made: Fitted) -> None:
     found = made.kept("ct2")
-    for engine, key in (("torch", "bleu_torch"), ("ct2", "bleu_engine")):
+    for engine, key in (("torch", "torch"), ("ct2", "engine")):
         scores = nlpkit.evaluate(made.folder, str(made.dev), overrides=f"task.engine={engine}")["scores"]
-        assert found[key] == pytest.approx(scores["bleu"], abs=1e-3)
+        for name in ("bleu", "chrf"):
+            assert found[f"{name}_{key}"] == pytest.approx(scores[name], abs=1e-3)
     assert found["bleu_torch"] > 20  # it has learnt something that could be lost
     assert found["texts"] == len(DEV)
     assert found["equal"] == sum(map(str.__eq__, written(made, "torch"), written(made, "ct2")))
-    assert made.said[-1] == line(found, "ct2")
+    assert made.said[-2:] == [begins("ct2"), line(found, "ct2")]
 
 
 @pytest.mark.parametrize("engine", ["ct2", "ct2-int8"])
@@ -126,8 +134,9 @@ def test_a_first_use_reads_the_dev_part_again_and_a_second_does_not(
         nlpkit.load(run.folder, overrides=f"task.engine={engine}")
     found = run.kept(engine)
     same = sum(map(str.__eq__, written(run, "torch"), written(run, engine)))
-    assert (found["texts"], found["equal"], found["beam"]) == (len(DEV), same, 1)
-    assert [message.split(";")[0] for message in caplog.messages] == [line(found, engine)]
+    assert (found["texts"], found["equal"]) == (len(DEV), same)
+    assert found["settings"] == {"beam": 1, "length_penalty": 1.0, "prefix": ""}
+    assert [message.split(";")[0] for message in caplog.messages] == [begins(engine), line(found, engine)]
     run.dev.unlink()
     caplog.clear()
     with caplog.at_level(logging.INFO, "nlpkit"):
@@ -143,13 +152,71 @@ def test_what_cannot_be_compared_is_said_with_what_to_type(run: Fitted, caplog: 
     evaluate = f"nlpkit evaluate {run.folder / 'model'} FILES --engine"
     said = f"ct2 was not compared with torch: {reason}; compare {evaluate} ct2 with {evaluate} torch"
     assert caplog.messages == [said]
-    assert run.kept("ct2")["not_compared"] == reason
     caplog.clear()
-    run.dev.unlink()
+    disk = run.dev.rename(run.dev.with_suffix(".away"))
     with caplog.at_level(logging.INFO, "nlpkit"):
         written(run, "ct2-int8")
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith("ct2-int8 was not compared with torch: ")
     assert str(run.dev) in caplog.messages[0]
+    disk.rename(run.dev)
+    run.dev.write_text("".join(json.dumps(pair) + "\n" for pair in DEV), "utf-8")
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "nlpkit"):
+        written(run, "ct2")
+    assert caplog.messages == [begins("ct2"), line(run.kept("ct2"), "ct2")]  # the files are there again
+
+
+@pytest.mark.parametrize(
+    "setting", ["task.beam=2", "task.length_penalty=0.5", "'task.prefix=The '"], ids=["beam", "penalty", "prefix"]
+)
+def test_other_settings_of_predictions_are_compared_again(setting: str, run: Fitted) -> None:
+    name, _, value = setting.strip("'").removeprefix("task.").partition("=")
+    nlpkit.load(run.folder, overrides="task.engine=ct2")
+    first = run.kept("ct2")
+    nlpkit.load(run.folder, overrides=["task.engine=ct2", setting.strip("'")])
+    again = run.kept("ct2")
+    assert str(again["settings"][name]) == value
+    assert again["settings"] == {**first["settings"], name: again["settings"][name]}
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "of another"}, {"chrf_engine": None}, {"bleu_torch": "20"}, {"settings": {}}]
+)
+def test_what_is_kept_must_be_whole_and_of_this_model(
+    change: dict[str, Any], run: Fitted, caplog: pytest.LogCaptureFixture
+) -> None:
+    nlpkit.load(run.folder, overrides="task.engine=ct2")
+    found = run.kept("ct2")
+    damaged = {key: value for key, value in {**found, **change}.items() if value is not None}
+    (run.folder / "model-ct2.json").write_text(json.dumps(damaged))
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "nlpkit"):
+        nlpkit.load(run.folder, overrides="task.engine=ct2")
+    assert caplog.messages == [begins("ct2"), line(found, "ct2")]
+    assert run.kept("ct2") == found
+
+
+def test_a_dead_engine_is_seen_where_no_text_is_long_enough_for_bleu(
+    run: Fitted, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Dead(Engine):
+        """One that ends each translation at once."""
+
+        def _write(self, rows: list[list[int]], most: int) -> list[list[int]]:
+            return [[self._end]] * len(rows)
+
+    model: Any = bundle.load(str(run.folder), Registry(), settings=["task.engine=torch"])
+    model.task.config.engine = "ct2"
+    model.head.search = replace(model.head.search, longest=3)  # tokens
+    engine = Dead(run.folder / "model", model.task.tokenizer, model.head.search, int8=False)
+    pairs = [Example({"source": f"The {one}", "target": f"Der {other}"}) for one, other in NOUNS.items()]
+    caplog.clear()
+    check(engine, model, run.folder / "model", lambda: pairs)
+    found = run.kept("ct2")
+    assert (found["bleu_torch"], found["bleu_engine"], found["chrf_engine"], found["equal"]) == (0, 0, 0, 0)
+    assert found["chrf_torch"] > 10
+    assert caplog.records[-1].levelname == "WARNING"
+    assert caplog.messages[-1].startswith(f"{line(found, 'ct2')}; they should agree to 0.5: compare nlpkit evaluate ")
 
 
 def test_a_loss_of_bleu_is_a_warning_each_time(run: Fitted, caplog: pytest.LogCaptureFixture) -> None:

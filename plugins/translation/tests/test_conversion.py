@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import shutil
@@ -49,8 +48,7 @@ def test_it_is_kept_beside_the_model_for_all_engines(save: Any, tmp_path: Path) 
     made = (tmp_path / "model-ct2" / "model.bin").stat().st_mtime_ns
     written(model, "ct2-int8")
     assert (tmp_path / "model-ct2" / "model.bin").stat().st_mtime_ns == made
-    names = ["model", "model-ct2", "model-ct2-int8.json", "model-ct2.json"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model-ct2"]
 
 
 def test_that_of_a_model_which_stood_there_before_is_refused(save: Any, tmp_path: Path) -> None:
@@ -64,9 +62,6 @@ def test_that_of_a_model_which_stood_there_before_is_refused(save: Any, tmp_path
     assert caught.value.hint == f"rm -r {target}"
     shutil.rmtree(target)
     assert written(model) == written(model, "torch")
-    kept = json.loads((tmp_path / "model-ct2.json").read_text())  # what was found of the other model is not believed
-    with converted(model) as folder:
-        assert kept["model"] == (folder / "made_of.txt").read_text()
 
 
 def test_a_damaged_one_is_refused(save: Any, tmp_path: Path) -> None:

@@ -254,6 +254,7 @@ def test_the_dev_part_is_read_again_as_it_was_whatever_is_asked_for(run: nlpkit.
     rows = dev_part.read(run.model, record, Translation, Registry())
     tags = [task.tokenizer.convert_ids_to_tokens(task.encode(row)["input_ids"][0]) for row in rows]
     assert tags == ["<2toy>"] * 6 + ["<2en>"] * 6
+    assert task.in_languages_of_data
 
 
 def test_names_are_kept_in_their_order() -> None:

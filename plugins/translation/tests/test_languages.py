@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from nlpkit_translation import Translation, TranslationConfig
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, M2M100Config, NllbTokenizer
 
 import nlpkit
-from nlpkit import Example
+from nlpkit import Example, backbone, bundle
 from nlpkit.errors import UsageError
+from nlpkit.plugins import Registry
 
 TEXTS = [("a dog runs", "ein hund rennt"), ("a cat runs", "eine katze rennt"), ("a dog sits", "ein hund sitzt")]
 LANGUAGES = {"source_language": "eng_Latn", "target_language": "deu_Latn"}
@@ -72,6 +74,27 @@ def test_it_is_fitted_further_and_writes_in_the_language(folder: Path, tmp_path:
     assert torch.equal(plain[:, 1 : 1 + width], ids[:, :width])
     french = nlpkit.load(run.folder, overrides="task.target_language=fra_Latn")
     assert french.module.head.search.begin == french.task.tokenizer.convert_tokens_to_ids("fra_Latn")
+
+
+def test_an_engine_is_not_compared_in_languages_that_the_dev_part_is_not_in(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("ctranslate2", reason="the extra ct2 is not installed")
+    config, model = M2M100Config.from_pretrained(folder), tmp_path / "model"
+    fitted = task(folder, **LANGUAGES, languages=list(LANGUAGES.values()))
+    bundle.save(model, fitted, backbone.build(config), fitted.build_head(config), {}, Registry())
+    evaluate = f"nlpkit evaluate {model} FILES --engine"
+    reasons = {
+        "deu_Latn": f"{model}: not in the folder of its run, which knows the dev part",
+        "fra_Latn": "the dev part is in other languages",
+    }
+    for language, reason in reasons.items():
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "nlpkit"):
+            nlpkit.load(model, overrides=["task.engine=ct2", f"task.target_language={language}"])
+        said = f"ct2 was not compared with torch: {reason}; compare {evaluate} ct2 with {evaluate} torch"
+        assert caplog.messages[-1] == said
+    assert not (tmp_path / "model-ct2.json").exists()
 
 
 @pytest.mark.parametrize(
