@@ -35,7 +35,7 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
     if folder.model.name != model.resolve().name or not folder.facts.is_file():
         raise ModelError(f"{model}: not in the folder of its run, which knows the dev part")
     facts = folder.read_facts()
-    if facts.get("data_fingerprint") != record.get("history", [{}])[-1].get("data_fingerprint"):
+    if facts.get("data_fingerprint") != (record.get("history") or [{}])[-1].get("data_fingerprint"):
         raise ModelError(f"{folder.facts}: of other data than the model beside it")
     try:
         request, expected = Request.of(facts), facts["dev_fingerprint"]

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nlpkit_sentiment import Sentiment
 
 import nlpkit
+from nlpkit import dev_part
+from nlpkit.plugins import Registry
 
 PLUGIN = """
 import json
@@ -106,3 +109,11 @@ def test_the_run_must_be_beside_its_model(run: Path, tmp_path: Path) -> None:
     del facts["dev_fingerprint"]  # as of an earlier nlpkit
     (run / "run.json").write_text(json.dumps(facts))
     assert load(run) == f"{run / 'run.json'}: does not say what the dev part was"
+
+
+def test_a_model_without_a_history_is_of_other_data(run: Path) -> None:
+    path = run / "model" / "nlpkit.json"
+    record = {**json.loads(path.read_text()), "history": []}
+    with pytest.raises(nlpkit.NlpkitError) as caught:
+        dev_part.read(run / "model", record, Sentiment, Registry())
+    assert caught.value.message == f"{run / 'run.json'}: of other data than the model beside it"
