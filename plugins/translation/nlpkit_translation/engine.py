@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class Engine:
         self.tokenizer, self.search = tokenizer, search
         self._end, self._pad = self._ids([str(tokenizer.eos_token or tokenizer.sep_token), str(tokenizer.pad_token)])
         with converted(model) as folder:
+            self._never = _never_written(folder, tokenizer)
             self.translator = ctranslate2.Translator(
                 str(folder),
                 device="cpu",
@@ -78,6 +80,7 @@ class Engine:
             max_decoding_length=most,
             min_decoding_length=0,  # else no translation could be empty, as those of torch may
             max_input_length=0,
+            suppress_sequences=self._never,
             return_end_token=True,
         )
         written = [self._ids(row.hypotheses[0]) for row in found]
@@ -87,3 +90,16 @@ class Engine:
     def _ids(self, tokens: list[str]) -> list[int]:
         ids: Any = self.tokenizer.convert_tokens_to_ids(tokens)
         return list(ids)
+
+
+def _never_written(folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
+    """Padding, which torch never writes either; nothing where it ends a text, or the conversion lacks it, as Marian's.
+
+    Args:
+        folder: of the conversion, whose vocabulary is that of both sides or of each.
+        tokenizer: of the model.
+    """
+    *_, of_targets = sorted(folder.glob("*_vocabulary.json"))  # shared, or source and target
+    pad = tokenizer.pad_token
+    known = pad in json.loads(of_targets.read_text("utf-8"))
+    return [[str(pad)]] if known and pad != (tokenizer.eos_token or tokenizer.sep_token) else []
