@@ -234,12 +234,13 @@ class Translation(Task[TranslationConfig]):
         """Give the new decoder the weights of the one that ``decoder`` names.
 
         Raises:
-            UsageError: there is no new decoder.
+            UsageError: there is no new decoder, or an engine is asked for that does not know the head.
             ModelError: not all of its tensors are there, or others are.
         """
         from nlpkit import decoders
         from nlpkit.heads import is_encoder_decoder
 
+        self._check_engine(head)
         if not self.config.decoder:
             return []
         if is_encoder_decoder(backbone):
@@ -253,16 +254,21 @@ class Translation(Task[TranslationConfig]):
 
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Let another engine write, where ``engine`` says so, and say how it agrees with torch."""
+        self._check_engine(model.head)
         if self.config.engine != "torch":
             from nlpkit_translation.agreement import check
             from nlpkit_translation.engine import Engine
-            from nlpkit_translation.head import TranslationHead
 
-            if not isinstance(model.head, TranslationHead):
-                raise UsageError(f"--engine {self.config.engine} knows no head of another plugin", "--engine torch")
-            engine = Engine(folder, self.tokenizer, model.head.search, int8=self.config.engine == "ct2-int8")
+            head: Any = model.head
+            engine = Engine(folder, self.tokenizer, head.search, int8=self.config.engine == "ct2-int8")
             check(engine, model, folder, dev)
-            model.head.engine = engine
+            head.engine = engine
+
+    def _check_engine(self, head: Head) -> None:
+        from nlpkit_translation.head import TranslationHead
+
+        if self.config.engine != "torch" and not isinstance(head, TranslationHead):
+            raise UsageError(f"--engine {self.config.engine} knows no head of another plugin", "--engine torch")
 
     def build_metrics(self) -> MetricCollection:
         """BLEU and chrF as sacreBLEU has them, and numbers of faults that need no reference."""

@@ -85,7 +85,7 @@ def _read(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _compare(engine: Engine, model: Loaded, examples: Sequence[Example]) -> dict[str, Any]:
-    """Numbers of texts and equal translations, and the scores of both; BLEU is 0 where no translation has four words."""
+    """Numbers of texts and equal translations, and scores; BLEU alone is 0 where no translation has four words."""
     number = min(_TEXTS, len(examples))
     spread = [examples[i * len(examples) // number] for i in range(number)]
     what = "comparing %s with torch on %d texts of the dev part, once for these settings"

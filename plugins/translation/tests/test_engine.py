@@ -15,6 +15,7 @@ from nlpkit_translation.engine import Engine
 import nlpkit
 from nlpkit import Batch, Example, TaskModule, backbone, bundle
 from nlpkit.config import ModelConfig
+from nlpkit.errors import UsageError
 from nlpkit.plugins import Registry
 
 pytest.importorskip("ctranslate2", reason="the extra ct2 is not installed")
@@ -79,6 +80,32 @@ def test_eight_bits_write_nearly_the_same_and_scores_are_of_what_is_written(run:
     assert scores["ct2"]["loss"] == pytest.approx(scores["torch"]["loss"])
 
 
+HEAD = """
+import nlpkit
+
+class Other(nlpkit.SequenceHead):
+    def answers(self, batch):
+        return batch["labels"]
+
+@nlpkit.hookimpl
+def nlpkit_heads():
+    return {"other": lambda task, backbone: Other(backbone)}
+"""
+
+
+def test_a_head_that_it_does_not_know_is_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(HEAD)
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), "utf-8")
+    settings = ["model.preset=tiny", "model.vocabulary=400", "trainer.threads=1", "trainer.max_steps=1"]
+    given: dict[str, Any] = {"out": str(tmp_path / "run"), "plugins": str(tmp_path / "other.py")}
+    with pytest.raises(UsageError) as caught:
+        nlpkit.fit("translation", str(data), **given, overrides=[*settings, "task.head=other", "task.engine=ct2"])
+    assert caught.value.message == "--engine ct2 knows no head of another plugin"
+    assert caught.value.hint == "--engine torch"
+    assert not (tmp_path / "run").exists()
+
+
 # rows that never end
 
 
@@ -126,6 +153,27 @@ def test_a_row_is_written_as_it_would_be_alone_and_by_torch(beams: int, begin: i
         length = int(alone["lengths"][0])
         assert alone["ids"][0, :length].tolist() == together["ids"][row, : int(together["lengths"][row])].tolist()
         assert alone["ended"][0] == together["ended"][row]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_padding_is_never_written(beams: int, untaught: Any, tmp_path: Path) -> None:
+    folder, task, _ = untaught
+    model: Any = bundle.load(str(folder), Registry())
+    search = replace(model.head.search, beams=beams, begin=7)
+    module, batch = TaskModule(task, model.backbone, model.head).eval(), batch_of(task, "we read", "the coat is warm")
+    likeliest, pad = Engine(folder, task.tokenizer, search, int8=False)(batch)["ids"][:, 1], task.tokenizer.pad_token_id
+    with torch.no_grad():
+        rows = model.head.output_embeddings.weight
+        rows[pad] = 3 * rows[likeliest].mean(0)
+    bundle.save(tmp_path / "model", task, model.backbone, model.head, {}, Registry())
+    found = Engine(tmp_path / "model", task.tokenizer, search, int8=False)(batch)
+    model.head.search = search
+    with torch.inference_mode():
+        by_torch = model.head.predict(module.hidden(batch), batch)
+    for ids, length in zip(found["ids"].tolist(), found["lengths"].tolist(), strict=True):
+        assert length > 1 and pad not in ids[:length]
+    if beams == 1:  # a beam of torch weighs the others as if padding had kept its share
+        assert found["ids"].tolist() == by_torch["ids"].tolist()
 
 
 @pytest.mark.parametrize("begin", [None, 7])
