@@ -256,7 +256,7 @@ def test_override_problems_are_reported_all_at_once(tmp_path: Path) -> None:
         "  command line: seed is '1.5', expected a whole number of at least 0 and at most 4294967295\n"
         "  command line: data is a section, not one value (its settings are data.columns, data.dev_share, data.group, "
         "data.control, data.reader, data.documents, data.encoding, data.delimiter, data.errors)\n"
-        "  flag --strategy: strategy is 'all', expected one of 'full', 'layerwise', 'freeze', 'lora'\n"
+        "  flag --strategy: strategy is 'all', expected one of 'full', 'layerwise', 'upper', 'freeze', 'lora'\n"
         f"hint: {LISTING}"
     )
 
