@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from nlpkit.errors import UsageError
 from nlpkit.optim import freeze, lower_part
+
+log = logging.getLogger("nlpkit")
 
 
 def check_strategy(strategy: str) -> None:
@@ -38,6 +41,7 @@ def apply_strategy(strategy: str, backbone: PreTrainedModel) -> Any:
     """
     check_strategy(strategy)
     if strategy == "upper":
+        log.info("strategy=upper: the embeddings and the lower third of the layers stay as they are")
         freeze(lower_part(backbone))
     if strategy == "freeze":
         freeze(backbone.parameters())

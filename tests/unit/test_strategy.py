@@ -37,11 +37,15 @@ def test_every_tensor_of_the_body_learns(strategy: str, base: Any, shop: Path, t
     assert names == {n for n in load_file(run.model / "model.safetensors") if n.startswith("model.")}
 
 
-def test_upper_leaves_the_embeddings_and_the_lower_third(base: Any, shop: Path, tmp_path: Path) -> None:
+def test_upper_leaves_the_embeddings_and_the_lower_third_and_says_so(
+    base: Any, shop: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     run, names = changed(base, shop, tmp_path / "run", "upper")
     whole = {n for n in load_file(run.model / "model.safetensors") if n.startswith("model.")}
     layers = 1 + max(int(n.split(".")[2]) for n in whole if n.startswith("model.layers."))
     below = tuple(f"model.layers.{i}." for i in range(layers // 3))
+    assert "strategy=upper: the embeddings and the lower third of the layers stay as they are" in caplog.messages
     assert names == {n for n in whole if not n.startswith(("model.embeddings.", *below))}
 
 
