@@ -171,7 +171,7 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
     if not isinstance(head, TransformersHead) or head.own_weights():
-        _load_head(Path(source) / handover.HEAD_FILE, head)
+        _load_head(Path(source) / handover.HEAD_FILE, head, settings)
     if isinstance(head, TransformersHead) and (lost := set(account.new) - {f"head.{n}" for n in head.own_weights()}):
         raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
     head.tie(backbone)
@@ -246,7 +246,12 @@ def _of_plugin(source: str, what: str, plugin: Any, look_up: Callable[[], Any]) 
         ) from error
 
 
-def _load_head(path: Path, head: Head) -> None:
+def _load_head(path: Path, head: Head, settings: Sequence[str]) -> None:
+    if not path.is_file() and settings:
+        raise UsageError(
+            f"{path.parent} was fitted without the weights that {' '.join(settings)} needs",
+            "leave it out, or fit a model with it",
+        )
     if not path.is_file():
         raise ModelError(f"{path}: missing, and the head has weights of its own", "copy the whole folder")
     try:

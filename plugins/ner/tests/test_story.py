@@ -60,6 +60,13 @@ def test_written_predictions_score_by_seqeval_as_evaluate_says(run: Path, tmp_pa
     assert scores["f1"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_model_without_learned_transitions_cannot_be_asked_for_them(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "posts.txt").write_text("Tom Abara left\n", "utf-8")
+    ended = nlpkit("predict", run, tmp_path / "posts.txt", "--transitions", "crf")
+    assert ended.returncode == 2 and not ended.stdout
+    assert "was fitted without the weights that task.transitions=crf needs\n" in ended.stderr
+
+
 def test_predict_draws_a_page(run: Path, tmp_path: Path) -> None:
     (tmp_path / "posts.txt").write_text("Tom Abara left Harrow Bay & <Lindholm>\n", "utf-8")
     ended = nlpkit("predict", run, tmp_path / "posts.txt", "--html", tmp_path / "spans.html")
