@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from nlpkit.examples import fingerprint, read_dev
 from nlpkit.folder import RunFolder
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
+from nlpkit.silence import silenced
 from nlpkit.task import Example, Task
 
 
@@ -42,22 +42,10 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ModelError(f"{folder.facts}: does not say what the dev part was") from None
     config = config_module.load(task_class, folder.config)
-    with _unsaid():
+    with silenced("nlpkit", below=logging.ERROR):  # what is said of files was said when the run began
         rows = read_dev(task_class, request.data, request.dev, config, registry)
     examples = list(task_class.unfold(config.task, rows))
     if fingerprint(examples) != expected:
         files = ", ".join(request.dev or request.data) or "the sample"
         raise DataError(f"{files}: the dev part is not what it was when the model was fitted")
     return examples
-
-
-@contextlib.contextmanager
-def _unsaid() -> Iterator[None]:
-    """Keep back what is said of files: it was said when the run began."""
-    log = logging.getLogger("nlpkit")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -28,6 +28,7 @@ from nlpkit.heads import (
     is_encoder_decoder,
     parts_of,
 )
+from nlpkit.silence import silenced
 from nlpkit.vetting import check_folder, check_size, check_weights
 
 HEAD_FILE = "head.safetensors"
@@ -304,13 +305,8 @@ def explain(source: str) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' log, which speaks to programmers, off the screen."""
-    log = logging.getLogger("transformers")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
+    with silenced("transformers", below=logging.CRITICAL):
         yield
-    finally:
-        log.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
 from nlpkit.processes import place
 from nlpkit.row_adamw import looked_up_by_rows
+from nlpkit.silence import silenced
 from nlpkit.stopping import Signals, TimeLimit
 from nlpkit.watch import Watch
 
@@ -234,18 +235,11 @@ def precision_of(config: RunConfig, accelerator: str) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep Lightning's adverts, and warnings that are not for our user, off the screen."""
-    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)")
-            warnings.filterwarnings("ignore", message=r".*(does not have many workers|No positive samples|LeafSpec).*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    names = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+    with silenced(*names, below=logging.ERROR), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)")
+        warnings.filterwarnings("ignore", message=r".*(does not have many workers|No positive samples|LeafSpec).*")
+        yield
 
 
 @contextlib.contextmanager
