@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import signal
 import tempfile
@@ -114,13 +113,3 @@ def _own_cache() -> Iterator[None]:
     import shutil
 
     shutil.rmtree(os.environ["NLPKIT_CACHE"], ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """A command sets up the library's log for its process, which here is that of all tests."""
-    log = logging.getLogger("nlpkit")
-    before = list(log.handlers), log.propagate, log.level
-    yield
-    log.handlers, log.propagate = before[0], before[1]
-    log.setLevel(before[2])
