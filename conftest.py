@@ -9,10 +9,14 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """A command sets up the library's log for its process, which here is that of all tests."""
-    log = logging.getLogger("nlpkit")
-    before = list(log.handlers), log.propagate, log.level
+def _log_of_a_fresh_process() -> Iterator[None]:
+    """A command sets up the library's log for its process, which here is that of all tests and their fixtures."""
+    _reset()
     yield
-    log.handlers, log.propagate = before[0], before[1]
-    log.setLevel(before[2])
+    _reset()
+
+
+def _reset() -> None:
+    log = logging.getLogger("nlpkit")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
