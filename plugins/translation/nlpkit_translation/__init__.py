@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from nlpkit import Batch, Dataset, Example, Features, Field, Task, TaskConfig, hookimpl
+from nlpkit import Batch, Dataset, Example, Features, Field, Task, hookimpl
 from nlpkit.errors import UsageError
+from nlpkit_translation.config import TranslationConfig
 from nlpkit_translation.datasets import DATASETS
-from nlpkit_translation.directions import ASKED, asked, both_ways, named, tag
-from nlpkit_translation.filters import Filters, keep
+from nlpkit_translation.directions import ASKED, both_ways, named, tag
+from nlpkit_translation.filters import keep
+from nlpkit_translation.rows import Rows
 from nlpkit_translation.sides import FIELDS
 
 if TYPE_CHECKING:
@@ -25,38 +27,6 @@ if TYPE_CHECKING:
 
 _OF_TEXTS = ("labels", "source", "target", "places")
 """Lists among the features that have one row for each text."""
-
-
-@dataclass
-class TranslationConfig(TaskConfig):
-    """Settings of translation."""
-
-    beam: int = field(default=1, metadata={"at_least": 1, "at_prediction": True})
-    """Translations that are followed at a time: 1 is fastest, 5 is usual."""
-    length_penalty: float = field(default=1.0, metadata={"at_prediction": True})
-    """Above 1 favours longer translations, below 1 shorter ones; for a beam of 2 or more."""
-    label_smoothing: float = field(default=0.1, metadata={"at_least": 0, "below": 1})
-    """Share of each target token that is spread over the vocabulary in training (Szegedy et al. 2016)."""
-    engine: Literal["torch", "ct2", "ct2-int8"] = field(default="torch", metadata={"at_prediction": True})
-    """What a finished model computes with: torch, or CTranslate2 (the extra ct2), in 8 bits on request."""
-    source_language: str = field(default="", metadata={"at_prediction": True})
-    """Language of the sources: en, or as a model of many languages calls it, such as eng_Latn."""
-    target_language: str = field(default="", metadata={"at_prediction": True})
-    """Likewise of the translations."""
-    directions: Literal["one", "both"] = "one"
-    """both: a new model learns each pair the other way round, too; a tag before a source says what to write."""
-    languages: list[str] = field(default_factory=list)
-    """Of the source and the target of the data; kept by fit from what names them."""
-    prefix: str = field(default="", metadata={"at_prediction": True})
-    """What is put before each source, as T5 was taught: ``translate English to German:`` and a space."""
-    decoder_layers: int = field(default=0, metadata={"at_least": 0})
-    """Layers of the new decoder behind an encoder that comes without one; 0: as many as the encoder has, 4 at most."""
-    decoder_width: int = field(default=0, metadata={"at_least": 0})
-    """Width of such a decoder, a multiple of 64; 0: that of the encoder."""
-    decoder: str = ""
-    """Run of clm, of a GPT-2 with the encoder's vocabulary, from which such a decoder starts; empty: it is made new."""
-    filters: Filters = field(default_factory=Filters)
-    """Which pairs are left out of the training data."""
 
 
 class Translation(Task[TranslationConfig]):
@@ -89,12 +59,8 @@ class Translation(Task[TranslationConfig]):
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1, "places": -1}
 
     def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-        from nlpkit_translation.languages import sides
-
         super().__init__(config, tokenizer)
-        self._source, self._target, self._begin = sides(tokenizer, config.source_language, config.target_language)
-        self._frame = self._source("")
-        self._way, self._tags = asked(config, tokenizer)
+        self._rows = Rows(config, tokenizer)
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more
 
     @classmethod
@@ -125,7 +91,7 @@ class Translation(Task[TranslationConfig]):
     def in_languages_of_data(self) -> bool:
         """Whether it translates as its data did, and not between others of the languages that a model may know."""
         languages = self.config.languages
-        return self.config.directions == "both" or not languages or list(self._way) == languages
+        return self.config.directions == "both" or not languages or list(self._rows.way) == languages
 
     def encode(self, example: Example) -> Features:
         """Parts of the source, each with special tokens, one after the other; with a target a single part and labels.
@@ -135,47 +101,25 @@ class Translation(Task[TranslationConfig]):
         """
         from nlpkit_translation.segments import as_bytes, is_one_line, places, segments
 
-        source, target, language = example["source"], example.get("target"), example.get(ASKED, self._way[1])
-        ids, parts = self._of_source(source, language), [(source, "")]
-        whole = len(ids) <= self._longest and is_one_line(source)
-        rows = [self._cut(ids)]
+        rows, source, target = self._rows, example["source"], example.get("target")
+        language = example.get(ASKED, rows.way[1])
+        ids, parts = rows.source(source, language), [(source, "")]
+        whole = len(ids) <= rows.longest and is_one_line(source)
+        found = [rows.cut(ids)]
         if target is None and not whole:
-            parts = segments(source, self._fits)
-            rows = [self._cut(self._of_source(part, language)) for part, _ in parts]
+            parts = segments(source, rows.fits)
+            found = [rows.cut(rows.source(part, language)) for part, _ in parts]
         features: Features = {
-            "input_ids": [i for row in rows for i in row],
-            "parts": [len(row) for row in rows],
+            "input_ids": [i for row in found for i in row],
+            "parts": [len(row) for row in found],
             "places": places(parts),
             "whole": int(whole),
             "source": as_bytes(source),
         }
         if target is not None:
-            features["labels"] = self._cut(self._target(target))
+            features["labels"] = rows.target(target)
             features["target"] = as_bytes(target)
         return features
-
-    def _of_source(self, text: str, language: str) -> list[int]:
-        """Ids of a source, with the tag of the language that is asked for before its text, if there is one."""
-        ids = self._source(self.config.prefix + text)
-        if self._tags:
-            ids.insert(self._place, self._tags[language])
-        return ids
-
-    @property
-    def _place(self) -> int:
-        """Where a text begins."""
-        return max(0, len(self._frame) - 1)
-
-    def _cut(self, ids: list[int]) -> list[int]:
-        """``max_length`` tokens at most: what is left out stands before the end."""
-        return ids if len(ids) <= self._longest else [*ids[: self._longest - 1], ids[-1]]
-
-    @property
-    def _longest(self) -> int:
-        return self.config.max_length or 256
-
-    def _fits(self, text: str) -> bool:
-        return len(self._of_source(text, self._way[1])) <= self._longest
 
     def lengths(self, features: Features) -> tuple[int, ...]:
         """Tokens of the source as its parts are padded, and of the target where there is one."""
@@ -204,31 +148,19 @@ class Translation(Task[TranslationConfig]):
             ModelError: the backbone is a decoder, or its tokenizer does not say where a text begins and ends.
             UsageError: a width that no decoder can have, or an engine that does not know the family.
         """
-        from nlpkit.heads import is_encoder_decoder, parts_of
+        from nlpkit.heads import parts_of
         from nlpkit_translation.conversion import check_possible
+        from nlpkit_translation.decoder import completed
         from nlpkit_translation.head import Search, TranslationHead
 
-        config, whole = self.config, backbone if is_encoder_decoder(backbone) else self._with_decoder(backbone)
+        config, rows = self.config, self._rows
+        whole = completed(backbone, config, self.tokenizer, rows)
         if config.engine != "torch":
             check_possible(whole.model_type)
-        search = Search(config.beam, config.length_penalty, self._longest - 1, self._begin)
-        starts = self._frame if len(parts_of(whole)) > 1 else self._frame[:1]  # one that learnt by clm, with the end
-        begun = len(self._frame) > 1 and getattr(whole, "decoder_start_token_id", None) in starts
+        search = Search(config.beam, config.length_penalty, rows.longest - 1, rows.begin)
+        starts = rows.frame if len(parts_of(whole)) > 1 else rows.frame[:1]  # one that learnt by clm, with the end
+        begun = len(rows.frame) > 1 and getattr(whole, "decoder_start_token_id", None) in starts
         return TranslationHead(whole, search, config.label_smoothing, begun=begun)
-
-    def _with_decoder(self, encoder: PretrainedConfig) -> PretrainedConfig:
-        from nlpkit import decoders
-        from nlpkit.backbone import with_decoder
-
-        config, layers, width = self.config, self.config.decoder_layers, self.config.decoder_width
-        if width % 64:
-            raise UsageError(f"task.decoder_width is {width}, expected a multiple of 64", "task.decoder_width=256")
-        if config.decoder and (layers or width):
-            name = "layers" if layers else "width"
-            raise UsageError(f"task.decoder has its own sizes, and task.decoder_{name} is set", "leave one of them out")
-        given = decoders.read(config.decoder, self.tokenizer, self._frame) if config.decoder else None
-        sizes = {"layers": layers, "width": width, "positions": self._longest}
-        return with_decoder(encoder, self.tokenizer, self._frame, **sizes, given=given)
 
     def start(self, head: Head, backbone: PretrainedConfig) -> list[str]:
         """Give the new decoder the weights of the one that ``decoder`` names.
@@ -237,20 +169,10 @@ class Translation(Task[TranslationConfig]):
             UsageError: there is no new decoder, or an engine is asked for that does not know the head.
             ModelError: not all of its tensors are there, or others are.
         """
-        from nlpkit import decoders
-        from nlpkit.heads import is_encoder_decoder
+        from nlpkit_translation.decoder import begin
 
         self._check_engine(head)
-        if not self.config.decoder:
-            return []
-        if is_encoder_decoder(backbone):
-            raise UsageError(
-                f"task.decoder is put behind an encoder, and {backbone.model_type} has a decoder already",
-                "give an encoder with --from, or leave it out",
-            )
-        model: Any = head
-        decoders.start(self.config.decoder, model)
-        return [self.config.decoder]
+        return begin(head, backbone, self.config)
 
     def ready(self, model: Loaded, folder: Path, dev: Callable[[], Sequence[Example]]) -> None:
         """Let another engine write, where ``engine`` says so, and say how it agrees with torch."""
@@ -286,7 +208,11 @@ class Translation(Task[TranslationConfig]):
         """The signatures of sacreBLEU, and the direction where it is the only one and has a name."""
         from nlpkit_translation.metrics import SCORERS, signature
 
-        way = {"direction": " -> ".join(self._way)} if self.config.directions == "one" and all(self._way) else {}
+        way = (
+            {"direction": " -> ".join(self._rows.way)}
+            if self.config.directions == "one" and all(self._rows.way)
+            else {}
+        )
         return way | {name: signature(name) for name in ("bleu", "chrf", *self.config.metrics) if name in SCORERS}
 
     def as_predicted(self, batch: Batch) -> Iterator[tuple[Batch, Batch]]:
@@ -319,10 +245,8 @@ class Translation(Task[TranslationConfig]):
 
     def _asked_for(self, batch: Batch) -> list[str]:
         """The language that each text is to be written in, by the tag of its first part where there are tags."""
-        languages = {number: language for language, number in self._tags.items()}
         first = batch["parts"].cumsum(0) - batch["parts"]
-        numbers = batch["input_ids"][first, self._place].tolist()
-        return [languages.get(number, self._way[1]) for number in numbers]
+        return self._rows.languages(batch["input_ids"][first])
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The translation of each text."""
@@ -336,8 +260,8 @@ class Translation(Task[TranslationConfig]):
             row[:length]
             for row, length in zip(predictions["ids"].tolist(), predictions["lengths"].tolist(), strict=True)
         ]
-        if self._begin is not None:  # M2M100 may not know that its languages are special tokens
-            ids = [row[1:] if row[:1] == [self._begin] else row for row in ids]
+        if self._rows.begin is not None:  # M2M100 may not know that its languages are special tokens
+            ids = [row[1:] if row[:1] == [self._rows.begin] else row for row in ids]
         said = iter(self.tokenizer.batch_decode(ids, skip_special_tokens=True))
         texts = zip(_unpadded(batch["source"]), _unpadded(batch["places"]), strict=True)
         return [filled(bytes(source), places, said) for source, places in texts]

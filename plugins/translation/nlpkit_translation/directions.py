@@ -13,7 +13,7 @@ from nlpkit.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from nlpkit_translation import TranslationConfig
+    from nlpkit_translation.config import TranslationConfig
 
 _NAME = re.compile(r"[^\s<>]+")
 _NAME_THEM = "task.source_language=en task.target_language=de, or as yours are called"
