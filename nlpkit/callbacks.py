@@ -186,7 +186,8 @@ class Checkpoints(pl.Callback):
 
     Args:
         folder: of the checkpoints.
-        score: name of the dev score that chooses, higher is better; ``loss`` chooses the lowest.
+        score: name of the dev score that chooses, higher is better, and of equal ones the lower loss; ``loss``
+            chooses the lowest.
         patience: validations without a better score before the run ends; 0: never.
         every_steps: optimiser steps between two saves; 0: at validations and every ten minutes.
         accumulate: batches of one optimiser step.
@@ -199,18 +200,19 @@ class Checkpoints(pl.Callback):
         self.folder, self.score, self.patience = folder, score, patience
         self.every_steps, self.accumulate, self.progress = every_steps, accumulate, progress
         self.best: float | None = None
-        self.best_step = -1
+        self.best_loss, self.best_step = math.inf, -1
         self.waited = 0
         self._saved_step, self._saved_at = -1, time.monotonic()
         self._kept: set[int] = set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Best score, its step, and validations waited."""
-        return {"best": self.best, "best_step": self.best_step, "waited": self.waited}
+        """Best score, its loss and step, and validations waited."""
+        return {name: getattr(self, name) for name in ("best", "best_loss", "best_step", "waited")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
         self.best, self.best_step, self.waited = (state_dict[k] for k in ("best", "best_step", "waited"))
+        self.best_loss = state_dict.get("best_loss", -math.inf)  # none in those from before it was kept
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its checkpoint already, and perhaps its end."""
@@ -233,15 +235,16 @@ class Checkpoints(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         scores = validation_scores(trainer, "dev")
-        value = self._chosen(scores)
-        for name, found in ((self.score, value), ("loss", scores.get("dev/loss", 0.0))):
+        value, loss = self._chosen(scores), scores.get("dev/loss", 0.0)
+        for name, found in ((self.score, value), ("loss", loss)):
             if not math.isfinite(found):
                 raise DivergedError(f"dev/{name} is {found} at step {trainer.global_step}", _LOWER)
         signed = -value if self.score == "loss" else value
-        better = self.best is None or signed > (-self.best if self.score == "loss" else self.best)
-        self.waited = 0 if better else self.waited + 1
+        higher = self.best is None or signed > (-self.best if self.score == "loss" else self.best)
+        better = higher or (value == self.best and loss < self.best_loss)
+        self.waited = 0 if higher else self.waited + 1
         if better:
-            self.best, self.best_step = value, trainer.global_step
+            self.best, self.best_loss, self.best_step = value, loss, trainer.global_step
         if self.progress:
             self.progress.scores(trainer.global_step, {**scores, **validation_scores(trainer, "watch")}, better)
         if better or not self.every_steps or self._due(trainer.global_step) or trainer.should_stop:

@@ -159,3 +159,19 @@ def test_two_processes_count_errors_as_one_does(tmp_path: Path) -> None:
         (row,) = (r for r in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "dev/f1" in r)
         counts.append({key: value for key, value in row.items() if "errors/" in key})
     assert counts[0] == counts[1] and counts[0]["dev/errors/missing"] > 0
+
+
+def test_of_steps_that_find_nothing_the_one_with_the_lowest_loss_is_kept(tmp_path: Path) -> None:
+    settings = (
+        "model.preset=tiny",
+        "trainer.max_steps=4",
+        "optim.learning_rate=1e-3",
+        "trainer.validations_per_epoch=2",
+    )
+    ended = nlpkit("fit", "--task", "ner", "--out", tmp_path / "run", "trainer.batch_size=64", *settings)
+    assert ended.returncode == 0, ended.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scored = {row["step"]: row for row in rows if "dev/f1" in row}
+    assert len(scored) > 1 and {row["dev/f1"] for row in scored.values()} == {0}
+    best = json.loads((tmp_path / "run" / "results.json").read_text())["best_step"]
+    assert best == min(scored, key=lambda step: scored[step]["dev/loss"]) == max(scored)
