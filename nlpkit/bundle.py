@@ -21,6 +21,7 @@ from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, 
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead, vocabulary_of
+from nlpkit.owners import kind, useless
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.seen import Seen
 from nlpkit.task import Task, TaskConfig
@@ -75,9 +76,9 @@ def save(
         "task": task.name,
         "stage": task.stage,
         "task_config": config_module.to_plain(task.config),
-        "plugin": _plain(owner),
-        **({"head_plugin": _plain(registry.owner("head", task.config.head))} if task.config.head else {}),
-        "metric_plugins": {name: _plain(registry.owner("metric", name)) for name in task.config.metrics},
+        "plugin": plain(owner),
+        **({"head_plugin": plain(registry.owner("head", task.config.head))} if task.config.head else {}),
+        "metric_plugins": {name: plain(registry.owner("metric", name)) for name in task.config.metrics},
         **record,
         "versions": versions(),
     }
@@ -162,12 +163,14 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
             first or f"fit a task first: nlpkit fit --from {source}",
         )
     name = str(record.get("task"))
-    task_class = _of_plugin(source, f"task '{name}'", record.get("plugin"), lambda: registry.task(name))
+    made_by = f"{source}: made by"
+    task_class = of_plugin(f"{made_by} task '{name}'", record.get("plugin"), registry, lambda: registry.task(name))
     words = tokenizer.load(source, slow=task_class.slow_tokenizers)
     tokenizer.check_matches(words, vocabulary_of(architecture))
     task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
     if other := task.config.head:
-        _of_plugin(source, f"head '{other}'", record.get("head_plugin"), lambda: registry.head(other))
+        plugin = record.get("head_plugin")
+        of_plugin(f"{made_by} head '{other}'", plugin, registry, lambda: registry.head(other))
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
     if not isinstance(head, TransformersHead) or head.own_weights():
@@ -188,10 +191,12 @@ def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry
     """
     for name in task.config.metrics:
         plugin = record.get("metric_plugins", {}).get(name)
-        _of_plugin(source, f"metric '{name}'", plugin, functools.partial(registry.metric, name))
+        look_up = functools.partial(registry.metric, name)
+        of_plugin(f"{source}: made by metric '{name}'", plugin, registry, look_up)
 
 
-def _plain(plugin: Plugin) -> dict[str, str]:
+def plain(plugin: Plugin) -> dict[str, str]:
+    """A plugin as JSON, for `of_plugin`."""
     return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
 
 
@@ -199,8 +204,18 @@ def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
     """The task's own head, or the one that ``task.head`` names."""
     with handover.quiet():  # transformers says what programmers may want of the class
         if not task.config.head:
-            return task.build_head(architecture)
-        return registry.head(task.config.head)(task, architecture)
+            head = task.build_head(architecture)
+            if not isinstance(head, Head):
+                raise useless(type(task), "build_head", f"gives {kind(head)}, expected an nlpkit.Head")
+            return head
+        name = task.config.head
+        head = registry.head(name)(task, architecture)
+    if not isinstance(head, Head):
+        raise PluginError(
+            f"plugin {registry.owner('head', name)}: head '{name}' is {kind(head)}, expected an nlpkit.Head",
+            "leave out task.head",
+        )
+    return head
 
 
 def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) -> Any:
@@ -228,22 +243,29 @@ def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence
     return config_module.compose(task_class, defaults=as_fitted, overrides=settings).config.task
 
 
-def _of_plugin(source: str, what: str, plugin: Any, look_up: Callable[[], Any]) -> Any:
-    """Look something up that a plugin registers; where that fails, name the plugin that was there at saving."""
+def of_plugin(what: str, plugin: Any, registry: Registry, look_up: Callable[[], Any]) -> Any:
+    """Look something up that a plugin registers; where that fails, name the plugin that was there at first.
+
+    Args:
+        what: the start of the message, such as ``runs/a/model: made by task 'emotion'``.
+        plugin: as `plain` has it.
+        registry: of the plugins that are there now.
+        look_up: asks it.
+
+    Raises:
+        PluginError: it is not to be had; why, and how to get it back.
+    """
     plugin = plugin if isinstance(plugin, dict) else {}
     try:
         return look_up()
     except NlpkitError as error:
-        distribution = plugin.get("distribution")
-        wrote = (
-            f"{distribution} {plugin.get('version')}" if distribution else f"the plugin file {plugin.get('name')}.py"
-        )
-        get = f"pip install {distribution}" if distribution else f"--plugin {plugin.get('name')}.py"
-        logging.getLogger("nlpkit").debug("looking for %s: %s", what, error)
-        raise PluginError(
-            f"{source}: made by {what} of {wrote}, which is not installed or does not load",
-            f"{get}; nlpkit plugins doctor",
-        ) from error
+        was = Plugin(*(str(plugin.get(key) or "") for key in ("name", "distribution", "version")), "")
+        reason, hint = registry.absence(was)
+        logging.getLogger("nlpkit").debug("%s: %s", what, error)
+        of = was.owner or f"the plugin file {was.name}.py"
+        known = PluginError(f"{what} of {of}, which {reason}", hint)
+        known.lines = getattr(error, "lines", "")
+        raise known from error
 
 
 def _load_head(path: Path, head: Head, settings: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nlpkit import checkpoints
-from nlpkit.errors import DivergedError, PluginError
+from nlpkit.errors import DivergedError, NlpkitError, PluginError
 from nlpkit.files import explain_os_errors
 from nlpkit.folder import RunFolder
 from nlpkit.metrics_log import cut_back
@@ -147,9 +147,12 @@ class Recorder(pl.Callback):
         self.flush()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what is left, and tell which samples a loss or gradient comes from that is no number."""
+        """Write what is left, and tell which samples a step that failed was about."""
         if isinstance(exception, DivergedError) and self._batches:
             exception.message += "; in the batch of " + " and that of ".join(map(self.whence, self._batches))
+        ours = isinstance(exception, NlpkitError) or not isinstance(exception, Exception)
+        if self._batches and not ours and not hasattr(exception, "__notes__"):
+            exception.add_note(f"in the batch of {self.whence(self._batches[-1])}")
         self._pending = [p for p in self._pending if math.isfinite(float(p[1]))]
         self.flush()
 

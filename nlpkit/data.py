@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from nlpkit.ahead import made_ahead
 from nlpkit.batching import BatchPlan, mean_length, share, sorted_batches
+from nlpkit.owners import kind, useless
 from nlpkit.processes import place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
@@ -45,6 +47,8 @@ class EncodedExamples:
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
         self._where = [getattr(example, "where", "") for example in examples]
+        if examples:
+            _check_features(task, self._features[0], self._where[0])
         self.lengths = np.array([task.lengths(f) for f in self._features], np.int64)
 
     def features(self, index: int, seed: int = 0) -> Features:
@@ -54,6 +58,18 @@ class EncodedExamples:
     def where(self, index: int) -> str:
         """``file:line`` of one example, or its number."""
         return self._where[index] or f"example {index + 1}"
+
+
+def _check_features(task: Task[Any], features: Any, where: str) -> None:
+    """Look at what a task makes of its first example; the others will be alike."""
+    at = f"; at {where}" if where else ""
+    if not isinstance(features, dict):
+        what = f"gives {kind(features)}, expected a dict such as {{'input_ids': [...]}}{at}"
+        raise useless(type(task), "encode", what)
+    if type(task).lengths is Task.lengths and not isinstance(features.get("input_ids"), list):
+        found = kind(features["input_ids"]) if "input_ids" in features else f"only {', '.join(features) or 'nothing'}"
+        what = f"gives {found} where 'input_ids' was expected, a list of token numbers{at}"
+        raise useless(type(task), "encode", what)
 
 
 class Turn(NamedTuple):
@@ -117,11 +133,8 @@ class CountedLoader:
         return ((turn, self._make(turn)) for turn in turns)
 
     def _make(self, turn: Turn) -> Batch:
-        try:
+        with batch_named(self.samples, turn.rows):
             return self._own(turn.rows, turn.epoch)
-        except Exception as error:
-            error.add_note(f"in the batch of {whence(self.samples, turn.rows)}")
-            raise
 
     def state_dict(self) -> dict[str, int]:
         """The position of the next batch."""
@@ -176,7 +189,9 @@ class FixedLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self._own():
-            yield make_batch(self.task, self.samples, rows, self.seed, -1)
+            with batch_named(self.samples, rows):
+                batch = make_batch(self.task, self.samples, rows, self.seed, -1)
+            yield batch
 
     def _own(self) -> list[NDArray[np.int64]]:
         here, batches = place(), self.rows
@@ -189,10 +204,27 @@ class FixedLoader:
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
     """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
-    if not task.seeded:
-        return task.collate([samples.features(int(i)) for i in rows])
-    seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
-    return task.collate([{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
+    if task.seeded:
+        seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
+        batch = task.collate([{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
+    else:
+        batch = task.collate([samples.features(int(i)) for i in rows])
+    if not isinstance(batch, dict):
+        raise useless(type(task), "collate", f"gives {kind(batch)}, expected a dict of tensors")
+    for key, value in batch.items():
+        if not isinstance(value, torch.Tensor):
+            raise useless(type(task), "collate", f"gives {kind(value)} as '{key}', expected a tensor")
+    return batch
+
+
+@contextlib.contextmanager
+def batch_named(samples: Samples, rows: NDArray[np.int64]) -> Iterator[None]:
+    """Let what fails in the ``with`` block say which samples it was about."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the batch of {whence(samples, rows)}")
+        raise
 
 
 def whence(samples: Samples, rows: NDArray[np.int64]) -> str:

@@ -52,6 +52,8 @@ class PluginError(NlpkitError):
     """A plugin that is missing or broken."""
 
     exit_code = 5
+    lines = ""
+    """The lines of a traceback that are for the plugin's author; empty where nothing was raised."""
 
 
 class ResourceError(NlpkitError):

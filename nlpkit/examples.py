@@ -16,6 +16,7 @@ from typing import Any
 from nlpkit import advice, readers, splits
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, ModelError, PluginError, UsageError
+from nlpkit.owners import kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task, files_of
 
@@ -126,7 +127,17 @@ def read_examples(
                 documents=documents,
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
-        yield from map(task_class.check, rows)
+        yield from _checked(task_class, rows)
+
+
+def _checked(task_class: type[Task[Any]], rows: Iterable[Example]) -> Iterator[Example]:
+    """What a task makes of the rows."""
+    for example in rows:
+        checked = task_class.check(example)
+        if not isinstance(checked, Example):
+            what = f"gives {kind(checked)}, expected an nlpkit.Example; at {example.where}"
+            raise useless(task_class, "check", what)
+        yield checked
 
 
 def _side_by_side(
@@ -340,7 +351,18 @@ def read_labelled(
         log.warning("%s of %s rows are left out: %s", f"{lost:,}", f"{len(examples):,}", which)
     if not kept:
         raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
+    _check_labels_of(task_class, kept[0])
     return kept
+
+
+def _check_labels_of(task_class: type[Task[Any]], example: Example) -> None:
+    """Look at the labels that a task finds in its first example."""
+    labels = task_class.labels_of(example)
+    if isinstance(labels, str) or not isinstance(labels, Sequence) or not all(isinstance(one, str) for one in labels):
+        found = kind(labels)
+        if isinstance(labels, list | tuple):
+            found += f" with {kind(next(one for one in labels if not isinstance(one, str)))}"
+        raise useless(task_class, "labels_of", f"gives {found}, expected a list of texts; at {example.where}")
 
 
 def read_parts(

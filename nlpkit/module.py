@@ -23,9 +23,10 @@ from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.owners import kind, useless
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.processes import mean_of, place
-from nlpkit.scores import MeanLoss, values_of
+from nlpkit.scores import MeanLoss, own_metrics, values_of
 from nlpkit.task import SPARE, Batch, Task
 
 
@@ -55,7 +56,7 @@ class TaskModule(pl.LightningModule):
         self.task, self.backbone, self.head = task, backbone, head
         self.optim = optim or OptimConfig(learning_rate=5e-5)
         self.layerwise, self.total_steps = layerwise, total_steps
-        self.mean_loss, self.metrics = MeanLoss(), task.build_metrics()
+        self.mean_loss, self.metrics = MeanLoss(), own_metrics(task)
         known = set(inspect.signature(backbone.forward).parameters)
         self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & known
         # what decoders keep of each layer, to go on from, is memory for nothing here
@@ -142,7 +143,11 @@ class TaskModule(pl.LightningModule):
             else:
                 terms, predictions = self.head.terms(hidden, part), self.predictions(asked)
             loss.update(terms)
-            metrics.update(*self.task.compare(predictions, asked))
+            compared = self.task.compare(predictions, asked)
+            if not isinstance(compared, tuple):
+                what = f"gives {kind(compared)}, expected a tuple such as (predictions, batch['labels'])"
+                raise useless(type(self.task), "compare", what)
+            metrics.update(*compared)
 
     def _log_scores(self, part: str, *, full: bool = True) -> None:
         scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.metrics) if full else {})}

@@ -69,8 +69,7 @@ def read(run: Path, plugins: tuple[str, ...] = ()) -> Parent:
             f"end it first: {folder.resume_command()}",
         )
     objective = began.request.task
-    task_class = Registry(files=plugins).task(objective, stage="pretrain")
-    config = config_module.load(task_class, str(folder.config))
+    config = config_module.load(began.task_class(Registry(files=plugins)), str(folder.config))
     settings = dict(config_module.flat(config_module.to_plain(config)))
     chosen = began.facts.get("chosen", ())
     settings = {key: value for key, value in settings.items() if key not in chosen and not _is_left_behind(key)}

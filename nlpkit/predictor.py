@@ -13,11 +13,14 @@ from torchmetrics import MetricCollection
 
 from nlpkit.batching import sorted_batches
 from nlpkit.bundle import Loaded
-from nlpkit.data import Samples, encoded, make_batch
+from nlpkit.data import Samples, batch_named, encoded, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
+from nlpkit.owners import kind, useless
 from nlpkit.packed import pack
-from nlpkit.task import Example
+from nlpkit.plugins.blame import isolated
+from nlpkit.scores import own_metrics
+from nlpkit.task import Example, Task
 
 _WINDOW = 2048  # texts that are sorted by length together
 _BATCH_TOKENS = 4096
@@ -63,24 +66,31 @@ class Predictor:
         """The same for any number of examples, a window of 2,048 in memory at a time."""
         iterator = iter(examples)
         while window := list(islice(iterator, _WINDOW)):
-            yield from self._predict_window(window)
+            with isolated():
+                answers = self._predict_window(window)
+            yield from answers
 
+    @isolated()
     def score(self, examples: Sequence[Example] | Samples, metrics: MetricCollection | None = None) -> dict[str, float]:
         """The mean loss and the metrics, the task's own where none are given, on labelled examples or samples."""
-        return self.module.score((batch for _, batch in self._batches(examples)), metrics or self.task.build_metrics())
+        return self.module.score((batch for _, batch in self._batches(examples)), metrics or own_metrics(self.task))
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{}] * len(window)
         for rows, batch in self._batches([_without_label(e, self.task) for e in window]):
-            for row, answer in zip(rows, self.module.predict_step(batch), strict=True):
-                answers[row] = self.task.complete(answer, window[row])
+            with _batch_named(window, rows):
+                found = self.module.predict_step(batch)
+                _check_answers(self.task, found, len(rows))
+                for row, answer in zip(rows, found, strict=True):
+                    answers[row] = self.task.complete(answer, window[row])
         return answers
 
     def _batches(self, examples: Sequence[Example] | Samples) -> Iterator[tuple[list[int], Any]]:
-        with torch.inference_mode(), _unicode_errors():
+        with torch.inference_mode(), _unicode_errors(examples):
             samples = encoded(self.task, examples)
             for rows in sorted_batches(samples.lengths, _BATCH_TOKENS, _BATCH_ROWS):
-                batch = make_batch(self.task, samples, np.asarray(rows), 0, -1)
+                with batch_named(samples, np.asarray(rows)):
+                    batch = make_batch(self.task, samples, np.asarray(rows), 0, -1)
                 yield rows.tolist(), {k: v.to(self.device) for k, v in batch.items()}
 
 
@@ -89,10 +99,32 @@ def _without_label(example: Example, task: Any) -> Example:
 
 
 @contextlib.contextmanager
-def _unicode_errors() -> Iterator[None]:
+def _batch_named(window: Sequence[Example], rows: Sequence[int]) -> Iterator[None]:
+    """Let what fails in the ``with`` block say where the first of its examples stands."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the batch of {window[rows[0]].where}{f' and {len(rows) - 1} more' * (len(rows) > 1)}")
+        raise
+
+
+def _check_answers(task: Task[Any], answers: Any, expected: int) -> None:
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        found = next((a for a in answers if not isinstance(a, dict)), None) if isinstance(answers, list) else answers
+        what = f"a list with {kind(found)}" if isinstance(answers, list) else kind(found)
+        raise useless(type(task), "decode", f"gives {what}, expected a list of dicts")
+    if len(answers) != expected:
+        raise useless(type(task), "decode", f"gives {len(answers)} answers for {expected} examples")
+
+
+@contextlib.contextmanager
+def _unicode_errors(examples: Sequence[Example] | Samples) -> Iterator[None]:
     try:
         yield
     except (UnicodeEncodeError, TypeError) as error:
-        if "TextInputSequence" in str(error) or isinstance(error, UnicodeEncodeError):
+        if not isinstance(examples, Sequence):
+            raise
+        texts = (value for example in examples for value in example.values() if isinstance(value, str))
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             raise DataError("a text holds a lone surrogate, which is no character", "clean the text first") from None
         raise

@@ -20,6 +20,7 @@ from nlpkit.errors import DataError
 from nlpkit.examples import check_parts, fingerprint, read_parts, texts_of
 from nlpkit.heads import Head
 from nlpkit.objectives.objective import Objective
+from nlpkit.owners import kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
@@ -156,6 +157,9 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
     train = list(task_class.select(config.task, train))
     settings = task_class.prepare(config.task, train)
+    if not isinstance(settings, task_class.config_class):
+        expected = f"expected the settings, a {task_class.config_class.__qualname__}"
+        raise useless(task_class, "prepare", f"gives {kind(settings)}, {expected}")
     check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
     words = given or train_tokenizer(
         texts_of(train, task_class, written=True),

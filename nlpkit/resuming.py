@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 
+from nlpkit import bundle
 from nlpkit.config import RunConfig, flat, to_plain
 from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
 from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder, versions
-from nlpkit.plugins import Stage
+from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import OF_SOURCES, Prepared
 from nlpkit.request import Request
+from nlpkit.task import Task
 from nlpkit.trainer import accelerator_of
 
 log = logging.getLogger("nlpkit")
@@ -87,6 +89,20 @@ class Began:
             raise ModelError(f"{folder.facts}: not written by nlpkit") from None
         _check_plugins(folder, request.plugins, plugins)
         return cls(folder, facts, stage, replace(request, plugins=plugins, hub=request.hub and hub), anyway)
+
+    def task_class(self, registry: Registry) -> type[Task[Any]]:
+        """The class of its task.
+
+        Raises:
+            PluginError: its plugin is not to be had any more.
+        """
+        name = self.request.task
+        plugin = self.facts.get("plugin")
+        if not isinstance(plugin, dict):  # of a run from before it was kept
+            return registry.task(name, stage=self.stage)
+        what = f"{self.folder.path}: began with {'objective' if self.stage == 'pretrain' else 'task'} '{name}'"
+        found: type[Task[Any]] = bundle.of_plugin(what, plugin, registry, lambda: registry.task(name, stage=self.stage))
+        return found
 
     def check_settings(self, config: RunConfig) -> None:
         """Compare config.yaml with the settings that the run began with.

@@ -19,6 +19,7 @@ from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
 from nlpkit.plugins import Registry, Stage
+from nlpkit.plugins.blame import isolated
 from nlpkit.predictor import Predictor
 from nlpkit.request import by_owner
 from nlpkit.running import Name, Paths, Settings, names, typed
@@ -32,6 +33,7 @@ from nlpkit.vetting import check_folder
 log = logging.getLogger("nlpkit")
 
 
+@isolated()
 def pretrain(
     data: Paths,
     *,
@@ -86,6 +88,7 @@ def pretrain(
     return running.start(asked, out, Watched(progress, callbacks))
 
 
+@isolated()
 def plan_pretraining(data: Paths, **asked: Any) -> planning.Plan:
     """What `pretrain` would take with the same arguments, less ``out``, ``progress`` and ``callbacks``.
 
@@ -94,6 +97,7 @@ def plan_pretraining(data: Paths, **asked: Any) -> planning.Plan:
     return running.plan(running.pretraining(data, **asked))
 
 
+@isolated()
 def fit(
     task: str = "sentiment",
     data: Paths = (),
@@ -142,11 +146,13 @@ def fit(
     return running.start(asked, out, Watched(progress, callbacks))
 
 
+@isolated()
 def plan_fit(task: str = "sentiment", data: Paths = (), **asked: Any) -> planning.Plan:
     """What `fit` would take with the same arguments; as `plan_pretraining`, and nothing at all is kept."""
     return running.plan(running.fine_tuning(task, data, **asked))
 
 
+@isolated()
 def further(
     run: Name,
     data: Paths,
@@ -177,11 +183,13 @@ def further(
     return running.start(running.further(run, data, **asked), out, Watched(progress, callbacks))
 
 
+@isolated()
 def plan_further(run: Name, data: Paths, **asked: Any) -> planning.Plan:
     """What `further` would take; as `plan_pretraining`."""
     return running.plan(running.further(run, data, **asked))
 
 
+@isolated()
 def resume(
     run: Name,
     *,
@@ -214,6 +222,7 @@ def resume(
     return running.go_on(run, stage, Watched(progress, callbacks), anyway, names(plugins), hub)
 
 
+@isolated()
 def evaluate(
     run: Name, data: Paths, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None
 ) -> dict[str, Any]:
@@ -243,6 +252,7 @@ def evaluate(
     return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
+@isolated()
 def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None) -> Predictor:
     """A finished run, ready to predict.
 
@@ -264,6 +274,7 @@ def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: st
     return Predictor(loaded, device)
 
 
+@isolated()
 def load_generator(run: Name, *, plugins: Paths = (), device: str | None = None) -> Generator:
     """A finished run of a decoder, ready to generate; arguments as for `load`.
 
@@ -317,7 +328,12 @@ def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugin
     """
     registry = Registry(files=names(plugins))
     config, columns = _how_to_read(predictor, data, overrides, registry)
-    return read_examples(type(predictor.task), names(data), config, registry, remembered=columns)
+    return _isolated(read_examples(type(predictor.task), names(data), config, registry, remembered=columns))
+
+
+def _isolated(examples: Iterator[Example]) -> Iterator[Example]:
+    with isolated():
+        yield from examples
 
 
 def _how_to_read(

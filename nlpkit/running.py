@@ -188,6 +188,7 @@ def start(asked: Asked, out: Name | None, watched: Watched) -> Run:
         prepared = stages.prepare(request, stage, asked.config, registry, None)
         facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
         facts["chosen"] = recipes.chosen(asked.config)
+        facts["plugin"] = bundle.plain(registry.owner("task", request.task))
         stages.write_setup(folder, prepared, facts)
         meeting.tell(**_for_others(folder, prepared, None))
         made = stages.Made(folder, prepared, registry, facts)
@@ -277,7 +278,7 @@ def _join(meeting: Meeting, plugins: tuple[str, ...], watched: Watched) -> Run:
 def _as_it_began(began: Began) -> tuple[Registry, RunConfig]:
     """The plugins and settings of a run that is gone on with or taken part in."""
     registry = Registry(files=began.request.plugins)
-    return registry, config_module.load(registry.task(began.request.task, stage=began.stage), str(began.folder.config))
+    return registry, config_module.load(began.task_class(registry), str(began.folder.config))
 
 
 def _for_others(folder: RunFolder, prepared: Prepared, checkpoint: Path | None) -> dict[str, Any]:

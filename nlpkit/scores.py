@@ -11,6 +11,7 @@ import torch
 from torchmetrics import Metric, MetricCollection
 
 from nlpkit.errors import PluginError, UsageError
+from nlpkit.owners import kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
@@ -25,7 +26,7 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
         UsageError: a name that no plugin registers, or that the task has itself.
         PluginError: what a plugin makes is no torchmetrics Metric.
     """
-    metrics = task.build_metrics()
+    metrics = own_metrics(task)
     for name in task.config.metrics:
         made = registry.metric(name)(task)
         if not isinstance(made, Metric):
@@ -41,6 +42,18 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
                 "leave it out",
             )
         metrics.add_metrics({name: made})
+    return metrics
+
+
+def own_metrics(task: Task[Any]) -> MetricCollection:
+    """The task's metrics alone, at zero.
+
+    Raises:
+        PluginError: it makes something else.
+    """
+    metrics = task.build_metrics()
+    if not isinstance(metrics, MetricCollection):
+        raise useless(type(task), "build_metrics", f"gives {kind(metrics)}, expected a torchmetrics MetricCollection")
     return metrics
 
 

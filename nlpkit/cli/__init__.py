@@ -90,9 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BaseException as error:
-        if isinstance(error, SystemExit):
+        from nlpkit.cli.failures import of_plugin, report
+
+        if isinstance(error, SystemExit) and not of_plugin(error):
             raise
-        from nlpkit.cli.failures import report
 
         return report(error)
     return code

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -22,7 +24,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         click.echo("interrupted", err=True)
         return 130
-    known = _translate(error)
+    known = _translate(error) or of_plugin(error)
     if known is None:
         return _bug(error)
     if isinstance(known, ResourceError):
@@ -73,16 +75,28 @@ def _bug(error: BaseException) -> int:
     import traceback
 
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    plugin = None
-    if "nlpkit.plugins.loading" in sys.modules:
-        from nlpkit.plugins.loading import culprit
+    click.echo(f"{style('error:', 'red')} this is a bug in nlpkit; please report the lines above", err=True)
+    return 1
 
-        plugin = culprit(error)
-    if plugin is None:
-        click.echo(f"{style('error:', 'red')} this is a bug in nlpkit; please report the lines above", err=True)
-        return 1
-    _print(PluginError(f"plugin {plugin} failed; the lines above are for its author", "nlpkit plugins list"))
-    return PluginError.exit_code
+
+def of_plugin(error: BaseException) -> PluginError | None:
+    """The error of a plugin that an exception is, if any; as long as none is imported it is not."""
+    if isinstance(error, PluginError) or "nlpkit.plugins.loading" not in sys.modules:
+        return error if isinstance(error, PluginError) else None
+    from nlpkit.plugins.blame import plugin_error
+
+    return plugin_error(error)
+
+
+@contextlib.contextmanager
+def showing_lines(verbose: int) -> Iterator[None]:
+    """With -v, print the lines that are for a plugin's author where it fails."""
+    try:
+        yield
+    except BaseException as error:
+        if verbose and (known := of_plugin(error)):
+            click.echo(known.lines, err=True, nl=False)
+        raise
 
 
 def _silence_stdout() -> None:

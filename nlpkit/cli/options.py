@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nlpkit.cli.failures import style
+from nlpkit.cli.failures import showing_lines, style
 
 if TYPE_CHECKING:
     from nlpkit.plugins import Registry
@@ -37,6 +37,12 @@ class Common:
         from nlpkit.plugins import Registry
 
         return Registry(self.plugins, warn=self.warn)
+
+    def watched_registry(self) -> Registry:
+        """The same, which also finds out what plugins change for the whole process."""
+        from nlpkit.plugins import Registry
+
+        return Registry(self.plugins, warn=self.warn, watched=True)
 
     def say(self, text: str) -> None:
         """Tell the user something that is no result; on stderr, and not with --quiet."""
@@ -79,7 +85,8 @@ def shared_without_log(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if no_plugins:
             leave_out_plugins()
-        return function(Common(as_json, quiet, verbose, plugins), *args, **rest)
+        with showing_lines(verbose):
+            return function(Common(as_json, quiet, verbose, plugins), *args, **rest)
 
     wrapped: Callable[..., Any] = with_common
     for option in reversed(_OPTIONS):

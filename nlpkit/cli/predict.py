@@ -15,7 +15,8 @@ import click
 from nlpkit.cli.arguments import OF_MODELS, files_and_settings, of_model, own_options_in_mind, with_options
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
-from nlpkit.errors import RunFolderError, UsageError
+from nlpkit.errors import PluginError, RunFolderError, UsageError
+from nlpkit.owners import useless
 
 if TYPE_CHECKING:
     from nlpkit.predictor import Predictor
@@ -63,7 +64,7 @@ def _predict(common: Common, run: str, arguments: Sequence[str], html: str | Non
         total = blank = 0
         shown = []
         for row in with_inputs(predictor, read_for(predictor, paths, of_data, common.plugins)):
-            _write(row)
+            _write(row, predictor.task)
             if html:
                 shown.append(row)
             total += 1
@@ -109,6 +110,19 @@ def _inputs(predictor: Predictor) -> list[str]:
     return [name for name, field in predictor.task.fields.items() if field.required]
 
 
-def _write(row: dict[str, Any]) -> None:
+def _write(row: dict[str, Any], task: Task[Any]) -> None:
     ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
-    print(json.dumps(row, ensure_ascii=ascii_only, allow_nan=False), flush=True)
+    try:
+        line = json.dumps(row, ensure_ascii=ascii_only, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _no_json(row, type(task)) from error
+    print(line, flush=True)
+
+
+def _no_json(row: dict[str, Any], task: type[Task[Any]]) -> PluginError:
+    for key, value in row.items():
+        try:
+            json.dumps({key: value}, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            return useless(task, "decode", f"gives what JSON does not have: {error}; in '{key}'")
+    return useless(task, "decode", "gives what JSON does not have")

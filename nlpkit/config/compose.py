@@ -17,6 +17,7 @@ from nlpkit.config.sources import Sources, Value
 from nlpkit.config.tree import Path, Tree, default, tree_of
 from nlpkit.config.values import Reference, Refused, convert
 from nlpkit.errors import NlpkitError, PluginError, UsageError
+from nlpkit.owners import named
 from nlpkit.task import Task
 
 
@@ -79,7 +80,8 @@ def _check_task(task_class: type[Task[Any]], tree: Tree) -> RunConfig:
         sources.check()
     except (UsageError, TypeError) as error:
         message = error.message if isinstance(error, UsageError) else f"default: {error}"
-        raise PluginError(message, f"mend {task_class.__module__}.{task_class.__qualname__}") from error
+        mend = f"mend {task_class.__module__}.{task_class.__qualname__}"
+        raise PluginError(named(task_class) + message, mend) from error
     return start
 
 

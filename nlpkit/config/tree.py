@@ -12,6 +12,7 @@ from typing import Any
 from nlpkit.config.kinds import Kind, kind_of
 from nlpkit.config.schema import RunConfig
 from nlpkit.errors import PluginError
+from nlpkit.owners import named
 from nlpkit.task import Task, TaskConfig
 
 Path = tuple[str, ...]
@@ -137,12 +138,12 @@ def _grow(
 
 def _hints(cls: type) -> dict[str, Any]:
     if not dataclasses.is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):
-        raise PluginError(f"{_name(cls)} is no dataclass", "write @dataclass above the class")
+        raise PluginError(f"{named(cls)}{_name(cls)} is no dataclass", "write @dataclass above the class")
     try:
         return typing.get_type_hints(cls)
     except NameError as error:
         raise PluginError(
-            f"{_name(cls)} has a type that is not defined: {error}", "import it above the class"
+            f"{named(cls)}{_name(cls)} has a type that is not defined: {error}", "import it above the class"
         ) from error
 
 
@@ -152,7 +153,8 @@ def _kind(cls: type, name: str, hint: Any, limits: Mapping[str, Any]) -> Kind:
     except TypeError as error:
         found = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
         types = "str, int, float, bool, Literal, list[...] or dict[str, ...] of these, or one of them with None"
-        raise PluginError(f"{_name(cls)}.{name} has the type {found}, which a setting cannot have", types) from error
+        what = f"{named(cls)}{_name(cls)}.{name} has the type {found}, which a setting cannot have"
+        raise PluginError(what, types) from error
 
 
 def _name(cls: type) -> str:
@@ -168,7 +170,7 @@ def default(task_class: type[Task[Any]]) -> RunConfig:
     try:
         return RunConfig(task=task_class.config_class())
     except (TypeError, ValueError) as error:
-        config = _name(task_class.config_class)
+        config = task_class.config_class
         raise PluginError(
-            f"{config} cannot be made without arguments: {error}", "give every setting a default"
+            f"{named(config)}{_name(config)} cannot be made without arguments: {error}", "give every setting a default"
         ) from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import inspect
+import io
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -15,12 +18,15 @@ import pluggy
 
 from nlpkit import hookspecs
 from nlpkit.errors import nearest
+from nlpkit.owners import claim
+from nlpkit.plugins import process_state
+from nlpkit.plugins.blame import describe, lines_of, remember
 from nlpkit.plugins.installed import CORE, Plugin, Problem
 from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 
 HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklearn")
 """Modules that a plugin should import inside its functions, because every command waits for its import."""
-_packages: dict[str, Plugin] = {}
+_DECLARED = re.compile(r"^NLPKIT_API\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
 
 
 class Loaded(NamedTuple):
@@ -30,12 +36,18 @@ class Loaded(NamedTuple):
         values: kind (task, dataset, head, metric) -> name -> value.
         problem: why there is nothing.
         slow: heavy modules that the plugin's import brought in.
+        seconds: from the start of its import to the end of its hooks.
+        printed: what it wrote to stdout meanwhile.
+        changed: what it changed for the whole process meanwhile, if that was watched.
     """
 
     plugin: Plugin
     values: dict[str, dict[str, Any]]
     problem: Problem | None = None
     slow: tuple[str, ...] = ()
+    seconds: float = 0.0
+    printed: str = ""
+    changed: tuple[str, ...] = ()
 
 
 class _Refused(Exception):
@@ -50,17 +62,18 @@ class _Load:
         self.moment = "import"
         self.names: list[str] = []
 
-    def run(self) -> Loaded:
-        before = set(sys.modules)
+    def run(self) -> dict[str, dict[str, Any]]:
+        if self.plugin.distribution != CORE:
+            claim(_module_of(self.plugin), str(self.plugin))
         module, target = _import(self.plugin)
-        slow = tuple(name for name in HEAVY if name in sys.modules and name not in before)
         self.moment = "registration"
-        _check_version(module)
+        _check_version(getattr(module, "NLPKIT_API", hookspecs.API_VERSION), self.plugin)
         manager = _register(target, self.plugin)
         values = {kind: self.call(manager, hook) for hook, kind in KINDS.items()}
-        if self.plugin.distribution != CORE:
-            _packages[module.__name__.partition(".")[0]] = self.plugin
-        return Loaded(self.plugin, values, slow=slow)
+        for kind, named in values.items():
+            for name, value in named.items() if kind != "task" else ():
+                remember(*(("reader", name, value.read) if kind == "dataset" else (kind, name, value)))
+        return values
 
     def call(self, manager: pluggy.PluginManager, hook: str) -> dict[str, Any]:
         self.moment = hook
@@ -78,25 +91,59 @@ class _Load:
         return values
 
 
-def load(plugin: Plugin) -> Loaded:
+def load(plugin: Plugin, watched: bool = False) -> Loaded:
     """Import a plugin and call its hooks; whatever it raises becomes the problem of the result.
 
     What the plugin prints goes to stderr, so that results on stdout stay whole.
 
+    Args:
+        plugin: which one.
+        watched: also find out what it changes for the whole process.
+
     Raises:
         KeyboardInterrupt: the user's own, the only exception that passes.
     """
-    steps = _Load(plugin)
+    steps, heard = _Load(plugin), _Heard()
+    modules, state = set(sys.modules), process_state.take() if watched else {}
+    began = time.perf_counter()
+    values: dict[str, dict[str, Any]] = {}
+    problem = None
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            return steps.run()
+        with contextlib.redirect_stdout(heard):
+            values = steps.run()
     except KeyboardInterrupt:
         raise
     except (_Refused, Rubbish) as error:
         problem = Problem(plugin, steps.moment, str(error), names=tuple(steps.names))
     except BaseException as error:
-        problem = Problem(plugin, steps.moment, describe(error), _traceback(error), tuple(steps.names))
-    return Loaded(plugin, {}, problem)
+        problem = _problem(steps, error)
+    seconds = time.perf_counter() - began
+    slow = tuple(name for name in HEAVY if name in sys.modules and name not in modules)
+    changed = process_state.differences(state, process_state.take()) if watched else ()
+    return Loaded(plugin, values, problem, slow, seconds, heard.text, changed)
+
+
+def _problem(steps: _Load, error: BaseException) -> Problem:
+    plugin, names = steps.plugin, tuple(steps.names)
+    if steps.moment == "import" and isinstance(error, (ImportError, AttributeError)):  # perhaps of a later nlpkit
+        try:
+            _check_version(_declared_version(plugin), plugin)
+        except _Refused as refused:
+            return Problem(plugin, "registration", str(refused), lines_of(error, str(plugin)), names)
+    return Problem(plugin, steps.moment, describe(error, str(plugin)), lines_of(error, str(plugin)), names)
+
+
+class _Heard(io.TextIOBase):
+    """Passes on to stderr what is printed, and remembers it."""
+
+    text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return sys.stderr.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def _import(plugin: Plugin) -> tuple[ModuleType, Any]:
@@ -111,6 +158,13 @@ def _import(plugin: Plugin) -> tuple[ModuleType, Any]:
     return module, target
 
 
+def _module_of(plugin: Plugin) -> str:
+    """The name of its module."""
+    if plugin.distribution:
+        return plugin.value.partition(":")[0]
+    return "nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name)
+
+
 def _import_file(plugin: Plugin) -> ModuleType:
     """Run a file as a module without writing compiled code beside it."""
     path = os.path.abspath(plugin.value)
@@ -119,7 +173,7 @@ def _import_file(plugin: Plugin) -> ModuleType:
             raise _Refused("not a .py file")
         with open(path, "rb") as stream:
             source = stream.read()
-    module = ModuleType("nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name))
+    module = ModuleType(_module_of(plugin))
     module.__file__ = path
     code = compile(source, path, "exec", dont_inherit=True)
     sys.modules[module.__name__] = module  # dataclasses look their module up
@@ -139,11 +193,26 @@ def _file_problems() -> Iterator[None]:
         raise _Refused(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def _check_version(module: ModuleType) -> None:
-    wanted = getattr(module, "NLPKIT_API", hookspecs.API_VERSION)
-    if wanted != hookspecs.API_VERSION or isinstance(wanted, bool):
-        have = hookspecs.API_VERSION
-        raise _Refused(f"written for version {wanted!a} of nlpkit's hooks, this is version {have}")
+def _check_version(wanted: Any, plugin: Plugin) -> None:
+    have = hookspecs.API_VERSION
+    if wanted == have and not isinstance(wanted, bool):
+        return
+    written = f"written for version {wanted!a} of nlpkit's hooks, this nlpkit has version {have}"
+    if isinstance(wanted, bool) or not isinstance(wanted, int):
+        raise _Refused(f"NLPKIT_API is {wanted!a}, expected the version of nlpkit's hooks, {have}")
+    newer = f"pip install --upgrade {CORE if wanted > have else plugin.distribution}"
+    raise _Refused(f"{written}: {newer if wanted > have or plugin.distribution else f'write it for {have}'}")
+
+
+def _declared_version(plugin: Plugin) -> int:
+    """What a module that cannot be imported says in its text; a later nlpkit may well have what it lacks."""
+    with contextlib.suppress(Exception):
+        found = importlib.util.find_spec(_module_of(plugin)) if plugin.distribution else None
+        path = (found.origin or "") if found else plugin.value
+        with open(path, encoding="utf-8") as stream:
+            if said := _DECLARED.search(stream.read()):
+                return int(said[1])
+    return hookspecs.API_VERSION
 
 
 def _register(target: Any, plugin: Plugin) -> pluggy.PluginManager:
@@ -185,43 +254,3 @@ def _check_signature(function: Callable[..., Any], hook: str) -> None:
         if named and parameter.default is parameter.empty and parameter.name not in expected.parameters:
             takes = ", ".join(expected.parameters) or "no arguments"
             raise _Refused(f"{hook} asks for the argument '{parameter.name}', but is called with {takes}")
-
-
-def culprit(error: BaseException) -> Plugin | None:
-    """The plugin in whose code an exception arose, if it was neither nlpkit's own nor a caller's."""
-    import traceback
-
-    found = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package == "nlpkit" or package in _packages:
-            found = _packages.get(package)
-    return found
-
-
-def describe(error: BaseException) -> str:
-    """One line for an exception of somebody else's code, with the place it came from."""
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f"{error.filename}:{error.lineno}: {error.msg}"
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    import traceback
-
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text[:500]}{place}"
-
-
-def _ours(path: str) -> bool:
-    return path.startswith("<frozen") or path == __file__ or os.path.dirname(path) == os.path.dirname(pluggy.__file__)
-
-
-def _traceback(error: BaseException) -> str:
-    import traceback
-
-    try:
-        return "".join(traceback.format_exception(error, limit=-20))
-    except Exception:
-        return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nlpkit.errors import PluginError, UsageError, nearest
 from nlpkit.plugins.installed import CORE, Plugin, Problem, find_installed
+from nlpkit.plugins.selection import BY_SWITCH, Selection
 
 if TYPE_CHECKING:
     from nlpkit.plugins.loading import Loaded
@@ -27,8 +28,9 @@ class Registry:
     Args:
         files: paths of unpackaged plugins; one of them that is broken is an error, because it was asked for.
         enabled: names of plugins or distributions to use, besides the core's own; an empty one: only the core's.
-            None: what the environment variable NLPKIT_PLUGINS lists, or all.
+            None: what the environment variable NLPKIT_PLUGINS says, or all that are not switched off.
         warn: is told which plugins are left out; None: the log.
+        watched: also find out what plugins change for the whole process as they are imported.
     """
 
     def __init__(
@@ -36,50 +38,44 @@ class Registry:
         files: Sequence[str] = (),
         enabled: Collection[str] | None = None,
         warn: Callable[[str], None] | None = None,
+        watched: bool = False,
     ) -> None:
         self._installed, self._metadata_problems = find_installed()
         self._files = [
             Plugin(os.path.basename(path).removesuffix(".py"), "", "", path)
             for path in {os.path.realpath(path): path for path in files}.values()
         ]
-        self._enabled = _from_environment() if enabled is None else enabled
+        self.selection = Selection.of_user() if enabled is None else Selection(only=enabled)
         self._warn = warn or _log
+        self._watched = watched
         self._loaded: list[Loaded] | None = None
 
     def plugins(self) -> list[Plugin]:
-        """The plugins that are in use, by metadata alone.
+        """The plugins that are in use, by metadata alone."""
+        return [plugin for plugin, why_not in self.installed() if not why_not]
 
-        Raises:
-            PluginError: a plugin to be enabled is not installed.
-        """
-        return [*(plugin for plugin in self._installed if self._is_enabled(plugin)), *self._files]
-
-    def _is_enabled(self, plugin: Plugin) -> bool:
-        if self._enabled is None or plugin.distribution == CORE:
-            return True
-        return bool({plugin.name, plugin.distribution} & set(self._enabled))
-
-    def _check_enabled(self) -> None:
-        known = {CORE, *(name for plugin in self._installed for name in (plugin.name, plugin.distribution))}
-        for name in self._enabled or ():
-            if name not in known:
-                names = ", ".join(sorted({plugin.name for plugin in self._installed})) or "none"
-                hint = f"{nearest(name, known)}installed plugins: {names}"
-                raise PluginError(f"NLPKIT_PLUGINS lists '{name}', which is not installed", hint)
+    def installed(self) -> list[tuple[Plugin, str]]:
+        """Every plugin, files included, and what leaves it out, if anything does; by metadata alone."""
+        return [(plugin, self.selection.why_not(plugin)) for plugin in (*self._installed, *self._files)]
 
     def loaded(self) -> list[Loaded]:
-        """Import every plugin in use, once; broken ones are in the list with their problem."""
+        """Import every plugin in use, once; broken ones are in the list with their problem.
+
+        Raises:
+            PluginError: the environment names a plugin that is not installed.
+        """
         if self._loaded is None:
             from nlpkit.plugins.loading import load
 
-            self._check_enabled()
-            self._loaded = [load(plugin) for plugin in self.plugins()]
+            self.selection.check(self._installed)
+            self._loaded = [load(plugin, self._watched) for plugin in self.plugins()]
         return self._loaded
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong with the plugins in use."""
         broken = [one.problem for one in self.loaded() if one.problem]
-        return [*filter(lambda p: self._is_enabled(p.plugin), self._metadata_problems), *broken, *self._clashes()]
+        metadata = [problem for problem in self._metadata_problems if not self.selection.why_not(problem.plugin)]
+        return [*metadata, *broken, *self._clashes()]
 
     def _clashes(self) -> list[Problem]:
         kinds: tuple[Kind, ...] = ("task", "dataset", "head", "metric")
@@ -105,7 +101,7 @@ class Registry:
         """Name -> value for all names that have one owner; says once which plugins are left out."""
         for one in self.loaded():
             if one.problem and not one.plugin.distribution:
-                raise PluginError(_sentence(one.problem), "correct the file, or leave out its --plugin")
+                raise _with_lines(_sentence(one.problem), "correct the file, or leave out its --plugin", one.problem)
         self._report()
         owners = self._owners(kind)
         pairs = [pair for one in self.loaded() for pair in one.values.get(kind, {}).items()]
@@ -178,7 +174,10 @@ class Registry:
             raise PluginError(f"{word} '{name}' is registered by {' and by '.join(map(str, owners))}", _choose(owners))
         for one in self.loaded():
             if one.problem and (name in one.problem.names or (kind == "task" and name == one.plugin.name)):
-                raise PluginError(f"no {word} '{name}': {one.problem}", "nlpkit plugins doctor -v")
+                raise _with_lines(f"no {word} '{name}': {one.problem}", "nlpkit plugins doctor -v", one.problem)
+        for plugin, why_not in self.installed() if kind == "task" else ():
+            if why_not and name in (plugin.name, plugin.distribution):
+                raise PluginError(f"no {word} '{name}': plugin {plugin} is switched off", way_back(plugin, why_not))
         raise UsageError(f"unknown {word} '{name}'", self._advice(word, name, known()))
 
     def _advice(self, word: str, name: str, known: list[str]) -> str:
@@ -191,12 +190,34 @@ class Registry:
         return "; ".join(parts)
 
     def _how_to_get(self, name: str) -> list[str]:
-        hidden = [plugin for plugin in self._installed if not self._is_enabled(plugin)]
-        if any(name in (plugin.name, plugin.distribution) for plugin in hidden):
-            return [f"plugin '{name}' is installed but switched off by NLPKIT_PLUGINS or --no-plugins"]
+        if hidden := sorted({plugin.name for plugin, why_not in self.installed() if why_not}):
+            return [f"switched off, see nlpkit plugins list: {', '.join(hidden)}"]
         if not self.has_core():
             return [NOT_INSTALLED]
         return [f"pip install {_OWN[name]}"] if name in _OWN else []
+
+    def absence(self, plugin: Plugin) -> tuple[str, str]:
+        """Why a plugin that was there once does not give what it gave, and what to do.
+
+        Args:
+            plugin: as it was; of a file only the name is looked at.
+
+        Returns:
+            Behind "which", and a hint.
+        """
+        if not plugin.distribution:
+            return "is not given", f"--plugin {plugin.name}.py"
+        exact = f"pip install {plugin.distribution}=={plugin.version}"
+        of_it = [pair for pair in self.installed() if pair[0].distribution == plugin.distribution]
+        if not of_it:
+            return "is not installed", exact
+        other, why_not = next((pair for pair in of_it if pair[0].name == plugin.name), of_it[0])
+        if why_not:
+            return "is switched off", way_back(other, why_not)
+        problem = next((one.problem for one in self.loaded() if one.plugin == other and one.problem), None)
+        if problem:
+            return f"does not load: {problem.moment}: {problem.error}", "nlpkit plugins doctor -v"
+        return f"is there in version {other.version}, without it", exact
 
     def has_core(self) -> bool:
         """Whether nlpkit itself is installed; run from a bare folder, it does not find its own objectives."""
@@ -214,9 +235,17 @@ def _log(text: str) -> None:
     logging.getLogger("nlpkit").warning(text)
 
 
-def _from_environment(environment: Mapping[str, str] = os.environ) -> list[str] | None:
-    names = [name.strip() for name in environment.get("NLPKIT_PLUGINS", "").split(",")]
-    return list(filter(None, names)) or None
+def way_back(plugin: Plugin, why_not: str) -> str:
+    """How a plugin that is left out gets into use."""
+    if why_not == BY_SWITCH:
+        return f"nlpkit plugins enable {plugin.name}"
+    return f"leave out {why_not}, or NLPKIT_PLUGINS={plugin.name}"
+
+
+def _with_lines(message: str, hint: str, problem: Problem) -> PluginError:
+    error = PluginError(message, hint)
+    error.lines = problem.traceback
+    return error
 
 
 def _sentence(problem: Problem) -> str:

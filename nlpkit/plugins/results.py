@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nlpkit.owners import kind
 from nlpkit.plugins.installed import is_name
-from nlpkit.task import Dataset, Task, TaskConfig
+from nlpkit.task import Dataset, Field, Task, TaskConfig
 
 KINDS = {"nlpkit_tasks": "task", "nlpkit_datasets": "dataset", "nlpkit_heads": "head", "nlpkit_metrics": "metric"}
 """Hook -> what one of its results is called."""
@@ -28,7 +29,7 @@ def check(hook: str, result: Any) -> dict[str, Any]:
 
 def _check_tasks(result: Any) -> dict[str, Any]:
     if not isinstance(result, (list, tuple)):
-        raise Rubbish(f"returned {_kind(result)}, expected a list of task classes")
+        raise Rubbish(f"returned {kind(result)}, expected a list of task classes")
     tasks: dict[str, Any] = {}
     for task in result:
         _check_task(task)
@@ -39,7 +40,7 @@ def _check_tasks(result: Any) -> dict[str, Any]:
 
 def _check_task(task: Any) -> None:
     if not isinstance(task, type):
-        raise Rubbish(f"returned a list with {_kind(task)}, expected task classes")
+        raise Rubbish(f"returned a list with {kind(task)}, expected task classes")
     if not issubclass(task, Task):
         raise Rubbish(f"returned the class {task.__name__}, which is no subclass of nlpkit.Task")
     name = getattr(task, "name", None)
@@ -54,6 +55,7 @@ def _check_task(task: Any) -> None:
     if missing := sorted(task.__abstractmethods__):
         raise Rubbish(f"{task.__name__} does not define {', '.join(missing)}")
     _check_config_class(task)
+    _check_fields(task)
 
 
 def _is_kebab_case(name: str) -> bool:
@@ -63,27 +65,38 @@ def _is_kebab_case(name: str) -> bool:
 def _check_config_class(task: type[Task[Any]]) -> None:
     config: Any = task.config_class
     if not (isinstance(config, type) and issubclass(config, TaskConfig)):
-        raise Rubbish(f"{task.__name__}.config_class is {_kind(config)}, expected a subclass of nlpkit.TaskConfig")
+        raise Rubbish(f"{task.__name__}.config_class is {kind(config)}, expected a subclass of nlpkit.TaskConfig")
     settings = vars(config).get("__annotations__", {})
     if "__dataclass_fields__" not in vars(config) and settings:
         raise Rubbish(f"{config.__name__} has settings of its own but lacks @dataclass")
 
 
+def _check_fields(task: type[Task[Any]]) -> None:
+    fields: Any = task.fields
+    if not isinstance(fields, Mapping) or not fields:
+        raise Rubbish(f"{task.__name__}.fields is {kind(fields)}, expected a dict of nlpkit.Field by name")
+    for name, field in fields.items():
+        if not isinstance(name, str) or not isinstance(field, Field):
+            raise Rubbish(f"{task.__name__}.fields has {kind(field)} at {name!a}, expected an nlpkit.Field")
+    if not any(field.required for field in fields.values()):
+        raise Rubbish(f"{task.__name__}.fields has no field that is required, so that new texts would be empty")
+
+
 def _check_named(hook: str, result: Any) -> dict[str, Any]:
-    kind = KINDS[hook]
+    what = KINDS[hook]
     if not isinstance(result, Mapping):
-        raise Rubbish(f"returned {_kind(result)}, expected a dict of {kind}s by name")
+        raise Rubbish(f"returned {kind(result)}, expected a dict of {what}s by name")
     for name, value in result.items():
         if not isinstance(name, str) or not is_name(name):
-            raise Rubbish(f"returned a {kind} of the name {name!a}, expected letters, digits, '-', '_' and '.'")
-        if kind == "dataset" and not isinstance(value, Dataset):
-            raise Rubbish(f"dataset '{name}' is {_kind(value)}, expected an nlpkit.Dataset")
-        if kind == "dataset" and not _are_endings(value.endings):
+            raise Rubbish(f"returned a {what} of the name {name!a}, expected letters, digits, '-', '_' and '.'")
+        if what == "dataset" and not isinstance(value, Dataset):
+            raise Rubbish(f"dataset '{name}' is {kind(value)}, expected an nlpkit.Dataset")
+        if what == "dataset" and not _are_endings(value.endings):
             raise Rubbish(f"endings of dataset '{name}' are {value.endings!a}, expected a tuple such as ('.conll',)")
-        if kind == "dataset" and not _are_sides(value.sides):
+        if what == "dataset" and not _are_sides(value.sides):
             raise Rubbish(f"sides of dataset '{name}' are {value.sides!a}, expected a tuple such as ('text', 'label')")
-        if kind != "dataset" and not callable(value):
-            raise Rubbish(f"{kind} '{name}' is {_kind(value)}, expected a function that makes one")
+        if what != "dataset" and not callable(value):
+            raise Rubbish(f"{what} '{name}' is {kind(value)}, expected a function that makes one")
     return dict(result)
 
 
@@ -94,13 +107,6 @@ def _are_endings(given: Any) -> bool:
 
 def _are_sides(given: Any) -> bool:
     return isinstance(given, tuple) and len(given) != 1 and all(isinstance(side, str) and side for side in given)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "None"
-    name = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-    return name if isinstance(value, type) else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def offered(result: Any) -> list[str]:

@@ -61,6 +61,7 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "NLPKIT_CACHE": str(folder / "cache"),
+        "NLPKIT_CONFIG": str(folder / "settings"),
         "HF_HUB_OFFLINE": "1",
     }
 

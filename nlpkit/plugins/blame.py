@@ -1,0 +1,234 @@
+"""Which plugin an exception comes from, at which moment, and its author's own lines; looked for only once it is there.
+
+Nothing here is in the way of what works: the frames of a traceback tell all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple
+
+from nlpkit.errors import DISK_FULL, NlpkitError, PluginError
+from nlpkit.owners import named, owner_of
+from nlpkit.task import Example, Task
+
+_LINES = 20
+_RAISED = "this is for the plugin's author; the same command with -v shows their lines"
+_UNUSABLE = "nlpkit.testing.check_task tries a task in all its parts; where it passes, this is a bug in nlpkit"
+_WORKS_ON = {
+    "nlpkit.task": ("labels_of",),
+    "nlpkit.examples": ("check", "labels_of"),
+    "nlpkit.splits": ("labels_of",),
+    "nlpkit.data": ("encode",),
+    "nlpkit.module": ("collate", "encode"),
+    "nlpkit.heads": ("collate", "encode"),
+    "nlpkit.scores": ("compare", "build_metrics"),
+}
+"""Module of ours -> the methods of a task whose results it works on, the nearest first."""
+_FUNCTIONS = {
+    "Task.collate": ("encode",),
+    "Task.lengths": ("encode",),
+    "TaskModule._score": ("compare", "build_metrics"),
+    "TaskModule.score": ("compare", "build_metrics"),
+    "TaskModule._log_scores": ("compare", "build_metrics"),
+}
+"""The same of functions that differ from their module."""
+_AROUND_THE_BODY = tuple(
+    f"nlpkit.{name}" for name in ("apart", "dropout", "feed_forward", "last_layer", "packed", "pieces")
+)
+_KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
+_functions: dict[CodeType, str] = {}
+
+
+class _Step(NamedTuple):
+    """A frame of a traceback.
+
+    Args:
+        traceback: from this frame on.
+        frame: of it.
+        owner: its plugin; ``nlpkit`` for our code, empty for that of others.
+    """
+
+    traceback: TracebackType
+    frame: FrameType
+    owner: str
+
+    @property
+    def module(self) -> str:
+        """Its name."""
+        return str(self.frame.f_globals.get("__name__", ""))
+
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.frame.f_code.co_filename}:{self.traceback.tb_lineno}"
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Turn what the code of a plugin raises into an error that names plugin, moment and line.
+
+    Raises:
+        PluginError: with the exception as its cause.
+    """
+    try:
+        yield
+    except NlpkitError:
+        raise
+    except BaseException as error:
+        if (known := plugin_error(error)) is not None:
+            raise known from error
+        raise
+
+
+def plugin_error(error: BaseException) -> PluginError | None:
+    """What an exception is for the user if a plugin is at fault; None: it is not, or the exception says what it is."""
+    if isinstance(error, PluginError):
+        return error
+    if isinstance(error, (NlpkitError, KeyboardInterrupt, GeneratorExit)) or _lacks_resources(error):
+        return None
+    steps = _steps(error.__traceback__)
+    return _raised(error, steps) or _not_usable(error, steps)
+
+
+def _lacks_resources(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (*DISK_FULL, errno.EPIPE)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # which is torch's
+
+
+def _steps(start: TracebackType | None) -> list[_Step]:
+    steps = []
+    while start is not None:
+        module = str(start.tb_frame.f_globals.get("__name__", ""))
+        owner = owner_of(module) or ("nlpkit" if module.partition(".")[0] == "nlpkit" else "")
+        steps.append(_Step(start, start.tb_frame, owner))
+        start = start.tb_next
+    return steps
+
+
+def _raised(error: BaseException, steps: list[_Step]) -> PluginError | None:
+    """The error of an author's code, or of what that code has called, ours included."""
+    entry = _entry(steps)
+    if entry is None:
+        return None
+    moment = _functions.get(entry.frame.f_code) or _name(entry.frame.f_code)
+    message = f"plugin {entry.owner}: {moment}: {describe(error, entry.owner)}{_whence(error, steps)}"
+    known = PluginError(message, _RAISED)
+    known.lines = lines_of(error, entry.owner)
+    return known
+
+
+def _entry(steps: list[_Step], plugin: str = "") -> _Step | None:
+    """Where a plugin was called last: the first of its frames behind the last of ours."""
+    entry = None
+    for step in reversed(steps):
+        if entry is not None and step.owner == "nlpkit":
+            return entry
+        if step.owner == plugin or (not plugin and step.owner not in ("", "nlpkit")):
+            entry = step
+    return entry
+
+
+def _name(code: CodeType) -> str:
+    return code.co_qualname.replace(".<locals>", "")
+
+
+def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
+    """The error of our own code that works on what a plugin's class gave it, as far as that can be told."""
+    ours = [step for step in steps if step.owner == "nlpkit" and step.module not in _AROUND_THE_BODY]
+    if not ours or ours[-1].module not in _WORKS_ON:
+        return None
+    at, name = ours[-1], _name(ours[-1].frame.f_code)
+    methods = _FUNCTIONS.get(name, _WORKS_ON[at.module])
+    for step in reversed(ours):
+        for cls in _classes(step.frame):
+            made = _first_of(cls, methods if issubclass(cls, Task) else ("forward",))
+            if made:
+                what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error)}"
+                known = PluginError(f"{what}{_whence(error, steps)}", _UNUSABLE)
+                known.lines = "".join(traceback.format_exception(error, limit=-_LINES))
+                return known
+    return None
+
+
+def _classes(frame: FrameType) -> Iterator[type]:
+    """The classes of the task and the head that a function of ours works for."""
+    known = frame.f_locals
+    me = known.get("self")
+    for given in (me, getattr(me, "__dict__", {}).get("task"), *map(known.get, ("task", "cls", "task_class"))):
+        cls = given if isinstance(given, type) else type(given)
+        if any((base.__module__, base.__name__) in _KINDS for base in cls.__mro__):
+            yield cls
+
+
+def _first_of(cls: type, methods: tuple[str, ...]) -> str:
+    """The first of some methods that a plugin has written."""
+    own = (name for name in methods if owner_of(getattr(getattr(cls, name, None), "__module__", "")))
+    found = next(own, "")
+    return found and f"{cls.__qualname__}.{found}"
+
+
+def _whence(error: BaseException, steps: list[_Step]) -> str:
+    """Where the data came from: what is noted of it, or the example that a function had in hand."""
+    if notes := getattr(error, "__notes__", ()):
+        return "; " + "; ".join(notes)
+    for step in reversed(steps):
+        for value in step.frame.f_locals.values():
+            if isinstance(value, Example) and value.where:
+                return f"; at {value.where}"
+    return ""
+
+
+def describe(error: BaseException, plugin: str = "") -> str:
+    """One line for an exception of somebody else's code, with the place it came from.
+
+    Args:
+        error: what was raised.
+        plugin: whose last line is the place, where it has any; else the last line of others.
+    """
+    if isinstance(error, SyntaxError) and error.lineno and os.path.isfile(error.filename or ""):
+        return f"{error.filename}:{error.lineno}: {error.msg}"
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    steps = _steps(error.__traceback__)
+    its = [step for step in steps if plugin and step.owner == plugin]
+    places = [step.place for step in its or steps if its or not _is_machinery(step)]
+    place = f" ({places[-1]})" if places else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text[:500]}{place}"
+
+
+def _is_machinery(step: _Step) -> bool:
+    """Whether a frame is of what calls plugins: this package, Python's imports, pluggy."""
+    return (
+        step.module.partition(".")[0] in ("pluggy", "importlib")
+        or step.owner == "nlpkit"
+        or step.place.startswith("<frozen")
+    )
+
+
+def lines_of(error: BaseException, plugin: str) -> str:
+    """The traceback of an exception from the plugin's first line on; what is ours before it says its author nothing."""
+    entry = _entry(_steps(error.__traceback__), plugin)
+    try:
+        return "".join(traceback.format_exception(type(error), error, entry and entry.traceback, limit=-_LINES))
+    except Exception:
+        return ""
+
+
+def remember(kind: str, name: str, function: Callable[..., Any] | None) -> None:
+    """Let a function that is registered by a name be called so in messages; of one for several names only its kind."""
+    function = function.func if isinstance(function, functools.partial) else function
+    made = getattr(function, "__init__", None) if isinstance(function, type) else function
+    code = getattr(made, "__code__", None)
+    if isinstance(code, CodeType):
+        text = f"{kind} '{name}'"
+        _functions[code] = text if _functions.get(code, text) == text else f"a {kind}"

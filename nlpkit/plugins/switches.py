@@ -1,0 +1,61 @@
+"""Plugins that the user has switched off, by name, in a small file of the user's own; no plugin is imported for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nlpkit.errors import UsageError
+
+
+def path() -> Path:
+    """The file: in ``NLPKIT_CONFIG``, or the user's folder for settings."""
+    folder = os.environ.get("NLPKIT_CONFIG")
+    if not folder:
+        import platformdirs
+
+        folder = platformdirs.user_config_dir("nlpkit")
+    return Path(folder) / "plugins.json"
+
+
+def switched_off() -> list[str]:
+    """Names of plugins and distributions that are switched off, installed or not.
+
+    Raises:
+        UsageError: the file says something else.
+    """
+    file = path()
+    try:
+        text = file.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise UsageError(f"{file}: cannot be read ({reason.lower()})", "it says which plugins are off") from error
+    import json
+
+    try:
+        names = json.loads(text)["disabled"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UsageError(
+            f'{file}: does not say which plugins are switched off, expected {{"disabled": ["NAME"]}}',
+            "correct or remove it; without it all are in use",
+        ) from None
+    return names
+
+
+def switch_off(names: list[str]) -> None:
+    """Let these be the ones that are off; the file is written whole or not at all.
+
+    Raises:
+        RunFolderError: nobody may write there.
+    """
+    from nlpkit.files import explain_os_errors, write_json
+
+    file = path()
+    elsewhere = "keep it in another folder: NLPKIT_CONFIG=DIR"
+    with explain_os_errors(file, elsewhere):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"disabled": sorted(set(names))})
