@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
+
+
+# no plugin is switched off here, whatever the user has done
+os.environ["NLPKIT_CONFIG"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings() -> Iterator[None]:
+    yield
+    shutil.rmtree(os.environ["NLPKIT_CONFIG"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -259,7 +259,8 @@ def of_plugin(what: str, plugin: Any, registry: Registry, look_up: Callable[[], 
     try:
         return look_up()
     except NlpkitError as error:
-        was = Plugin(*(str(plugin.get(key) or "") for key in ("name", "distribution", "version")), "")
+        name, distribution, version = (str(plugin.get(key) or "") for key in ("name", "distribution", "version"))
+        was = Plugin(name, distribution, version, "")
         reason, hint = registry.absence(was)
         logging.getLogger("nlpkit").debug("%s: %s", what, error)
         of = was.owner or f"the plugin file {was.name}.py"

@@ -41,7 +41,8 @@ def useless(cls: type, method: str, what: str) -> PluginError:
         what: it gives, and what was expected.
     """
     defined = next((base for base in cls.__mro__ if method in vars(base)), cls)
-    return PluginError(f"{named(defined)}{defined.__qualname__}.{method} {what}", _FOR_THE_AUTHOR)
+    name = f"{defined.__qualname__}.{method}".replace(".<locals>", "")
+    return PluginError(f"{named(defined)}{name} {what}", _FOR_THE_AUTHOR)
 
 
 def kind(value: object) -> str:

@@ -121,7 +121,7 @@ def _check_answers(task: Task[Any], answers: Any, expected: int) -> None:
 def _unicode_errors(examples: Sequence[Example] | Samples) -> Iterator[None]:
     try:
         yield
-    except (UnicodeEncodeError, TypeError) as error:
+    except (UnicodeEncodeError, TypeError):
         if not isinstance(examples, Sequence):
             raise
         texts = (value for example in examples for value in example.values() if isinstance(value, str))

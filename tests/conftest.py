@@ -21,7 +21,6 @@ settings.load_profile("tests")
 
 # before any test imports torch
 os.environ["NLPKIT_CACHE"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
-os.environ["NLPKIT_CONFIG"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell starts what runs in its background with Ctrl-C ignored, and nohup anything with SIGHUP ignored; every command
 # of a test would inherit that
@@ -113,5 +112,4 @@ def _own_cache() -> Iterator[None]:
     yield
     import shutil
 
-    for folder in ("NLPKIT_CACHE", "NLPKIT_CONFIG"):
-        shutil.rmtree(os.environ[folder], ignore_errors=True)
+    shutil.rmtree(os.environ["NLPKIT_CACHE"], ignore_errors=True)

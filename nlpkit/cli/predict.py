@@ -124,5 +124,6 @@ def _no_json(row: dict[str, Any], task: type[Task[Any]]) -> PluginError:
         try:
             json.dumps({key: value}, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            return useless(task, "decode", f"gives what JSON does not have: {error}; in '{key}'")
+            what = "a number that is not finite" if "float" in str(error) else str(error)
+            return useless(task, "decode", f"gives what JSON does not have in '{key}': {what}")
     return useless(task, "decode", "gives what JSON does not have")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nlpkit.cli.failures import showing_lines
 from nlpkit.cli.options import Common, leave_out_plugins
 from nlpkit.errors import UsageError
 
@@ -34,7 +35,8 @@ class WithSides(click.Command):
         if typed.get("task") and not ctx.resilient_parsing:
             if typed.get("no_plugins"):
                 leave_out_plugins()
-            ctx.meta[_OPTIONS] = _options(typed["task"], typed.get("plugins") or ())
+            with showing_lines(typed.get("verbose") or 0):
+                ctx.meta[_OPTIONS] = _options(typed["task"], typed.get("plugins") or ())
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

@@ -131,7 +131,7 @@ def _entry(steps: list[_Step], plugin: str = "") -> _Step | None:
     for step in reversed(steps):
         if entry is not None and step.owner == "nlpkit":
             return entry
-        if step.owner == plugin or (not plugin and step.owner not in ("", "nlpkit")):
+        if step.owner and step.owner != "nlpkit" and plugin in ("", step.owner):
             entry = step
     return entry
 
@@ -172,7 +172,7 @@ def _first_of(cls: type, methods: tuple[str, ...]) -> str:
     """The first of some methods that a plugin has written."""
     own = (name for name in methods if owner_of(getattr(getattr(cls, name, None), "__module__", "")))
     found = next(own, "")
-    return found and f"{cls.__qualname__}.{found}"
+    return found and f"{cls.__qualname__}.{found}".replace(".<locals>", "")
 
 
 def _whence(error: BaseException, steps: list[_Step]) -> str:

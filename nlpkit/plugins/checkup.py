@@ -46,7 +46,8 @@ def examine(registry: Registry) -> tuple[list[Problem], list[Finding]]:
     Returns:
         What is broken: what does not load, clashes, or needs a distribution that is not there; and the rest.
     """
-    problems, findings = registry.problems(), []
+    problems = registry.problems()
+    findings: list[Finding] = []
     for one in registry.loaded():
         findings += _of_import(one)
     first: dict[str, Plugin] = {}
@@ -61,9 +62,9 @@ def examine(registry: Registry) -> tuple[list[Problem], list[Finding]]:
 def _of_import(one: Loaded) -> Iterator[Finding]:
     if one.slow or one.seconds > SLOW_SECONDS:
         takes = f"takes {one.seconds:.1f} seconds" if one.seconds > SLOW_SECONDS else "is slow"
-        heavy = f": it imports {', '.join(one.slow)} at once; import inside the functions that use it"
+        heavy = f"it imports {', '.join(one.slow)} at once; import inside the functions that use it"
         yield Finding(
-            one.plugin, "warning", "import", takes + (heavy if one.slow else "; do the work when it is needed")
+            one.plugin, "warning", "import", f"{takes}: {heavy if one.slow else 'do the work when it is due'}"
         )
     if text := " ".join(one.printed.split()):
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

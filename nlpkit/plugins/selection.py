@@ -38,10 +38,9 @@ class Selection:
         names = [name.strip() for name in given.split(",") if name.strip(" -")]
         minus = [name.removeprefix("-") for name in names if name.startswith("-")]
         if minus and len(minus) < len(names):
-            raise UsageError(
-                f"{VARIABLE} is '{given}', expected either names of plugins to use or -names of those to leave out",
-                f"{VARIABLE}={','.join(name for name in names if not name.startswith('-'))}, which leaves out all others",
-            )
+            expected = "expected names of plugins to use, or -names of those to leave out, and not both"
+            first = next(name for name in names if not name.startswith("-"))
+            raise UsageError(f"{VARIABLE} is '{given}', {expected}", f"{VARIABLE}={first} leaves out all others")
         if names and not minus:
             return cls(only=names)
         return cls(without=minus, off=switched_off())

@@ -108,7 +108,7 @@ def test_metric_of_an_absent_plugin_is_named_with_it(
     assert command("fit", shop / "labelled.csv", "--from", base.folder, "--plugin", plugin, *settings).code == 0
     ended = command("evaluate", tmp_path / "run", shop / "more-labelled.csv")
     assert (ended.code, ended.out) == (5, "")
-    assert "made by metric 'balanced' of the plugin file parts.py, which is not installed" in ended.err
+    assert "made by metric 'balanced' of the plugin file parts.py, which is not given" in ended.err
 
 
 def test_head_of_a_plugin_predicts_and_is_named_when_absent(run: Any, plugin: Path, shop: Path, command: Any) -> None:
@@ -116,10 +116,8 @@ def test_head_of_a_plugin_predicts_and_is_named_when_absent(run: Any, plugin: Pa
     assert (ended.code, len(ended.out.splitlines())) == (0, 20)
     ended = command("predict", run[0], shop / "new.csv")
     assert (ended.code, ended.out) == (5, "")
-    message = (
-        f"{run[0]}/model: made by head 'mean' of the plugin file parts.py, which is not installed or does not load"
-    )
-    assert ended.err.splitlines() == [f"error: {message}", "hint: --plugin parts.py; nlpkit plugins doctor"]
+    message = f"{run[0]}/model: made by head 'mean' of the plugin file parts.py, which is not given"
+    assert ended.err.splitlines() == [f"error: {message}", "hint: --plugin parts.py"]
 
 
 def test_head_of_another_run_is_said_to_be_unused(run: Any, shop: Path, command: Any, tmp_path: Path) -> None:

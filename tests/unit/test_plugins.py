@@ -228,7 +228,22 @@ BROKEN = {
     "later API": (
         "NLPKIT_API = 2\n" + task("good"),
         "registration",
-        r"written for version 2 of nlpkit's hooks, this is version 1",
+        r"written for version 2 of nlpkit's hooks, this nlpkit has version 1: pip install --upgrade nlpkit-core",
+    ),
+    "later API that lacks a name": (
+        "from nlpkit import Later\nNLPKIT_API = 2\n",
+        "registration",
+        r"written for version 2 of nlpkit's hooks, this nlpkit has version 1: pip install --upgrade nlpkit-core",
+    ),
+    "earlier API": (
+        "NLPKIT_API = 0\n" + task("good"),
+        "registration",
+        r"written for version 0 of nlpkit's hooks, this nlpkit has version 1: pip install --upgrade nlpkit-bad",
+    ),
+    "odd API": (
+        "NLPKIT_API = '1'\n" + task("good"),
+        "registration",
+        r"NLPKIT_API is '1', expected the version of nlpkit's hooks, 1",
     ),
 }
 
@@ -269,6 +284,15 @@ RUBBISH = {
     "no config": ("[type('Bad', (Good,), {'config_class': dict})]", "Bad.config_class is the class dict, expected "),
     "a config without @dataclass": ("[type('Bad', (Good,), {'config_class': Plain})]", "Plain has settings of its own"),
     "what raises when read": ("Evil()", "ValueError: read"),
+    "fields of another kind": (
+        "[type('Bad', (Good,), {'fields': {'text': 'text'}})]",
+        "Bad.fields has a str at 'text', ",
+    ),
+    "fields in a list": ("[type('Bad', (Good,), {'fields': ['text']})]", "Bad.fields is a list, expected a dict of "),
+    "no field of new texts": (
+        "[type('Bad', (Good,), {'fields': {'text': nlpkit.Field(('text',), required=False)}})]",
+        "Bad.fields has no field that is required, so that new texts would be empty",
+    ),
 }
 
 
@@ -483,8 +507,13 @@ def test_environment_that_names_no_plugin_is_an_error(install: Install, monkeypa
 def test_switched_off_plugin_is_said_to_be_so(install: Install) -> None:
     install("emotion", task("emotion"))
 
-    with pytest.raises(UsageError, match=r"plugin 'emotion' is installed but switched off"):
+    with pytest.raises(PluginError) as error:
         Registry(enabled=()).task("emotion", stage="finetune")
+
+    assert str(error.value) == (
+        "no task 'emotion': plugin 'emotion' (nlpkit-emotion 0.3.0) is switched off\n"
+        "hint: leave out NLPKIT_PLUGINS or --no-plugins, or NLPKIT_PLUGINS=emotion"
+    )
 
 
 def test_file_is_a_plugin(site: Path, tmp_path: Path) -> None:
