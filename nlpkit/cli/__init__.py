@@ -90,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BaseException as error:
-        from nlpkit.cli.failures import of_plugin, report
+        from nlpkit.cli.failures import plugin_fault, report
 
-        if isinstance(error, SystemExit) and not of_plugin(error):
+        if isinstance(error, SystemExit) and not plugin_fault(error):
             raise
 
         return report(error)

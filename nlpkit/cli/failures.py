@@ -24,7 +24,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         click.echo("interrupted", err=True)
         return 130
-    known = _translate(error) or of_plugin(error)
+    known = _translate(error) or plugin_fault(error)
     if known is None:
         return _bug(error)
     if isinstance(known, ResourceError):
@@ -79,7 +79,7 @@ def _bug(error: BaseException) -> int:
     return 1
 
 
-def of_plugin(error: BaseException) -> PluginError | None:
+def plugin_fault(error: BaseException) -> PluginError | None:
     """The error of a plugin that an exception is, if any; as long as none is imported it is not."""
     if isinstance(error, PluginError) or "nlpkit.plugins.loading" not in sys.modules:
         return error if isinstance(error, PluginError) else None
@@ -94,7 +94,7 @@ def showing_lines(verbose: int) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if verbose and (known := of_plugin(error)):
+        if verbose and (known := plugin_fault(error)):
             click.echo(known.lines, err=True, nl=False)
         raise
 

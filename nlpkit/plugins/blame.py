@@ -9,7 +9,6 @@ import contextlib
 import errno
 import functools
 import os
-import traceback
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
@@ -153,7 +152,7 @@ def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
             if made:
                 what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error)}"
                 known = PluginError(f"{what}{_whence(error, steps)}", _UNUSABLE)
-                known.lines = "".join(traceback.format_exception(error, limit=-_LINES))
+                known.lines = _format(error, error.__traceback__)
                 return known
     return None
 
@@ -218,9 +217,15 @@ def _is_machinery(step: _Step) -> bool:
 def lines_of(error: BaseException, plugin: str) -> str:
     """The traceback of an exception from the plugin's first line on; what is ours before it says its author nothing."""
     entry = _entry(_steps(error.__traceback__), plugin)
+    return _format(error, entry and entry.traceback)
+
+
+def _format(error: BaseException, start: TracebackType | None) -> str:
+    import traceback  # only what fails pays for it
+
     try:
-        return "".join(traceback.format_exception(type(error), error, entry and entry.traceback, limit=-_LINES))
-    except Exception:
+        return "".join(traceback.format_exception(type(error), error, start, limit=-_LINES))
+    except Exception:  # of an exception that cannot be shown
         return ""
 
 

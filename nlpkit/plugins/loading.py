@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import io
 import os
@@ -19,7 +19,6 @@ import pluggy
 from nlpkit import hookspecs
 from nlpkit.errors import nearest
 from nlpkit.owners import claim
-from nlpkit.plugins import process_state
 from nlpkit.plugins.blame import describe, lines_of, remember
 from nlpkit.plugins.installed import CORE, Plugin, Problem
 from nlpkit.plugins.results import KINDS, Rubbish, check, offered
@@ -104,7 +103,7 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
         KeyboardInterrupt: the user's own, the only exception that passes.
     """
     steps, heard = _Load(plugin), _Heard()
-    modules, state = set(sys.modules), process_state.take() if watched else {}
+    modules, changes = set(sys.modules), _watch() if watched else tuple
     began = time.perf_counter()
     values: dict[str, dict[str, Any]] = {}
     problem = None
@@ -119,8 +118,15 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
         problem = _problem(steps, error)
     seconds = time.perf_counter() - began
     slow = tuple(name for name in HEAVY if name in sys.modules and name not in modules)
-    changed = process_state.differences(state, process_state.take()) if watched else ()
-    return Loaded(plugin, values, problem, slow, seconds, heard.text, changed)
+    return Loaded(plugin, values, problem, slow, seconds, heard.text, changes())
+
+
+def _watch() -> Callable[[], tuple[str, ...]]:
+    """What has changed for the whole process from now on."""
+    from nlpkit.plugins.process_state import differences, take
+
+    before = take()
+    return lambda: differences(before, take())
 
 
 def _problem(steps: _Load, error: BaseException) -> Problem:
@@ -207,7 +213,9 @@ def _check_version(wanted: Any, plugin: Plugin) -> None:
 def _declared_version(plugin: Plugin) -> int:
     """What a module that cannot be imported says in its text; a later nlpkit may well have what it lacks."""
     with contextlib.suppress(Exception):
-        found = importlib.util.find_spec(_module_of(plugin)) if plugin.distribution else None
+        from importlib.util import find_spec
+
+        found = find_spec(_module_of(plugin)) if plugin.distribution else None
         path = (found.origin or "") if found else plugin.value
         with open(path, encoding="utf-8") as stream:
             if said := _DECLARED.search(stream.read()):

@@ -239,7 +239,7 @@ def way_back(plugin: Plugin, why_not: str) -> str:
     """How a plugin that is left out gets into use."""
     if why_not == BY_SWITCH:
         return f"nlpkit plugins enable {plugin.name}"
-    return f"leave out {why_not}, or NLPKIT_PLUGINS={plugin.name}"
+    return f"leave out {why_not}, or set NLPKIT_PLUGINS={plugin.name}"
 
 
 def _with_lines(message: str, hint: str, problem: Problem) -> PluginError:

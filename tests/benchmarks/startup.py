@@ -1,7 +1,7 @@
 """CPU time of commands that train nothing, against the bare interpreter: they are typed often and must feel instant.
 
-Two are also timed with twenty more plugins installed, in a folder that is made for it. Prints one JSON line for each side
-and one with the ratios; exits 1 when a command imports what it must not or is above a limit.
+Two are also timed with twenty more plugins installed, in a folder that is made for it. Prints one JSON line for each
+side and two with ratios; exits 1 when a command imports what it must not or is above a limit.
 
     python tests/benchmarks/startup.py [RUNS]
 """

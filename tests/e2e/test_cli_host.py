@@ -343,7 +343,7 @@ def test_no_plugins_says_why_a_task_is_missing(site: Site, nlpkit: Run) -> None:
         nlpkit("config", "show", "--task", "emotion", "--no-plugins"),
         5,
         "error: no task 'emotion': plugin 'emotion' (nlpkit-emotion 0.3.0) is switched off\n"
-        "hint: leave out NLPKIT_PLUGINS or --no-plugins, or NLPKIT_PLUGINS=emotion\n",
+        "hint: leave out NLPKIT_PLUGINS or --no-plugins, or set NLPKIT_PLUGINS=emotion\n",
     )
 
 

@@ -512,7 +512,7 @@ def test_switched_off_plugin_is_said_to_be_so(install: Install) -> None:
 
     assert str(error.value) == (
         "no task 'emotion': plugin 'emotion' (nlpkit-emotion 0.3.0) is switched off\n"
-        "hint: leave out NLPKIT_PLUGINS or --no-plugins, or NLPKIT_PLUGINS=emotion"
+        "hint: leave out NLPKIT_PLUGINS or --no-plugins, or set NLPKIT_PLUGINS=emotion"
     )
 
 
