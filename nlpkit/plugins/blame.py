@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ _WORKS_ON = {
 _FUNCTIONS = {
     "Task.collate": ("encode",),
     "Task.lengths": ("encode",),
+    "_first_tokens": ("encode",),
     "TaskModule._score": ("compare", "build_metrics"),
     "TaskModule.score": ("compare", "build_metrics"),
     "TaskModule._log_scores": ("compare", "build_metrics"),
@@ -118,7 +119,9 @@ def _raised(error: BaseException, steps: list[_Step]) -> PluginError | None:
     if entry is None:
         return None
     moment = _functions.get(entry.frame.f_code) or _name(entry.frame.f_code)
-    message = f"plugin {entry.owner}: {moment}: {describe(error, entry.owner)}{_whence(error, steps)}"
+    message = (
+        f"plugin {entry.owner}: {moment}: {describe(error, entry.owner)}{_whence(error, steps[steps.index(entry) :])}"
+    )
     known = PluginError(message, _RAISED)
     known.lines = lines_of(error, entry.owner)
     return known
@@ -142,16 +145,14 @@ def _name(code: CodeType) -> str:
 def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
     """The error of our own code that works on what a plugin's class gave it, as far as that can be told."""
     ours = [step for step in steps if step.owner == "nlpkit" and step.module not in _AROUND_THE_BODY]
-    if not ours or ours[-1].module not in _WORKS_ON:
-        return None
-    at, name = ours[-1], _name(ours[-1].frame.f_code)
-    methods = _FUNCTIONS.get(name, _WORKS_ON[at.module])
-    for step in reversed(ours):
+    name = _name(ours[-1].frame.f_code).partition(".<")[0] if ours else ""  # without its <listcomp>
+    methods = _FUNCTIONS.get(name) or _WORKS_ON.get(ours[-1].module if ours else "", ())
+    for step in reversed(ours if methods else []):
         for cls in _classes(step.frame):
             made = _first_of(cls, methods if issubclass(cls, Task) else ("forward",))
             if made:
                 what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error)}"
-                known = PluginError(f"{what}{_whence(error, steps)}", _UNUSABLE)
+                known = PluginError(f"{what}{_whence(error)}", _UNUSABLE)
                 known.lines = _format(error, error.__traceback__)
                 return known
     return None
@@ -174,8 +175,8 @@ def _first_of(cls: type, methods: tuple[str, ...]) -> str:
     return found and f"{cls.__qualname__}.{found}".replace(".<locals>", "")
 
 
-def _whence(error: BaseException, steps: list[_Step]) -> str:
-    """Where the data came from: what is noted of it, or the example that a function had in hand."""
+def _whence(error: BaseException, steps: Sequence[_Step] = ()) -> str:
+    """Where the data came from: what is noted of it, or the example that one of these functions had in hand."""
     if notes := getattr(error, "__notes__", ()):
         return "; " + "; ".join(notes)
     for step in reversed(steps):

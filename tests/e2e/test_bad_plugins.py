@@ -256,6 +256,11 @@ def test_answers_that_cannot_be_written_are_named(
 
 
 UNUSABLE = {
+    "texts in place of token numbers": (
+        "    def encode(self, example): return {'input_ids': ['the', 'sun']}",
+        "Mood.encode: nlpkit's _first_tokens cannot use what it gives: "
+        "ValueError: invalid literal for int() with base 10: 'the'",
+    ),
     "no input ids": (
         "    def encode(self, example): return {'ids': [1]}",
         "Mood.encode gives only ids where 'input_ids' was expected, a list of token numbers; at AT",
