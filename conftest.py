@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-
 # no plugin is switched off here, whatever the user has done
 os.environ["NLPKIT_CONFIG"] = tempfile.mkdtemp(prefix="nlpkit-tests-")
 

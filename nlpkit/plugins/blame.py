@@ -151,7 +151,7 @@ def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
         for cls in _classes(step.frame):
             made = _first_of(cls, methods if issubclass(cls, Task) else ("forward",))
             if made:
-                what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error)}"
+                what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error, 'nlpkit')}"
                 known = PluginError(f"{what}{_whence(error)}", _UNUSABLE)
                 known.lines = _format(error, error.__traceback__)
                 return known
@@ -191,7 +191,7 @@ def describe(error: BaseException, plugin: str = "") -> str:
 
     Args:
         error: what was raised.
-        plugin: whose last line is the place, where it has any; else the last line of others.
+        plugin: whose last line is the place, where it has any, or ``nlpkit``; else the last line of others.
     """
     if isinstance(error, SyntaxError) and error.lineno and os.path.isfile(error.filename or ""):
         return f"{error.filename}:{error.lineno}: {error.msg}"

@@ -183,6 +183,10 @@ def test_exit_in_the_middle_of_a_task_is_an_error(run: Path, site: PluginSite, d
 
 
 GIVEN = {
+    "encode without tokens": (
+        "    def encode(self, example): return {'ids': [1]}",
+        "gives only ids where 'input_ids' was expected, a list of token numbers; at AT",
+    ),
     "prepare": (
         "    @classmethod\n    def prepare(cls, config, examples): pass",
         "gives None, expected the settings, a TaskConfig",
@@ -215,16 +219,16 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("method", GIVEN)
+@pytest.mark.parametrize("case", GIVEN)
 def test_task_that_gives_what_cannot_be_used_is_named(
-    method: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
+    case: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
 ) -> None:
-    body, what = GIVEN[method]
+    body, what = GIVEN[case]
     site.install("mood", mood(body))
 
     ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
 
-    assert_says(ended, f"{OWNER}: Mood.{method} {what}")
+    assert_says(ended, f"{OWNER}: Mood.{case.split()[0]} {what}")
 
 
 ANSWERS = {
@@ -260,10 +264,6 @@ UNUSABLE = {
         "    def encode(self, example): return {'input_ids': ['the', 'sun']}",
         "Mood.encode: nlpkit's _first_tokens cannot use what it gives: "
         "ValueError: invalid literal for int() with base 10: 'the'",
-    ),
-    "no input ids": (
-        "    def encode(self, example): return {'ids': [1]}",
-        "Mood.encode gives only ids where 'input_ids' was expected, a list of token numbers; at AT",
     ),
     "a padding value that is missing": (
         "    def encode(self, example): return dict(self.tokenizer(example['text']), extra=[1])",
@@ -303,15 +303,9 @@ def test_what_our_own_code_cannot_use_names_who_gave_it(
 
     ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
 
-    found = errors(ended)[0]
-    assert_says(ended, f"{OWNER}: {message}" if "(" not in found[60:] else strip_place(found, f"{OWNER}: {message}"))
-
-
-def strip_place(found: str, message: str) -> str:
-    """With the place in our own or a library's code, which no test should pin."""
-    (at,) = re.findall(r" \(/\S+\.py:\d+\)", found)
-    head, separator, where = message.rpartition("; ")
-    return f"{head}{at}{separator}{where}"
+    (place,) = re.findall(r" \(\S+/nlpkit/\w+\.py:\d+\)", errors(ended)[0])  # our own line, which no test should pin
+    before, separator, where = message.rpartition("; ") if "; " in message else (message, "", "")
+    assert_says(ended, f"{OWNER}: {before}{place}{separator}{where}")
 
 
 SETTINGS = {
