@@ -150,19 +150,30 @@ class TaskModule(pl.LightningModule):
         self.mean_loss.reset()
         self.metrics.reset()
 
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
         """Clip the gradient's norm to ``optim.clip``; done here because Lightning refuses fused optimisers with bf16.
+
+        What a Trainer was given counts for more: another limit, or ``value``, which clips each number by itself.
 
         Raises:
             DivergedError: the norm is not finite (on a CPU; a GPU would have to wait for it). The weights still are.
         """
         parameters = [_dense(p) for g in optimizer.param_groups for p in g["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
+        limit = (self.optim.clip if gradient_clip_val is None else gradient_clip_val) or math.inf
+        by_value = gradient_clip_algorithm == "value"
+        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if by_value else limit)
         if norm.device.type == "cpu" and not math.isfinite(float(norm)):
             raise DivergedError(
                 f"the gradient is {float(norm)} at step {self.global_step}; the weights were not changed",
                 "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
             )
+        if by_value:
+            torch.nn.utils.clip_grad_value_(parameters, limit)
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""

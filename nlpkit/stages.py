@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from nlpkit import bundle, handover, recipes, seen, trainer
+from nlpkit import bundle, handover, lightning, recipes, seen, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
@@ -66,6 +66,8 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
     if config.data.control:
         _check_control(registry.task(request.task), config.data.control)
     trainer.accelerator_of(config)
+    with trainer.quiet():
+        lightning.check(config.trainer)
     for name in config.task.metrics:
         registry.metric(name)
     if config.task.head:
