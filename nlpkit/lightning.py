@@ -1,4 +1,4 @@
-"""What a user adds to the Trainer of a run by settings: callbacks and loggers by name, and Lightning's own arguments."""
+"""What a user adds to the Trainer of a run by settings: callbacks by name, and Lightning's own arguments."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import profilers
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from nlpkit.config import TrainerConfig
 from nlpkit.errors import PluginError, UsageError, nearest
@@ -82,7 +82,7 @@ def arguments(settings: TrainerConfig, folder: Path) -> dict[str, Any]:
     """The arguments that ``trainer.lightning`` holds; a profiler writes into ``folder``."""
     given = {name: value for name, value in settings.lightning.items() if value is not None}
     if profiler := given.get("profiler"):
-        given["profiler"] = _PROFILERS[profiler.lower()](dirpath=folder / "profile", filename="profile")
+        given["profiler"] = _PROFILERS[str(profiler).lower()](dirpath=folder / "profile", filename="profile")
     return given
 
 
@@ -108,8 +108,8 @@ def _try(name: str, value: Any) -> None:
     """Give a Trainer one argument, and see whether it takes it."""
     if name == "limit_val_batches" and value == 0:
         raise UsageError(f"trainer.{name} is 0, and the dev part chooses the best step", f"trainer.{name}=1")
-    if name == "profiler" and value is not None and value.lower() not in _PROFILERS:
-        hint = f"{nearest(value, _PROFILERS)}profilers: {', '.join(_PROFILERS)}"
+    if name == "profiler" and value is not None and str(value).lower() not in _PROFILERS:
+        hint = f"{nearest(str(value), _PROFILERS)}profilers: {', '.join(_PROFILERS)}"
         raise UsageError(f"trainer.profiler: Lightning has no profiler '{value}' for runs", hint)
     quiet: dict[str, Any] = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
