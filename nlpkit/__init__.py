@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from nlpkit.module import TaskModule as TaskModule
     from nlpkit.objectives.objective import Objective as Objective
     from nlpkit.objectives.sequence_head import SequenceHead as SequenceHead
+    from nlpkit.run import assemble as assemble
     from nlpkit.run import evaluate as evaluate
     from nlpkit.run import fit as fit
     from nlpkit.run import load as load
     from nlpkit.run import pretrain as pretrain
+    from nlpkit.run import read as read
     from nlpkit.run import resume as resume
     from nlpkit.task import Batch as Batch
     from nlpkit.task import Dataset as Dataset
@@ -41,10 +43,12 @@ _HOME = {
     "TaskModule": "module",
     "Objective": "objectives.objective",
     "SequenceHead": "objectives.sequence_head",
+    "assemble": "run",
     "evaluate": "run",
     "fit": "run",
     "load": "run",
     "pretrain": "run",
+    "read": "run",
     "resume": "run",
     "Batch": "task",
     "Dataset": "task",

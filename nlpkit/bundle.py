@@ -29,6 +29,7 @@ from nlpkit.vetting import check_folder
 
 RECORD = "nlpkit.json"
 FORMAT_VERSION = 1
+_OF_SAVING = ("format_version", "task", "stage", "task_config", "plugin", "head_plugin", "metric_plugins", "versions")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ def save(
         task.tokenizer.save_pretrained(temporary)
         seen.write(temporary, seen_texts or {})
         write_json(temporary / RECORD, record)
+
+
+def carried(record: dict[str, Any]) -> dict[str, Any]:
+    """What `save` takes of a record that another bundle had: all but what it writes itself."""
+    return {key: value for key, value in record.items() if key not in _OF_SAVING}
 
 
 def find(source: str) -> str:

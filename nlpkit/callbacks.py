@@ -129,6 +129,8 @@ class Recorder(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write the scores."""
+        if trainer.sanity_checking:
+            return
         self.flush()
         scores = {**validation_scores(trainer, "dev"), **validation_scores(trainer, "watch")}
         self.write([{"step": trainer.global_step, **finite(scores)}])

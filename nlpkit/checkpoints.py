@@ -81,6 +81,11 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}"
 
 
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(path.name.removeprefix("step-"))
+
+
 def newest(folder: Path) -> Path:
     """The newest checkpoint that is whole; damaged ones are passed over with a warning.
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlpkit.ahead import made_ahead
-from nlpkit.batching import BatchPlan, mean_length, share, sorted_batches
+from nlpkit.batching import BatchPlan, cut, mean_length, share, sorted_batches
 from nlpkit.owners import kind, useless
 from nlpkit.processes import place
 from nlpkit.randomness import seed_of
@@ -167,7 +167,7 @@ class CountedLoader:
 
 
 class FixedLoader:
-    """The same batches in the same order each time, longest first: for scores and predictions.
+    """The same batches in the same order each time, longest first, or in the order of the samples.
 
     Processes that train together take turns, and divide the samples where there are fewer batches than processes. Of
     fewer samples than processes each takes all, which changes no mean.
@@ -178,11 +178,15 @@ class FixedLoader:
         tokens: padded tokens in a batch, at most.
         rows: samples in a batch, at most.
         seed: of the run, for objectives that draw at random.
+        in_order: keep the order of the samples, for predictions that are to stand beside them.
     """
 
-    def __init__(self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0) -> None:
+    def __init__(
+        self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0, *, in_order: bool = False
+    ) -> None:
         self.task, self.samples, self.seed = task, samples, seed
-        self.rows = list(sorted_batches(samples.lengths, tokens, rows))
+        every, lengths = np.arange(len(samples.lengths)), samples.lengths
+        self.rows = cut(every, lengths, tokens, rows) if in_order else list(sorted_batches(lengths, tokens, rows))
 
     def __len__(self) -> int:
         return len(self._own())
@@ -292,17 +296,19 @@ class TaskDataModule(pl.LightningDataModule):
         """The test part, in a fixed order."""
         return self._fixed(self.test)
 
-    predict_dataloader = test_dataloader
+    def predict_dataloader(self) -> FixedLoader | list[Any]:
+        """The test part, in its own order."""
+        return self._fixed(self.test, in_order=True)
 
     @property
     def fixed_tokens(self) -> int:
         """Tokens in a batch that is only scored, at most."""
         return max(4096, self.batch_tokens)
 
-    def _fixed(self, samples: Samples) -> FixedLoader | list[Any]:
+    def _fixed(self, samples: Samples, *, in_order: bool = False) -> FixedLoader | list[Any]:
         if not len(samples.lengths):
             return []
-        return FixedLoader(self.task, samples, self.fixed_tokens, FIXED_ROWS, self.seed)
+        return FixedLoader(self.task, samples, self.fixed_tokens, FIXED_ROWS, self.seed, in_order=in_order)
 
 
 def encoded(task: Task[Any], part: Sequence[Example] | Samples) -> Samples:

@@ -20,6 +20,7 @@ from nlpkit.files import explain_os_errors, write_json
 from nlpkit.vetting import check_is_folder
 
 _WRITTEN = {"lock", "model", "checkpoints", "setup", "config", "metrics", "results", "run"}  # names without ending
+_WRITTEN |= {"tensorboard", "wandb", "mlruns", "profile"}  # by loggers and profilers
 _VERSIONED = ("nlpkit-core", "torch", "pytorch-lightning", "transformers", "tokenizers", "numpy")
 
 

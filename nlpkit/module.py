@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import pytorch_lightning as pl
 import torch
@@ -14,20 +16,36 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
-from nlpkit import activation
+from nlpkit import activation, bundle
 from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
 from nlpkit.dropout import quick_dropout
-from nlpkit.errors import DivergedError
+from nlpkit.errors import DivergedError, RunFolderError
 from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
 from nlpkit.owners import kind, useless
 from nlpkit.pieces import loss_in_pieces
+from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
-from nlpkit.scores import MeanLoss, own_metrics, values_of
+from nlpkit.scores import MeanLoss, metrics_of, own_metrics, values_of
+from nlpkit.seen import Seen
 from nlpkit.task import SPARE, Batch, Task
+
+
+class Origin(NamedTuple):
+    """What a model folder keeps beside weights and tokenizer.
+
+    Args:
+        registry: of the plugins that task, head and metrics are of.
+        record: what nlpkit.json says of the model that it began as; empty: nothing.
+        seen: fingerprints of the texts that it was made of.
+    """
+
+    registry: Registry
+    record: dict[str, Any]
+    seen: Seen
 
 
 class TaskModule(pl.LightningModule):
@@ -62,9 +80,67 @@ class TaskModule(pl.LightningModule):
         # what decoders keep of each layer, to go on from, is memory for nothing here
         self._settings = {"use_cache": False} if "use_cache" in known else {}
         self._apart: Apart | None = None
+        self.origin: Origin | None = None
         head.tie(backbone)
         activation.fuse(backbone)
         self.train()  # from_pretrained returns models in evaluation mode and Lightning would leave them so
+
+    @classmethod
+    def from_run(
+        cls, run: str | os.PathLike[str], *, plugins: Iterable[str | os.PathLike[str]] = (), **arguments: Any
+    ) -> Self:
+        """The model of a finished run, to train it further or to test it, in a Trainer of one's own.
+
+        It is in training mode, like a module that was made new: ``Trainer.test`` and ``Trainer.predict`` switch by
+        themselves, and who calls it by hand calls ``eval()`` before. `nlpkit.load` gives what only predicts.
+
+        Args:
+            run: run folder or bundle, of ``fit`` or ``pretrain``.
+            plugins: files of plugins that are not installed.
+            arguments: further ones of the class, such as ``optim``.
+
+        Raises:
+            ModelError: no finished model, or one that is damaged.
+            PluginError: the plugin of its task, head or metrics is not there.
+        """
+        registry = Registry(files=[os.fspath(file) for file in plugins])
+        loaded = bundle.load(os.fspath(run), registry)
+        bundle.check_metrics(os.fspath(run), loaded.record, loaded.task, registry)
+        module = cls(loaded.task, loaded.backbone, loaded.head, **arguments)
+        module.head.engine = None  # which would go on to answer with the weights of before
+        module.begin(Origin(registry, loaded.record, loaded.seen))
+        return module
+
+    def begin(self, origin: Origin) -> None:
+        """Remember what the model began as, and score by the metrics that its settings name, too."""
+        self.origin, self.metrics = origin, metrics_of(self.task, origin.registry)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What nlpkit.json says of the model that it began as."""
+        return self.origin.record if self.origin else {}
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the model folder that ``nlpkit predict`` and plain transformers take; the first process does.
+
+        Args:
+            folder: becomes it.
+
+        Raises:
+            RunFolderError: something is in its place.
+            UsageError: the task is of no plugin that is known.
+        """
+        path, origin = Path(folder), self.origin or Origin(Registry(), {}, {})
+        if self.global_rank:
+            return path
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunFolderError(f"{path}: exists, and nothing is overwritten", "choose another folder")
+        task = self.task
+        stage = {"stage": task.stage, "task": task.name, "steps": self.global_step, "trainer": "of its own"}
+        stage["sequence_length"] = task.config.max_length
+        record = {**origin.record, "history": [*origin.record.get("history", []), stage]}
+        bundle.save(path, task, self.backbone, self.head, bundle.carried(record), origin.registry, origin.seen)
+        return path
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states (B, L, D) of a batch; 0 where the head does not read, if that saves work."""
@@ -155,19 +231,30 @@ class TaskModule(pl.LightningModule):
         self.mean_loss.reset()
         self.metrics.reset()
 
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
         """Clip the gradient's norm to ``optim.clip``; done here because Lightning refuses fused optimisers with bf16.
+
+        What a Trainer was given counts for more: another limit, or ``value``, which clips each number by itself.
 
         Raises:
             DivergedError: the norm is not finite (on a CPU; a GPU would have to wait for it). The weights still are.
         """
         parameters = [_dense(p) for g in optimizer.param_groups for p in g["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.optim.clip or math.inf)
+        limit = (self.optim.clip if gradient_clip_val is None else gradient_clip_val) or math.inf
+        by_value = gradient_clip_algorithm == "value"
+        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if by_value else limit)
         if norm.device.type == "cpu" and not math.isfinite(float(norm)):
             raise DivergedError(
                 f"the gradient is {float(norm)} at step {self.global_step}; the weights were not changed",
                 "lower optim.learning_rate (or optim.muon_learning_rate), or raise optim.warmup",
             )
+        if by_value:
+            torch.nn.utils.clip_grad_value_(parameters, limit)
 
     def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Any]]:
         """One JSON value for each example of a batch."""

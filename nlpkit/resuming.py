@@ -23,7 +23,7 @@ from nlpkit.task import Task
 from nlpkit.trainer import accelerator_of
 
 log = logging.getLogger("nlpkit")
-_FREE = {"trainer.workers", "trainer.minutes", "checkpoint.every_steps"}  # no weight depends on these
+_FREE = {"trainer.workers", "trainer.minutes", "trainer.logger", "checkpoint.every_steps"}  # no weight depends on these
 _ANYWAY = "put it back, or start a new run; to go on all the same: --resume-anyway"
 
 

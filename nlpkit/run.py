@@ -14,10 +14,12 @@ from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
 from nlpkit.control import Control
+from nlpkit.data import Samples, TaskDataModule
 from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
+from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.plugins.blame import isolated
 from nlpkit.predictor import Predictor
@@ -144,6 +146,44 @@ def fit(
         flags=flags,
     )
     return running.start(asked, out, Watched(progress, callbacks))
+
+
+@isolated()
+def assemble(
+    task: str = "sentiment",
+    data: Paths = (),
+    *,
+    dev: Paths = (),
+    source: Name = "",
+    config: str | None = None,
+    overrides: Settings = (),
+    plugins: Paths = (),
+    hub: bool = False,
+    module: type[TaskModule] = TaskModule,
+) -> tuple[TaskModule, TaskDataModule]:
+    """What `fit` would train, for a Trainer of your own: the module, and its train and dev parts in batches.
+
+    Args:
+        task: see `fit`, as for all others; of ``trainer`` only ``batch_tokens``, ``batch_size`` and ``workers`` count.
+        data: see `fit`.
+        dev: see `fit`.
+        source: see `fit`.
+        config: see `fit`.
+        overrides: see `fit`.
+        plugins: see `fit`.
+        hub: see `fit`.
+        module: `TaskModule`, or a subclass of yours that takes the same arguments.
+
+    Returns:
+        The module, whose ``save`` writes a model folder, and the data module.
+
+    Raises:
+        NlpkitError: as `fit`; nothing is written.
+    """
+    asked = running.fine_tuning(
+        task, data, dev=dev, source=source, config=config, overrides=overrides, plugins=plugins, hub=hub
+    )
+    return running.assemble(asked, module)
 
 
 @isolated()
@@ -317,7 +357,35 @@ def _remake(run: str) -> str:
     return f"this makes it again: {shlex.join(words)}"
 
 
-def read_for(predictor: Predictor, data: Paths, overrides: Settings = (), plugins: Paths = ()) -> Iterator[Example]:
+def read(
+    model: Predictor | TaskModule,
+    data: Paths,
+    *,
+    overrides: Settings = (),
+    plugins: Paths = (),
+) -> Sequence[Example] | Samples:
+    """Labelled examples of files, for a `TaskDataModule`; text for a pre-trained model, in blocks as it was trained.
+
+    Columns are found as `evaluate` finds them, and a warning says where the model has seen the texts.
+
+    Args:
+        model: that they are for.
+        data: labelled files.
+        overrides: ``data.`` settings as ``key=value``.
+        plugins: files of plugins that are not installed.
+
+    Raises:
+        DataError: text that does not suit the model, or labels that it does not know.
+    """
+    registry = Registry(files=names(plugins))
+    config, columns = _how_to_read(model, data, overrides, registry)
+    known = model.origin.seen if isinstance(model, TaskModule) and model.origin else {}
+    return to_score(model.task, names(data), config, columns, registry, known)[0]
+
+
+def read_for(
+    predictor: Predictor | TaskModule, data: Paths, overrides: Settings = (), plugins: Paths = ()
+) -> Iterator[Example]:
     """The rows of files that a finished model can predict for, as a stream.
 
     Args:
@@ -337,7 +405,7 @@ def _isolated(examples: Iterator[Example]) -> Iterator[Example]:
 
 
 def _how_to_read(
-    predictor: Predictor, data: Paths, overrides: Settings, registry: Registry
+    predictor: Predictor | TaskModule, data: Paths, overrides: Settings, registry: Registry
 ) -> tuple[RunConfig, Remembered]:
     """Settings for further files of a finished model, and the columns that it was fitted with.
 

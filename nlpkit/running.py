@@ -14,10 +14,12 @@ from typing import Any
 from nlpkit import bundle, checkpoints, parents, planning, recipes, stages
 from nlpkit import config as config_module
 from nlpkit.config import RunConfig
+from nlpkit.data import TaskDataModule
 from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.meeting import Meeting
+from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import weighted
 from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import OF_SOURCES, Prepared
@@ -175,6 +177,12 @@ def plan(asked: Asked) -> planning.Plan:
         )
     prepared = stages.prepare(asked.request, asked.stage, asked.config, asked.registry, None)
     return planning.plan(prepared, asked.registry)
+
+
+def assemble(asked: Asked, kind: type[TaskModule]) -> tuple[TaskModule, TaskDataModule]:
+    """What a run would train, for a Trainer of one's own."""
+    prepared = stages.prepare(asked.request, asked.stage, asked.config, asked.registry, None)
+    return stages.assemble(prepared, asked.registry, asked.request.source, kind)
 
 
 def start(asked: Asked, out: Name | None, watched: Watched) -> Run:

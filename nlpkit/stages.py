@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from nlpkit import bundle, handover, recipes, seen, trainer
+from nlpkit import bundle, handover, lightning, recipes, seen, swapped, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
@@ -23,7 +23,7 @@ from nlpkit.folder import RunFolder, read_json
 from nlpkit.heads import TransformersHead, parts_of
 from nlpkit.meeting import Meeting
 from nlpkit.metrics_log import scores_at
-from nlpkit.module import TaskModule
+from nlpkit.module import Origin, TaskModule
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import OF_SOURCES, Prepared, fine_tuning, pretraining
@@ -66,6 +66,8 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
     if config.data.control:
         _check_control(registry.task(request.task), config.data.control)
     trainer.accelerator_of(config)
+    with trainer.quiet():
+        lightning.check(config.trainer)
     for name in config.task.metrics:
         registry.metric(name)
     if config.task.head:
@@ -133,24 +135,48 @@ class Learner:
 
 def learner(prepared: Prepared, registry: Registry) -> Learner:
     """Put model, batches and schedule of a run together."""
-    config, task = prepared.config, prepared.task
+    config = prepared.config
     adapted = apply_strategy(config.strategy, prepared.backbone)
-    data = TaskDataModule(
-        task,
+    data = _data(prepared, config.trainer.max_epochs or 1)
+    length = trainer.plan_length(config, data)
+    module = _module(TaskModule, prepared, length.steps)
+    module.metrics = metrics_of(prepared.task, registry)
+    swapped.check(module, prepared.dev, registry)
+    return Learner(module, data, length, adapted)
+
+
+def assemble(
+    prepared: Prepared, registry: Registry, source: str, kind: type[TaskModule]
+) -> tuple[TaskModule, TaskDataModule]:
+    """Model and batches for a Trainer of one's own, which decides how long it trains."""
+    if prepared.config.strategy == "lora":
+        raise UsageError("strategy=lora adds matrices, which only a run of nlpkit works into the weights", "nlpkit.fit")
+    apply_strategy(prepared.config.strategy, prepared.backbone)
+    module = _module(kind, prepared, None)
+    module.begin(Origin(registry, record_of(prepared, source), prepared.seen))
+    swapped.check(module, prepared.dev, registry)
+    return module, _data(prepared, 1)
+
+
+def _data(prepared: Prepared, epochs: int) -> TaskDataModule:
+    settings = prepared.config.trainer
+    return TaskDataModule(
+        prepared.task,
         prepared.train,
         prepared.dev,
-        batch_tokens=config.trainer.batch_tokens,
-        batch_size=config.trainer.batch_size or 32,
-        seed=config.seed,
-        epochs=config.trainer.max_epochs or 1,
-        workers=config.trainer.workers,
+        batch_tokens=settings.batch_tokens,
+        batch_size=settings.batch_size or 32,
+        seed=prepared.config.seed,
+        epochs=epochs,
+        workers=settings.workers,
     )
-    length = trainer.plan_length(config, data)
+
+
+def _module(kind: type[TaskModule], prepared: Prepared, steps: int | None) -> TaskModule:
+    config = prepared.config
     layerwise = config.strategy == "layerwise"
     body, head = prepared.backbone, prepared.head
-    module = TaskModule(task, body, head, config.optim, layerwise=layerwise, total_steps=length.steps)
-    module.metrics = metrics_of(task, registry)
-    return Learner(module, data, length, adapted)
+    return kind(prepared.task, body, head, config.optim, layerwise=layerwise, total_steps=steps)
 
 
 @dataclass(frozen=True)
@@ -212,7 +238,7 @@ def train(run: Made, checkpoint: Path | None, watched: Watched, meeting: Meeting
 def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     folder, prepared = run.folder, run.prepared
     folder.check_in_place()
-    task, parent = prepared.task, prepared.facts.get("parent")
+    task = prepared.task
     dev = scores_at(folder.metrics, outcome.best_step, "dev") | _searched(run, body)
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
@@ -249,21 +275,26 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
         "dev": dev,
         **{key: prepared.facts[key] for key in ("corpus",) if key in prepared.facts},
     }
-    history = [*(parent or {}).get("history", []), stage]
-    data = prepared.config.data
-    record = {
-        "history": history,
-        "source": run.facts["request"]["source"],
-        **({"also_from": others} if (others := prepared.facts.get("also_from")) else {}),
-        "data": {"columns": data.columns, "guessed": prepared.guessed, "reader": data.reader},
-        **prepared.record,
-    }
+    record = record_of(prepared, run.facts["request"]["source"])
+    record["history"].append(stage)
     bundle.save(folder.model, task, body, prepared.head, record, run.registry, prepared.seen)
     write_json(folder.results, results)
     record = read_json(folder.model / bundle.RECORD)
     finished = bundle.Loaded(task, body.eval(), prepared.head.eval(), record, prepared.seen)
     task.ready(finished, folder.model, lambda: prepared.examples[1])
     return read_json(folder.results)
+
+
+def record_of(prepared: Prepared, source: str) -> dict[str, Any]:
+    """What nlpkit.json says of a model before it has learnt anything here."""
+    data, parent = prepared.config.data, prepared.facts.get("parent") or {}
+    return {
+        "history": list(parent.get("history", [])),
+        "source": source,
+        **({"also_from": others} if (others := prepared.facts.get("also_from")) else {}),
+        "data": {"columns": data.columns, "guessed": prepared.guessed, "reader": data.reader},
+        **prepared.record,
+    }
 
 
 def _searched(run: Made, body: Any) -> dict[str, float]:

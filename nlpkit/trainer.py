@@ -6,9 +6,10 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +18,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from nlpkit import checkpoints
+from nlpkit import checkpoints, lightning
 from nlpkit.ahead import explain_death
 from nlpkit.averaging import Averaging
 from nlpkit.callbacks import Checkpoints, CounterSeeds, Progress, Recorder
@@ -26,6 +27,7 @@ from nlpkit.config import RunConfig
 from nlpkit.data import FIXED_ROWS, FixedLoader, Samples, TaskDataModule
 from nlpkit.errors import ModelError, PluginError, ResourceError, UsageError
 from nlpkit.folder import RunFolder
+from nlpkit.loggers import loggers
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
 from nlpkit.processes import place
@@ -35,6 +37,7 @@ from nlpkit.stopping import Signals, TimeLimit
 from nlpkit.watch import Watch
 
 log = logging.getLogger("nlpkit")
+_POINTS = 100  # of a loss that loggers draw, at least; in a short run as many as it has steps
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ def train(
     recorder = Recorder(folder, length.steps, progress, data.train_dataloader().whence)
     signals = Signals(saver, resume_command)
     limit = TimeLimit(config.trainer.minutes, config.trainer.accumulate)
-    ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *callbacks]
+    named = lightning.callbacks(config.trainer)
+    ours = [CounterSeeds(config.seed), recorder, limit, saver, signals, *named, *callbacks]
     if config.optim.average:  # before what saves
         ours.insert(0, Averaging(config.optim.average))
     if watch is not None:
@@ -138,11 +142,14 @@ def train(
         memory_errors(),
         explain_death(),
         _idle_weights(),
+        lightning.explained(),
         meeting.training(accelerator_of(config)),
         compiled(module, config.trainer.compile),
         by_rows(module, config),
     ):
-        trainer = build(config, length, ours)
+        begun = checkpoints.step_of(resume_from) if resume_from else 0
+        more = {"logger": loggers(config, folder, begun), **lightning.arguments(config.trainer, folder.path)}
+        trainer = build(config, length, ours, more)
         signals.listen()
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
@@ -176,32 +183,41 @@ def _to_best(module: TaskModule, folder: RunFolder, best: int, last: int, *, alw
     return best
 
 
-def build(config: RunConfig, length: Length, callbacks: list[Any]) -> pl.Trainer:
-    """The Trainer of a run; nothing is left to Lightning's defaults or its environment variables."""
+def build(
+    config: RunConfig, length: Length, callbacks: list[Any], more: Mapping[str, Any] = MappingProxyType({})
+) -> pl.Trainer:
+    """The Trainer of a run; nothing is left to Lightning's defaults or its environment variables.
+
+    Args:
+        config: of the run.
+        length: likewise.
+        callbacks: likewise.
+        more: arguments that win over ours.
+    """
     accelerator, several = accelerator_of(config), place().world > 1
-    return pl.Trainer(
-        accelerator=accelerator,
-        devices=config.trainer.devices,
-        num_nodes=config.trainer.nodes,
-        strategy=_shared() if several else "auto",
-        precision=precision_of(config, accelerator),  # type: ignore[arg-type]
-        max_epochs=1,
-        max_steps=length.steps,
-        val_check_interval=length.validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        accumulate_grad_batches=config.trainer.accumulate,
-        log_every_n_steps=50,
-        logger=False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        plugins=[checkpoints.AtomicCheckpointIO(), TorchElasticEnvironment() if several else LightningEnvironment()],
-        default_root_dir=os.getcwd(),
-        inference_mode=True,
-    )
+    arguments: dict[str, Any] = {
+        "accelerator": accelerator,
+        "devices": config.trainer.devices,
+        "num_nodes": config.trainer.nodes,
+        "strategy": _shared() if several else "auto",
+        "precision": precision_of(config, accelerator),
+        "max_epochs": 1,
+        "max_steps": length.steps,
+        "val_check_interval": length.validate_every,
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "accumulate_grad_batches": config.trainer.accumulate,
+        "log_every_n_steps": max(1, min(50, length.steps // _POINTS)),
+        "callbacks": callbacks,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "plugins": [checkpoints.AtomicCheckpointIO(), TorchElasticEnvironment() if several else LightningEnvironment()],
+        "default_root_dir": os.getcwd(),
+        "inference_mode": True,
+    }
+    return pl.Trainer(**{"logger": False, **arguments, **more})
 
 
 def _shared() -> DDPStrategy:

@@ -13,7 +13,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from nlpkit.config import yaml_files
 from nlpkit.config.plain import flat, to_plain
 from nlpkit.config.schema import RunConfig
-from nlpkit.config.sources import Sources, Value
+from nlpkit.config.sources import Sources, Value, entry_kind
 from nlpkit.config.tree import Path, Tree, default, tree_of
 from nlpkit.config.values import Reference, Refused, convert
 from nlpkit.errors import NlpkitError, PluginError, UsageError
@@ -174,10 +174,10 @@ def _build(task_class: type[Task[Any]], tree: Tree, plain: Mapping[str, Any]) ->
 
 
 def _typed(tree: Tree, path: Path, value: Any) -> Any:
-    kind = tree.settings[path].kind
-    if kind.name == "dict" and kind.item:
-        return {entry: convert(inner, kind.item) for entry, inner in value.items()}
-    return convert(value, kind)
+    setting = tree.settings[path]
+    if setting.kind.name == "dict":
+        return {entry: convert(inner, entry_kind(setting, entry)) for entry, inner in value.items()}
+    return convert(value, setting.kind)
 
 
 def _call(cls: type, path: Path, values: dict[str, Any]) -> Any:

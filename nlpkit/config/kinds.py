@@ -16,11 +16,12 @@ class Kind:
     """The type of one setting.
 
     Args:
-        name: str, int, float, bool, choice, list or dict.
+        name: str, int, float, bool, choice, list, dict or either.
         optional: whether None is a value.
         choices: the values of a choice.
         item: the type of what a list or dict holds.
         limits: ``above``, ``at_least``, ``below`` and ``at_most`` of a number.
+        alternatives: the types that ``either`` may be; the first that a value fits is its own.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind:
     choices: tuple[Any, ...] = ()
     item: Kind | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    alternatives: tuple[Kind, ...] = ()
 
     @property
     def type(self) -> str:
@@ -36,6 +38,7 @@ class Kind:
         name = "int" if name == "choice" else name
         inner = self.item.type if self.item else ""
         name = {"list": f"list[{inner}]", "dict": f"dict[str, {inner}]"}.get(name, name)
+        name = " or ".join(one.type for one in self.alternatives) or name
         return f"{name} or none" if self.optional else name
 
     @property
@@ -50,12 +53,14 @@ class Kind:
     @property
     def expected(self) -> str:
         """What is asked for, at the end of a sentence."""
-        if self.name == "list":
+        if self.alternatives:
+            words = " or ".join(one.expected for one in self.alternatives)
+        elif self.name == "list":
             words = "a list like [a, b]"
         elif self.name == "dict":
             words = "names with values"
         elif self.name == "choice":
-            words = "one of " + ", ".join(f"'{choice}'" for choice in self.choices)
+            words = ("one of " if len(self.choices) > 1 else "") + ", ".join(f"'{choice}'" for choice in self.choices)
         else:
             limits = f"of {self.allowed}" if self.allowed.startswith("at ") else self.allowed
             words = f"{WORDS[self.name]} {limits}".rstrip()
@@ -76,13 +81,20 @@ def kind_of(hint: Any, limits: Mapping[str, Any] = types.MappingProxyType({})) -
     members = [hint]
     if get_origin(hint) in (Union, types.UnionType):
         members = [member for member in get_args(hint) if member is not type(None)]
-    if len(members) != 1:
-        raise TypeError(hint)
-    optional = members[0] is not hint
+    optional = type(None) in get_args(hint) and members != [hint]
+    if len(members) > 1:
+        parts = sorted((kind_of(member, limits) for member in members), key=_order)
+        return Kind("either", optional, alternatives=tuple(parts))
     name, choices, item = _parts(members[0], known)
     if None in choices:
         optional, choices = True, tuple(choice for choice in choices if choice is not None)
     return Kind(name, optional, choices, item, known if name in ("int", "float") else {})
+
+
+def _order(kind: Kind) -> int:
+    """Where a type stands among others that a text may spell: any text is a text, and a whole number is a number."""
+    names = ("bool", "int", "float", "choice", "str")
+    return names.index(kind.name) if kind.name in names else 0
 
 
 def _parts(hint: Any, limits: Mapping[str, Any]) -> tuple[str, tuple[Any, ...], Kind | None]:

@@ -139,6 +139,12 @@ class TrainerConfig:
     minutes: float = number(0.0, at_least=0)
     """Minutes of training, all parts of a resumed run together, after which it is saved and ends as if its last step
     were done; 0: no limit."""
+    callbacks: list[str] = field(default_factory=list)
+    """Callbacks of Lightning by the names of their classes, and your own as module:Class; made without arguments."""
+    logger: list[Literal["csv", "tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+    """Loggers beside metrics.jsonl, which is always written: csv writes metrics.csv, the others are extras."""
+    lightning: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Further arguments of Lightning's Trainer; trainer.profiler=simple is trainer.lightning.profiler=simple."""
 
 
 @dataclass

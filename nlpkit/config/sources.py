@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nlpkit.config import yaml_files
+from nlpkit.config import lightning, yaml_files
 from nlpkit.config.kinds import Kind
 from nlpkit.config.tree import Path, Setting, Tree
 from nlpkit.config.values import Refused, Text, convert, shown
@@ -51,7 +51,9 @@ class Value:
 
 def entry_kind(setting: Setting, entry: str | None) -> Kind:
     """The type of a setting, or of the items of a dict where an entry is meant."""
-    return setting.kind if entry is None or setting.kind.item is None else setting.kind.item
+    if entry is None or setting.kind.item is None:
+        return setting.kind
+    return lightning.options()[entry] if setting.path == lightning.SECTION else setting.kind.item
 
 
 @dataclass

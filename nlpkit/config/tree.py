@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nlpkit.config import lightning
 from nlpkit.config.kinds import Kind, kind_of
 from nlpkit.config.schema import RunConfig
 from nlpkit.errors import PluginError
@@ -59,9 +60,17 @@ class Tree:
     stage: str = "finetune"
 
     def normalise(self, path: Path) -> Path:
-        """Write out the short form: data.text is data.columns.text where text is a field of the task."""
-        short = len(path) == 2 and path[0] == "data" and path not in self.settings and path[1] in self.fields
-        return (*COLUMNS, path[1]) if short else path
+        """Write out the short forms: data.text is data.columns.text where text is a field of the task.
+
+        Likewise trainer.profiler is trainer.lightning.profiler, and so with all that Lightning's Trainer takes.
+        """
+        if len(path) != 2 or path in self.settings:
+            return path
+        if path[0] == "data" and path[1] in self.fields:
+            return (*COLUMNS, path[1])
+        if path[0] == lightning.SECTION[0] and path[1] in lightning.options():
+            return (*lightning.SECTION, path[1])
+        return path
 
     def find(self, path: Path) -> tuple[Setting, str | None] | None:
         """Find the setting that a path means, and the name of the entry where the setting is a dict."""
@@ -75,16 +84,23 @@ class Tree:
     def _takes(self, setting: Setting, entry: str | None) -> bool:
         if entry is None:
             return True
-        return setting.kind.name == "dict" and (setting.path != COLUMNS or entry in self.fields)
+        known = {COLUMNS: self.fields, lightning.SECTION: lightning.options()}.get(setting.path)
+        return setting.kind.name == "dict" and (known is None or entry in known)
 
     def keys(self) -> list[str]:
-        """Every key that can be named in advance, entries of data.columns included."""
+        """Every key that can be named in advance, entries of data.columns and of trainer.lightning included."""
         columns = [".".join((*COLUMNS, name)) for name in self.fields]
-        return [*(setting.key for setting in self.settings.values()), *columns]
+        lightnings = [f"trainer.{name}" for name in (*lightning.options(), *lightning.DECIDED)]
+        return [*(setting.key for setting in self.settings.values()), *columns, *lightnings]
 
     def suggest(self, key: str) -> str:
         """Say which setting was probably meant, as a hint."""
+        section, _, name = key.rpartition(".")
+        if section in ("trainer", "trainer.lightning") and name in lightning.DECIDED:
+            return f"nlpkit decides it: {lightning.DECIDED[name]}"
         near = self._nearest(key)
+        if instead := lightning.DECIDED.get(near.removeprefix("trainer.")):
+            return f"did you mean '{near}'? nlpkit decides it: {instead}"
         return f"did you mean '{near}'? {self.listing}" if near else self.listing
 
     @property
@@ -152,7 +168,9 @@ def _kind(cls: type, name: str, hint: Any, limits: Mapping[str, Any]) -> Kind:
         return kind_of(hint, limits)
     except TypeError as error:
         found = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
-        types = "str, int, float, bool, Literal, list[...] or dict[str, ...] of these, or one of them with None"
+        types = (
+            "str, int, float, bool, Literal, list[...] or dict[str, ...] of these, or a union of them, None included"
+        )
         what = f"{named(cls)}{_name(cls)}.{name} has the type {found}, which a setting cannot have"
         raise PluginError(what, types) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -69,7 +70,7 @@ def convert(value: Any, kind: Kind) -> Any:
     if kind.name == "list" and isinstance(value, list | tuple):
         assert kind.item is not None
         return [convert(item, kind.item) for item in value]
-    return _convert_plain(value, kind)
+    return _first_that_fits(value, kind) if kind.alternatives else _convert_plain(value, kind)
 
 
 def _convert_text(value: Text, kind: Kind) -> Any:
@@ -82,9 +83,18 @@ def _convert_text(value: Text, kind: Kind) -> Any:
         return text
     if kind.name == "list":
         return convert(list(split_list(value)), kind)
+    if kind.alternatives:
+        return _first_that_fits(value, kind)
     if kind.name == "choice":
         return _choose(next((choice for choice in kind.choices if str(choice) == text), text), kind)
     return _check_limits(_scalar(text.strip(), kind), kind, text)
+
+
+def _first_that_fits(value: Any, kind: Kind) -> Any:
+    for one in kind.alternatives:
+        with contextlib.suppress(Refused):
+            return convert(value, one)
+    raise Refused(f"is {shown(value)}, expected {kind.expected}")
 
 
 def _reference(value: Text, kind: Kind) -> Any:

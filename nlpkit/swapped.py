@@ -1,0 +1,83 @@
+"""Parts that a plugin gives to somebody else's task are tried on a batch before a run trains with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torchmetrics import MetricCollection
+
+from nlpkit.data import Samples, make_batch
+from nlpkit.errors import NlpkitError, PluginError
+from nlpkit.module import TaskModule
+from nlpkit.plugins import Registry
+from nlpkit.scores import values_of
+from nlpkit.task import Batch, Task
+
+_TRIED = 4  # samples
+
+
+def check(module: TaskModule, samples: Samples, registry: Registry) -> None:
+    """See that the head and the metrics which ``task.head`` and ``task.metrics`` name go with the task.
+
+    Nothing is tried where they name none, and nothing of the module changes.
+
+    Args:
+        module: with that head, in training mode.
+        samples: with labels.
+        registry: knows whose they are.
+
+    Raises:
+        PluginError: one of them does not; it is named with its plugin.
+    """
+    task = module.task
+    if not (task.config.head or task.config.metrics):
+        return
+    batch = make_batch(task, samples, np.arange(min(_TRIED, len(samples.lengths))), 0, -1)
+    module.eval()
+    with torch.no_grad():
+        compared = [_ask(module, part, asked, registry) for part, asked in task.as_predicted(batch)]
+        for name in task.config.metrics:
+            hint = f"{task.name} compares: {_first_line(task.compare)}"
+            with _named("metric", name, task, registry, hint):
+                _score(task, name, compared, registry)
+    module.train()
+
+
+def _ask(module: TaskModule, part: Batch, asked: Batch, registry: Registry) -> tuple[Any, ...]:
+    """What the metrics are updated with: loss and predictions of a batch, as its scores are made."""
+    task, name = module.task, module.task.config.head
+    hidden = module.hidden(part)
+    own = f"leave out task.head; what a head of {task.name} is given and gives back, its README says"
+    with _named("head", name, task, registry, own) if name else contextlib.nullcontext():
+        module.head.terms(hidden, part)
+        predictions = module.predictions(asked)
+        task.decode(predictions, asked)
+        return task.compare(predictions, asked)
+
+
+def _score(task: Task[Any], name: str, compared: list[tuple[Any, ...]], registry: Registry) -> None:
+    metrics = MetricCollection({name: registry.metric(name)(task)})
+    for values in compared:
+        metrics.update(*values)
+    values_of(metrics)
+
+
+@contextlib.contextmanager
+def _named(kind: Any, name: str, task: Task[Any], registry: Registry, hint: str) -> Iterator[None]:
+    """Say of which plugin a part is that fails, and with which task."""
+    try:
+        yield
+    except NlpkitError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        owner = registry.owner(kind, name)
+        raise PluginError(f"plugin {owner}: {kind} '{name}' does not go with {task.name}: {reason}", hint) from error
+
+
+def _first_line(function: Any) -> str:
+    return (function.__doc__ or "see its README").strip().splitlines()[0]
