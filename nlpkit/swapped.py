@@ -14,6 +14,7 @@ from nlpkit.data import Samples, make_batch
 from nlpkit.errors import NlpkitError, PluginError
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry
+from nlpkit.plugins.blame import lines_of
 from nlpkit.scores import values_of
 from nlpkit.task import Batch, Task
 
@@ -76,7 +77,9 @@ def _named(kind: Any, name: str, task: Task[Any], registry: Registry, hint: str)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         owner = registry.owner(kind, name)
-        raise PluginError(f"plugin {owner}: {kind} '{name}' does not go with {task.name}: {reason}", hint) from error
+        known = PluginError(f"plugin {owner}: {kind} '{name}' does not go with {task.name}: {reason}", hint)
+        known.lines = lines_of(error, str(owner))
+        raise known from error
 
 
 def _first_line(function: Any) -> str:
