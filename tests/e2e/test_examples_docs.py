@@ -70,7 +70,7 @@ def test_example_is_complete(example: Path) -> None:
     assert about["name"] == f"nlpkit-{example.name}"
     assert (example / package / "__init__.py").is_file()
     assert (example / "README.md").read_text("utf-8").startswith(f"# nlpkit-{example.name}\n")
-    assert f"test_{example.name.replace("-", "_")}" in next((example / "tests").glob("test_*.py")).read_text("utf-8")
+    assert f"test_{example.name.replace('-', '_')}" in next((example / "tests").glob("test_*.py")).read_text("utf-8")
 
 
 @pytest.mark.usefixtures("installed")
