@@ -390,13 +390,13 @@ def read_parts(
     extra = {column: "data.group"} if column else None
     examples = read_labelled(task_class, files, config, registry, extra=extra, on_columns=columns.update)
     guessed = {name: found for name, found in columns.items() if not config.data.columns.get(name)}
-    text = next(iter(task_class.fields))
-    if "label" in task_class.fields and (differing := splits.conflicts(examples, text=text)):
+    text, texts = next(iter(task_class.fields)), [name for name, f in task_class.fields.items() if f.required]
+    if "label" in task_class.fields and (differing := splits.conflicts(examples, text=texts)):
         where = ", ".join(examples[i].where for i in differing[0][:2])
         log.warning("%d texts stand more than once, with different labels (the first: %s)", len(differing), where)
     if dev:
         chooses = read_labelled(task_class, dev, config, registry)
-        if both := splits.overlap(examples, chooses, text=text):
+        if both := splits.overlap(examples, chooses, text=texts):
             what = f"{len(both)} of {len(chooses)} dev texts"
             log.warning("%s are also in the training data: scores are too high", what)
         return examples, chooses, guessed

@@ -84,8 +84,8 @@ def split(
     return [i for i in range(len(examples)) if i not in held], sorted(held)
 
 
-def duplicates(examples: Sequence[Example], *, text: str = "text") -> list[list[int]]:
-    """Indices of the examples that share a text, blank ones aside, in order of first appearance."""
+def duplicates(examples: Sequence[Example], *, text: str | Sequence[str] = "text") -> list[list[int]]:
+    """Indices of the examples that share a text, or all of several, blank ones aside, in order of first appearance."""
     alike: dict[int, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         if words := _text(example, text).strip():
@@ -93,7 +93,9 @@ def duplicates(examples: Sequence[Example], *, text: str = "text") -> list[list[
     return [rows for rows in alike.values() if len(rows) > 1]
 
 
-def conflicts(examples: Sequence[Example], *, text: str = "text", label: str = "label") -> list[list[int]]:
+def conflicts(
+    examples: Sequence[Example], *, text: str | Sequence[str] = "text", label: str = "label"
+) -> list[list[int]]:
     """Those `duplicates` whose labels are not all the same."""
     return [
         rows
@@ -102,8 +104,8 @@ def conflicts(examples: Sequence[Example], *, text: str = "text", label: str = "
     ]
 
 
-def overlap(train: Iterable[Example], test: Sequence[Example], *, text: str = "text") -> list[int]:
-    """Indices of the test examples whose text, unless blank, is among the training texts."""
+def overlap(train: Iterable[Example], test: Sequence[Example], *, text: str | Sequence[str] = "text") -> list[int]:
+    """Indices of the test examples whose text, or all of several, is among the training texts, unless blank."""
     seen = {fingerprint(_text(example, text)) for example in train}
     words = [_text(example, text) for example in test]
     return [index for index, found in enumerate(words) if found.strip() and fingerprint(found) in seen]
@@ -113,7 +115,9 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def _text(example: Example, key: str) -> str:
+def _text(example: Example, key: str | Sequence[str]) -> str:
+    if not isinstance(key, str):  # NUL stands in no text that was read
+        return "\0".join(_text(example, one) for one in key)
     value: Any = example.get(key)
     return " ".join(map(str, value)) if isinstance(value, list) else str(value if value is not None else "")
 

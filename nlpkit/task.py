@@ -87,9 +87,13 @@ class Task(ABC, Generic[ConfigT]):
     """
 
     name: ClassVar[str]
+    """What ``--task`` takes: words in lower case, joined by hyphens."""
     stage: ClassVar[Literal["pretrain", "finetune"]] = "finetune"
+    """Whether it learns from plain text or from labelled examples; an `Objective` is of the first stage."""
     config_class: ClassVar[type[TaskConfig]] = TaskConfig
+    """Its settings, ``task.KEY``: a dataclass that goes on from TaskConfig."""
     fields: ClassVar[dict[str, Field]] = {"text": Field(TEXT_COLUMNS), "label": Field(LABEL_COLUMNS, required=False)}
+    """The columns that it reads, by the names that its examples have; equal texts of the first are kept on one side."""
     defaults: ClassVar[dict[str, Any]] = {}
     """Settings this task changes for everybody, as dotted keys: ``{"optim.learning_rate": 1e-3}``."""
     defaults_new: ClassVar[dict[str, Any]] = {}

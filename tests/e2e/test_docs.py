@@ -8,14 +8,26 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import api_page
 import config_page
+import hooks_page
 import presets_page
 import pytest
+import yaml
+
+import nlpkit
+from nlpkit import bundle, hookspecs
+from nlpkit.config import describe
+from nlpkit.heads import Head
+from nlpkit.task import Task
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
+LINKED = [*PAGES, *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "plugins").glob("*/README.md"))]
+BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
+RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 SHORT = {
     "nlpkit pretrain": "model.preset=tiny model.vocabulary=600 model.sequence_length=64 trainer.max_steps=4",
     "nlpkit fit": "trainer.max_steps=4",
@@ -23,25 +35,45 @@ SHORT = {
 FEW = ["trainer.max_steps=4"]
 CASE = re.compile(r"\b[CDKMR]\d\d\b")
 TEST = re.compile(r"`(\w+/\w+\.py)::(\w+)`")
-LINK = re.compile(r"\]\((?!http)([^)#]+)[^)]*\)")
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
+FENCED = re.compile(r"^(```+).*?^\1$", re.M | re.S)
+HEADING = re.compile(r"^#+ (.+)$", re.M)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_docs_blocks_run(page: str, tmp_path: Path) -> None:
     for match in BLOCK.finditer((ROOT / page).read_text("utf-8")):
         if match["file"]:
+            (tmp_path / match["file"]).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / match["file"]).write_text(match["code"], "utf-8")
-        words = ["bash", "-euo", "pipefail", "-c"] if match["kind"] == "bash" else [sys.executable, "-c"]
-        done = subprocess.run(
-            [*words, shortened(match["code"])], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{match['code']}\n{done.stderr[-2000:]}"
+        elif words := RUN.get(match["kind"]):
+            command = [*words, shortened(match["code"])]
+            done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+            assert done.returncode == 0, f"{match['code']}\n{done.stderr[-2000:]}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED)
 def test_docs_links_lead_somewhere(page: str) -> None:
-    targets = LINK.findall((ROOT / page).read_text("utf-8"))
-    assert [t for t in targets if not ((ROOT / page).parent / t).exists()] == []
+    dead = []
+    for link in LINK.findall(FENCED.sub("", (ROOT / page).read_text("utf-8"))):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def anchors(page: Path) -> list[str]:
+    """What the headings of a page are called in links: by GitHub, and by the site where no heading comes twice."""
+    headings = HEADING.findall(FENCED.sub("", page.read_text("utf-8")))
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return [re.sub(r"[^\w\s-]", "", heading.lower()).strip().replace(" ", "-") for heading in plain]
+
+
+def test_docs_anchors_are_those_of_headings(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A task: what, why?\n\n```bash\n# no heading\n```\n\n## `code_of` [x](y.md)\n", "utf-8")
+    assert anchors(page) == ["a-task-what-why", "code_of-x"]
 
 
 def shortened(code: str) -> str:
@@ -94,3 +126,54 @@ def test_docs_of_settings_are_those_of_the_schemas() -> None:
 
 def test_docs_of_presets_are_counted_in_the_modules() -> None:
     assert presets_page.PAGE.read_text("utf-8") == presets_page.page(), "python tests/support/presets_page.py"
+
+
+def test_docs_every_page_stands_in_the_site() -> None:
+    pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    named = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
+    assert sorted(pages_of(named)) == sorted(pages)
+
+
+def pages_of(nav: Any) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [page for part in (nav.values() if isinstance(nav, dict) else nav) for page in pages_of(part)]
+
+
+def test_docs_promise_the_versions_of_the_code() -> None:
+    page = (ROOT / "docs/explanation/stability.md").read_text("utf-8")
+    assert f"`nlpkit.hookspecs.API_VERSION` is {hookspecs.API_VERSION}." in page
+    assert f"`format_version`, which is {bundle.FORMAT_VERSION}." in " ".join(page.split())
+
+
+def test_docs_of_migration_name_settings_that_there_are() -> None:
+    page = (ROOT / "docs/how-to/from-hugging-face.md").read_text("utf-8")
+    table = page.partition("## The settings, name by name")[2].partition("\n## ")[0]
+    named = re.findall(r"`((?:optim|trainer|task|checkpoint)\.\w+|strategy)", table)
+    assert len(named) > 15
+    assert set(named) <= {row.key for row in describe(Task)}
+
+
+def test_docs_of_hooks_are_those_of_the_code() -> None:
+    assert hooks_page.PAGE.read_text("utf-8") == hooks_page.page(), "python tests/support/hooks_page.py"
+
+
+def test_docs_of_the_python_interface_are_its_docstrings() -> None:
+    assert api_page.PAGE.read_text("utf-8") == api_page.page(), "python tests/support/api_page.py"
+
+
+def test_docs_name_every_public_name_of_python() -> None:
+    named = (*api_page.FUNCTIONS, *api_page.CLASSES, *api_page.OF_TASKS, "NlpkitError", "__version__")
+    assert sorted(named) == sorted(nlpkit.__all__)
+
+
+@pytest.mark.parametrize(("cls", "moments"), [(Task, hooks_page.TASK), (Head, hooks_page.HEAD)])
+def test_docs_say_of_every_method_when_it_is_called(cls: type, moments: dict[str, str]) -> None:
+    assert sorted(moments) == sorted(hooks_page.offered(cls))
+
+
+@pytest.mark.parametrize("name", ["nlpkit_emotion/__init__.py", "pyproject.toml", "tests/test_emotion.py"])
+def test_docs_tutorial_ends_with_the_example_to_the_letter(name: str) -> None:
+    blocks = BLOCK.finditer((ROOT / "docs/write-a-task.md").read_text("utf-8"))
+    written = {match["file"]: match["code"] for match in blocks if match["file"]}
+    assert written[f"nlpkit-emotion/{name}"] == (ROOT / "docs/examples/emotion" / name).read_text("utf-8")

@@ -184,3 +184,21 @@ def test_split_of_different_texts_rounds_each_label(labels: list[str], share: fl
     for label, total in Counter(labels).items():
         wanted = min(max(share * total, share > 0 and total > 1), total - 1)
         assert abs(held[label] - wanted) <= 0.5 + 1e-9
+
+
+PAIRS = [("is it red", "is it not blue", "x"), ("is it red", "is it warm", "y"), ("IS IT RED", "is it  warm", "x")]
+
+
+def test_of_several_texts_all_must_be_shared() -> None:
+    rows = make(*({"first": a, "second": b, "label": label} for a, b, label in PAIRS))
+
+    assert duplicates(rows, text=["first", "second"]) == [[1, 2]]
+    assert conflicts(rows, text=["first", "second"]) == [[1, 2]]
+    assert overlap(rows[:1], rows, text=["first", "second"]) == [0]
+    assert overlap(rows[1:2], rows, text=["first", "second"]) == [1, 2]
+
+
+def test_of_several_texts_a_word_counts_where_it_stands() -> None:
+    rows = make({"first": "red a", "second": "b"}, {"first": "red", "second": "a b"})
+
+    assert duplicates(rows, text=["first", "second"]) == []

@@ -1,0 +1,180 @@
+"""Writes docs/reference/hooks.md from the code: python tests/support/hooks_page.py"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from docstrings import cell, code, prose, signature
+
+from nlpkit import hookspecs
+from nlpkit.config.describe import documentation
+from nlpkit.heads import Head
+from nlpkit.plugins import Registry
+from nlpkit.task import Dataset, Field, Task, TaskConfig
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference" / "hooks.md"
+HOOKS = {
+    "nlpkit_tasks": "a command looks up a task or an objective, or a model is loaded.",
+    "nlpkit_datasets": "`fit` is given no data, a file is no table by its ending, or `data.reader` names a reader.",
+    "nlpkit_heads": "`task.head` names a head: in `fit`, and whenever that model is loaded again.",
+    "nlpkit_metrics": "`task.metrics` names metrics: in `fit` and in `evaluate`.",
+}
+TASK = {
+    "check": "a row was read, in `fit`, `evaluate` and `predict`; before anything else sees it.",
+    "labels_of": "rows are divided into train and dev parts, and the labels of each are counted.",
+    "select": "`fit` has divided the rows, for those to learn from.",
+    "prepare": "the rows to learn from are there; the settings become complete.",
+    "extra_tokens": "a new model gets a tokenizer of its own.",
+    "unfold": "both parts are there, and a row may become several examples.",
+    "encode": "training, scoring or predicting begins, for each example.",
+    "lengths": "an example was encoded.",
+    "build_head": "the backbone's configuration is known: in `fit`, and whenever a model is loaded.",
+    "start": "a new run begins.",
+    "build_metrics": "training or scoring begins.",
+    "collate": "a batch is made.",
+    "as_predicted": "a batch is scored, in validation and `evaluate`.",
+    "compare": "a batch that is scored has its predictions.",
+    "decode": "a batch of new texts has its predictions, in `predict`.",
+    "complete": "`decode` is done, for each answer.",
+    "page": "`predict --html` writes its page.",
+    "about_scores": "scores are printed, in `fit` and `evaluate`.",
+    "baselines": "training is over, in `fit`.",
+    "ready": "a model was finished, or loaded.",
+}
+HEAD = {
+    "tie": "a model is put together, saved or loaded.",
+    "places": "a batch is about to go through the backbone.",
+    "forward": "a batch has its hidden states.",
+    "loss": "`loss_from` needs it, in training and scoring.",
+    "loss_from": "a training step is made, on one device.",
+    "terms": "a training step is made in several processes, or a batch is scored.",
+    "count": "a loss is added to others: how much its batch weighs.",
+    "by_rows": "a pre-training step on a CPU might be computed in pieces.",
+    "predict": "predictions are needed: validation, `evaluate`, `predict`.",
+    "in_groups": "predictions are needed, around `predict`.",
+    "scored": "a batch is scored, for loss and predictions in one.",
+}
+_EXAMPLES = {
+    "emotion": "nlpkit_emotion:Emotion",
+    "paraphrase": "nlpkit_paraphrase:Paraphrase",
+    "question-answering": "nlpkit_question_answering:QuestionAnswering",
+    "question-answering's pointer": "nlpkit_question_answering.pointer:Pointer",
+}
+_INTRODUCTION = f"""# Hooks, and the methods of a task
+
+All that nlpkit calls in a plugin, in the order of a run; `tests/support/hooks_page.py` makes this page from the code,
+and a test compares the two. [Write a task](../write-a-task.md) is the way in, and [the promise of
+stability](../explanation/stability.md) says what may change and when. This is API version {hookspecs.API_VERSION}.
+
+A plugin is a module that a distribution names in its entry points, `[project.entry-points.nlpkit]`, or a file that
+`--plugin FILE.py` names. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All
+plugins are asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what
+is wrong.
+"""
+_TASK = """
+## Task
+
+`class Task(ABC, Generic[ConfigT])`: the text side of a problem: read, encode, batch, decode. It holds settings and a
+tokenizer, no weights. Four methods are to be written; the others do for most tasks as they are. Class methods are
+called where there is no tokenizer yet.
+"""
+_HEAD = """
+## Head
+
+`class Head(nn.Module, ABC)`: the tensor side of a task: hidden states to logits, loss and predictions. B batch, L
+length, D width, C classes. One method is to be written. `nlpkit.TransformersHead(auto_class, backbone, **settings)`
+is a head that is ready: that of any `AutoModelFor...` class, in which the saved model then opens.
+"""
+_VALUES = """
+## What methods take and give
+
+`Example` is a dict of one row under the task's field names; its `where` is `file:line`, for messages. `Features` is
+the dict that `encode` makes of it: a list of integers is padded, a number is stacked. `Batch` is a dict of tensors.
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [_INTRODUCTION, "\n## The four hooks\n", *(_hook(name, when) for name, when in HOOKS.items())]
+    for cls, introduction, moments in ((Task, _TASK, TASK), (Head, _HEAD, HEAD)):
+        parts += [introduction, _attributes(cls), *(_method(cls, name, when) for name, when in moments.items())]
+    return "".join([*parts, _VALUES, *(_values(cls) for cls in (TaskConfig, Field, Dataset))])
+
+
+def offered(cls: type) -> list[str]:
+    """Methods and properties of a class that may be overridden, by name."""
+    found = {n: v for n, v in vars(cls).items() if not n.startswith("_")}
+    return [n for n, v in found.items() if inspect.isfunction(v) or isinstance(v, classmethod | property)]
+
+
+def _hook(name: str, when: str) -> str:
+    hook = getattr(hookspecs, name)
+    about, _, example = (inspect.getdoc(hook) or "").partition("Example::\n")
+    run = f"```python\nimport nlpkit\n\n\n{textwrap.dedent(example).strip()}\n```\n"
+    return f"\n### {name}\n\n{code(f'def {signature(hook)}')}\n{prose(about)}\n\n**When** {when}\n\n{run}"
+
+
+def _attributes(cls: type) -> str:
+    about, lines = documentation(cls), ["\n| attribute | default | meaning |\n|---|---|---|\n"]
+    for name, kind in inspect.get_annotations(cls).items():
+        kind = kind.removeprefix("ClassVar[").removesuffix("]") if kind.startswith("ClassVar") else kind
+        default = f"`{_plain(vars(cls)[name])}`" if name in vars(cls) else "*to write*"
+        lines.append(f"| {cell(f'`{name}: {kind}`')} | {cell(default)} | {cell(about.get(name, ''))} |\n")
+    return "".join(lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, dict) and any(isinstance(field, Field) for field in value.values()):
+        shown = (f'"{n}": Field(...{"" if field.required else ", required=False"})' for n, field in value.items())
+        return "{" + ", ".join(shown) + "}"
+    return repr(value).replace("'", '"')
+
+
+def _method(cls: type, name: str, when: str) -> str:
+    found = inspect.getattr_static(cls, name)
+    function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+    mark = f"@{type(found).__name__}\n" if isinstance(found, classmethod | property) else ""
+    must = " *To write.*" if getattr(found, "__isabstractmethod__", False) else ""
+    by = ", ".join(who for who, other in _writers() if issubclass(other, cls) and name in vars(other))
+    written = f" Written by {by}." if by else ""
+    about = prose(inspect.getdoc(function) or "")
+    shown = code(f"{mark}def {signature(function)}")
+    return f"\n### {cls.__name__}.{name}\n\n{shown}\n{about}\n\n**When** {when}{must}{written}\n"
+
+
+def _writers() -> list[tuple[str, type]]:
+    """Classes whose methods may serve as examples, each with what the page calls it."""
+    found = []
+    for name, path in _EXAMPLES.items():
+        folder = name.partition("'")[0]
+        if (place := str(ROOT / "docs" / "examples" / folder)) not in sys.path:
+            sys.path.append(place)
+        module, _, attribute = path.partition(":")
+        found.append((f"[{name}](../examples/{folder}/README.md)", getattr(importlib.import_module(module), attribute)))
+    ours = ("sentiment", "ner", "translation")
+    tasks = Registry(enabled=[f"nlpkit-{name}" for name in ours]).tasks("finetune")
+    return [*found, *((name, tasks[name]) for name in ours)]
+
+
+def _values(cls: type) -> str:
+    lines = [f"class {cls.__name__}:"]
+    for field in dataclasses.fields(cls):
+        missing, made = dataclasses.MISSING, field.default_factory
+        value = made() if made is not dataclasses.MISSING else field.default
+        lines.append(f"    {field.name}: {field.type}" + ("" if value is missing else f" = {_plain(value)}"))
+    fields = "".join(f"* `{name}`: {cell(text)}\n" for name, text in documentation(cls).items())
+    shown = code("\n".join(lines))
+    return f"\n### {cls.__name__}\n\n{shown}\n{prose(inspect.getdoc(cls) or '')}\n" + (f"\n{fields}" if fields else "")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
