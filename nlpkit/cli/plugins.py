@@ -8,6 +8,7 @@ import click
 
 from nlpkit.cli.failures import style
 from nlpkit.cli.options import Common, print_json, print_table, shared_without_log
+from nlpkit.cli.plugins_new import new
 from nlpkit.errors import PluginError
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @click.group(name="plugins")
 def command() -> None:
     """List plugins, and say what is wrong with them."""
+
+
+command.add_command(new)
 
 
 @command.command(name="list")
