@@ -1,4 +1,4 @@
-"""A plugin as `plugins new` writes it: found like any that is installed, it learns from its sample and passes its own tests."""
+"""Plugins as `plugins new` writes them: found like any other, they learn from samples and pass their own tests."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def test_new_tagging_has_a_tag_for_each_word_and_refuses_other_numbers(
     plugins: dict[str, Path], command: Any, tmp_path: Path
 ) -> None:
     assert command("fit", "--task", "new-tagging", "--out", tmp_path / "run", "task.max_length=6", *SHORT).code == 0
-    (tmp_path / "new.csv").write_text("text\nadd two cups of flour, cream and 🙂 to the bowl\n", "utf-8")
-    answer = json.loads(command("predict", tmp_path / "run", tmp_path / "new.csv").out)
+    (tmp_path / "new.txt").write_text("add two cups of flour, cream and 🙂 to the bowl\n", "utf-8")
+    answer = json.loads(command("predict", tmp_path / "run", tmp_path / "new.txt").out)
     assert len(answer["tags"]) == len(answer["text"].split())
 
     (tmp_path / "odd.csv").write_text("text,tags\ncut onions,O FOOD\nboil rice,O\n", "utf-8")
