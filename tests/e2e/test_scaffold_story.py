@@ -21,7 +21,6 @@ from nlpkit.testing import check_task
 
 FIELDS = {
     "classification": (["text"], ["label", "score"]),
-    "tagging": (["text"], ["tags"]),
     "pair": (["first", "second"], ["label", "score"]),
     "generation": (["source"], ["target"]),
 }
@@ -76,7 +75,7 @@ def test_new_plugins_are_listed_and_sound(plugins: dict[str, Path], command: Any
     assert told["problems"] == []
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["classification", "pair", "generation"])
 def test_new_plugin_learns_from_its_sample_and_answers(
     plugins: dict[str, Path], command: Any, tmp_path: Path, form: str
 ) -> None:
@@ -95,12 +94,13 @@ def test_new_plugin_learns_from_its_sample_and_answers(
     assert all(list(answer) == [*needed, *answered] for answer in answers)
 
 
-def test_new_tagging_has_a_tag_for_each_word_and_refuses_other_numbers(
+def test_new_tagging_learns_has_a_tag_for_each_word_and_refuses_other_numbers(
     plugins: dict[str, Path], command: Any, tmp_path: Path
 ) -> None:
     assert command("fit", "--task", "new-tagging", "--out", tmp_path / "run", "task.max_length=6", *SHORT).code == 0
     (tmp_path / "new.txt").write_text("add two cups of flour, cream and 🙂 to the bowl\n", "utf-8")
     answer = json.loads(command("predict", tmp_path / "run", tmp_path / "new.txt").out)
+    assert list(answer) == ["text", "tags"]
     assert len(answer["tags"]) == len(answer["text"].split())
 
     (tmp_path / "odd.csv").write_text("text,tags\ncut onions,O FOOD\nboil rice,O\n", "utf-8")
@@ -113,7 +113,7 @@ def test_new_tagging_has_a_tag_for_each_word_and_refuses_other_numbers(
 def test_new_plugin_keeps_the_contract(plugins: dict[str, Path], form: str) -> None:
     module = importlib.import_module(f"nlpkit_new_{form}")
     task = getattr(module, f"New{form.title()}")
-    check_task(task, rows_of(plugins[form])[:8], config=TaskConfig(max_length=24), skip=ELSEWHERE)
+    check_task(task, rows_of(plugins[form])[:8], config=TaskConfig(max_length=16), skip=ELSEWHERE)
 
 
 def test_new_plugin_passes_its_own_tests(plugins: dict[str, Path], tmp_path: Path) -> None:
