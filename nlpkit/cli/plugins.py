@@ -9,6 +9,7 @@ import click
 
 from nlpkit.cli.failures import style
 from nlpkit.cli.options import Common, print_json, print_table, shared_without_log
+from nlpkit.cli.plugins_new import new
 from nlpkit.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ _LIBRARIES = ("torch", "transformers", "pytorch-lightning")
 
 @click.group(name="plugins")
 def command() -> None:
-    """List plugins, say what is wrong with them, switch them off and on."""
+    """List plugins, say what is wrong with them, switch them off and on, begin one."""
+
+
+command.add_command(new)
 
 
 @command.command(name="list")
