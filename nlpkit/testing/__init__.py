@@ -1,7 +1,7 @@
 """A test kit for task authors: ``test_mood = task_test(Mood, EXAMPLES)`` is a task's whole test.
 
-It builds a tiny tokenizer and a backbone of the task's family, so it runs offline in seconds. The public names are loaded
-on first use, as nlpkit's own: a new process that tries how fast a plugin is imported must not be slow by the kit itself.
+It builds a tiny tokenizer and a backbone of the task's family, so it runs offline in seconds. The public names are
+loaded on first use, as nlpkit's own: where the import of a plugin is timed, the kit must not be the slow part.
 """
 
 from __future__ import annotations

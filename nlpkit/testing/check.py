@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nlpkit.testing.under_test import TaskUnderTest
+
+_OTHERS = (
+    "nlpkit",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "torchmetrics",
+    "pytorch_lightning",
+    "lightning_fabric",
+    "json",
+)
 
 
 class Finding(AssertionError):
@@ -27,6 +39,16 @@ def require(holds: bool, found: str, advice: str) -> None:
     """Raise a `Finding` unless the rule holds."""
     if not holds:
         raise Finding(found, advice)
+
+
+def described(error: BaseException) -> str:
+    """An exception of an author's code, and the lines of that code that it passed through; of none the last at all."""
+    steps = list(traceback.walk_tb(error.__traceback__))
+    own = [step for step in steps if str(step[0].f_globals.get("__name__")).partition(".")[0] not in _OTHERS]
+    lines = [
+        f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in traceback.StackSummary.extract(own or steps[-1:])
+    ]
+    return "\n".join([f"{type(error).__name__}: {error}".rstrip(": "), *lines])
 
 
 @dataclass(frozen=True)

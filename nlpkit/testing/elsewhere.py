@@ -20,7 +20,7 @@ from nlpkit.testing.check import Finding
 if TYPE_CHECKING:
     from nlpkit.testing.under_test import TaskUnderTest
 
-_PATIENCE = 180.0  # seconds that two processes have to import torch and train a few steps
+_PATIENCE = 600.0  # seconds that two processes have to import torch and train a few steps
 _POLL_SECONDS = 0.05
 
 

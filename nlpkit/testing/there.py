@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from nlpkit.plugins.loading import HEAVY
+from nlpkit.testing.check import described
 
 
 def main(folder: Path) -> None:
@@ -47,12 +48,7 @@ def _report(folder: Path, name: str, ask: Callable[[], Any]) -> Any:
         value = ask()
         content = {"value": value}
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[-3:]
-        lines = [
-            f"{type(error).__name__}: {error}",
-            *(f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in frames),
-        ]
-        value, content = None, {"error": "\n".join(lines)}
+        value, content = None, {"error": described(error)}
     if name != "module" or value is None:
         (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
     return value
@@ -89,28 +85,21 @@ def _module(request: dict[str, Any]) -> ModuleType:
     return module
 
 
-def _under_test(task_class: Any, request: dict[str, Any]) -> Any:
-    import torch
+def _answers(task_class: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
+    from nlpkit.task import Example
+    from nlpkit.testing.under_test import answers_of
 
-    from nlpkit.config import from_plain
-    from nlpkit.testing.under_test import TaskUnderTest
-
-    torch.set_num_threads(1)
-    config = request["config"]
-    settings = None if config is None else from_plain(task_class, {"task": config}).task
-    return TaskUnderTest(task_class, request["examples"], settings)
-
-
-def _answers(task_class: Any, request: dict[str, Any]) -> Any:
-    it = _under_test(task_class, request)
-    it.load(Path(request["model"]))
-    return it.answers(it.batch())
+    return answers_of(Path(request["model"]), task_class, [Example(row) for row in request["examples"]])
 
 
 def _trained(task_class: Any, request: dict[str, Any], count: int) -> dict[str, float]:
+    from nlpkit.config import from_plain
     from nlpkit.testing.together import train
+    from nlpkit.testing.under_test import TaskUnderTest
 
-    return train(_under_test(task_class, request), count)
+    config = request["config"]
+    settings = None if config is None else from_plain(task_class, {"task": config}).task
+    return train(TaskUnderTest(task_class, request["examples"], settings), count)
 
 
 if __name__ == "__main__":

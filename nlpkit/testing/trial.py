@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nlpkit.task import Task, TaskConfig
-from nlpkit.testing.check import Check, Finding
+from nlpkit.testing.check import Check, Finding, described
 from nlpkit.testing.checks import CHECKS
 from nlpkit.testing.elsewhere import Elsewhere
 from nlpkit.testing.under_test import TaskUnderTest
@@ -53,27 +52,18 @@ class Trial:
         broken = [name for name in check.needs if self.outcome(name).verdict != "passed"]
         if broken:
             return Outcome("open", f"says nothing before {' and '.join(broken)} passes")
+        # each gets a task and weights of its own, so that none depends on what another has changed
+        it = TaskUnderTest(self.task_class, self.examples, self.config, self._elsewhere)
         try:
-            # each gets a task and weights of its own, so that none depends on what another has changed
-            check.run(TaskUnderTest(self.task_class, self.examples, self.config, self._elsewhere))
+            check.run(it)
         except Finding as finding:
-            return Outcome("failed", _described(check, finding.found, finding.advice))
+            return Outcome("failed", _told(check, finding.found, finding.advice))
         except Exception as error:  # an author's code may raise anything, and the other checks still count
-            found = f"{type(error).__name__}: {error}\n{self._place(error)}".rstrip()
-            return Outcome("failed", _described(check, found, "mend what raised it"))
+            return Outcome("failed", _told(check, described(error), "mend what raised it"))
         return Outcome("passed")
 
-    def _place(self, error: Exception) -> str:
-        """The lines of the task's module that an exception passed through; of none the last line at all."""
-        import sys
 
-        frames = traceback.extract_tb(error.__traceback__)
-        file = getattr(sys.modules.get(self.task_class.__module__), "__file__", None)
-        own = [frame for frame in frames if frame.filename == file] or frames[-1:]
-        return "\n".join(f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in own)
-
-
-def _described(check: Check, found: str, advice: str) -> str:
+def _told(check: Check, found: str, advice: str) -> str:
     parts = (("rule", check.rule), ("why", check.reason), ("found", found), ("do", advice))
     lines = [f"  {word + ':':<7}{text}".replace("\n", "\n         ") for word, text in parts]
     return "\n".join([check.name, *lines])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torchmetrics import MetricCollection
 
@@ -87,8 +88,7 @@ class TaskUnderTest:
 
     def batch(self, *rows: int) -> Batch:
         """A batch of some examples, in this order; of all where none is named."""
-        chosen = torch.tensor(rows or range(len(self.examples))).numpy()
-        return make_batch(self.task, self.samples, chosen, 0, 0)
+        return make_batch(self.task, self.samples, np.array(rows or range(len(self.examples))), 0, 0)
 
     def bare(self) -> list[Example]:
         """The examples as new texts are: without what need not be there."""
@@ -97,7 +97,7 @@ class TaskUnderTest:
 
     def batch_of(self, examples: Sequence[Example]) -> Batch:
         """A batch of other examples."""
-        return make_batch(self.task, EncodedExamples(self.task, examples), torch.arange(len(examples)).numpy(), 0, 0)
+        return make_batch(self.task, EncodedExamples(self.task, examples), np.arange(len(examples)), 0, 0)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch, as training has it."""
@@ -140,12 +140,6 @@ class TaskUnderTest:
         """Write the bundle."""
         bundle.save(folder, self.task, self.module.backbone, self.module.head, {}, OneTask(type(self.task)))
 
-    def load(self, folder: Path) -> None:
-        """Take task and weights of a bundle in place of these."""
-        loaded = bundle.load(str(folder), OneTask(type(self.task)))
-        self.task, self.module = loaded.task, TaskModule(loaded.task, loaded.backbone, loaded.head)
-        self.samples = EncodedExamples(self.task, self.examples)
-
     def named(self, row: int) -> str:
         """An example for messages, with the beginning of its text."""
         first = next(iter(self.task.fields))
@@ -168,6 +162,14 @@ class OneTask(Registry):
         return Plugin(name="under-test", distribution="under-test", version="0", value=self.task_class.__module__)
 
 
+def answers_of(folder: Path, task_class: type[Task[Any]], examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Load a bundle of a task and give its answers to some examples."""
+    loaded = bundle.load(str(folder), OneTask(task_class))
+    batch = make_batch(loaded.task, EncodedExamples(loaded.task, examples), np.arange(len(examples)), 0, 0)
+    with torch.no_grad():
+        return TaskModule(loaded.task, loaded.backbone, loaded.head).eval().predict_step(batch)
+
+
 def difference(left: Any, right: Any, path: str = "") -> str:
     """The first place where two answers differ by more than `TOLERANCE`, in words; empty: they are the same."""
     if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
@@ -179,4 +181,8 @@ def difference(left: Any, right: Any, path: str = "") -> str:
         same = math.isclose(left, right, abs_tol=TOLERANCE)
     else:
         same = bool(left == right)
-    return "" if same else f"{path or 'the answer'} is {left!r:.60} and {right!r:.60}"
+    return "" if same else f"{path or 'the answer'} is {_short(left)} and {_short(right)}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else f"{value!r:.60}"

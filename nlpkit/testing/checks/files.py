@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -10,23 +11,27 @@ from pathlib import Path
 import torch
 
 from nlpkit.testing.check import Finding, check, require
-from nlpkit.testing.under_test import TaskUnderTest, difference
+from nlpkit.testing.under_test import TaskUnderTest, answers_of, difference
 
 
-@check("The model of a run would not be the one that was trained and scored.", needs=("answers_are_json",))
+@check(
+    "The model of a run would not be the one that was trained and scored.",
+    needs=("answers_are_json", "settings_are_described", "loss_is_finite"),
+)
 def saved_and_loaded_is_the_same(it: TaskUnderTest) -> None:
     """A model that was trained for a step, saved and loaded gives the same answers."""
     it.learn(1)
     expected = it.answers(it.batch())
     with tempfile.TemporaryDirectory() as folder:
         it.save(Path(folder) / "model")
-        it.load(Path(folder) / "model")
-    other = difference(expected, it.answers(it.batch()))
-    require(
-        not other,
-        f"saved and loaded {other}",
-        "keep what the head learns in parameters and buffers, and what the task knows in its settings",
-    )
+        found = answers_of(Path(folder) / "model", type(it.task), it.examples)
+    for row, (trained, loaded) in enumerate(zip(expected, found, strict=True)):
+        other = difference(trained, loaded)
+        require(
+            not other,
+            f"{it.named(row)}, trained and loaded: {other}",
+            "keep what the head learns in parameters and buffers, and what the task knows in its settings",
+        )
 
 
 @check(
@@ -44,7 +49,9 @@ def files_hold_plain_values(it: TaskUnderTest) -> None:
             warnings.simplefilter("ignore")
             state = torch.load(file, weights_only=True)
     except Exception as error:
-        raise Finding(f"a checkpoint does not load: {str(error).splitlines()[0]}", advice) from error
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        what = refused[1] if refused else f"it: {type(error).__name__}"
+        raise Finding(f"of a checkpoint torch.load(weights_only=True) refuses {what}", advice) from None
     lost = it.again().module.load_state_dict(state, strict=False)
     names = [*lost.missing_keys, *lost.unexpected_keys]
     require(not names, f"a checkpoint does not fit the same task: {', '.join(names)}", "make all states in __init__")

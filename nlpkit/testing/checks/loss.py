@@ -13,32 +13,33 @@ _STEPS, _SHARE = 120, 0.2
 _FEW = 3  # steps after which weights are compared
 
 
-@check("Training ends at the first loss that is no number.")
+@check("Training ends at the first loss or gradient that is no number.")
 def loss_is_finite(it: TaskUnderTest) -> None:
-    """The loss of all examples, and of each one alone, is one finite number."""
+    """The loss of all examples, and of each one alone, is one finite number, and so is its gradient."""
     for rows in ((), *((row,) for row in range(len(it.examples)))):
         loss = it.loss(it.batch(*rows))
         which = it.named(rows[0]) if rows else "all examples"
         advice = "return a scalar from Head.loss; divide by a count only where it is not 0: .clamp(min=1)"
         require(loss.ndim == 0, f"{which}: the loss has the shape {tuple(loss.shape)}", advice)
         require(bool(torch.isfinite(loss)), f"{which}: the loss is {float(loss.detach())}", advice)
+    it.loss(it.batch()).backward()
+    odd = [name for name, p in it.module.named_parameters() if p.grad is not None and not _is_finite(p.grad)]
+    require(not odd, f"the gradient is not finite: {_some(odd)}", "look for a root, a logarithm or a norm of 0 in Head")
+
+
+def _is_finite(gradient: torch.Tensor) -> bool:
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return bool(torch.isfinite(values).all())
 
 
 @check(
     "A weight without a gradient never learns, and several processes wait for it for ever.", needs=("loss_is_finite",)
 )
 def loss_reaches_every_weight(it: TaskUnderTest) -> None:
-    """Every weight of head and backbone that may learn gets a finite gradient from the loss."""
+    """Every weight of head and backbone that may learn gets a gradient from the loss."""
     it.loss(it.batch()).backward()
-    weights = [(name, p.grad) for name, p in it.module.named_parameters() if p.requires_grad]
-    idle = [name for name, gradient in weights if gradient is None]
+    idle = [name for name, p in it.module.named_parameters() if p.requires_grad and p.grad is None]
     require(not idle, f"no gradient: {_some(idle)}", "use them in Head.forward, or delete them; detach nothing")
-    odd = [
-        name
-        for name, g in weights
-        if g is not None and not torch.isfinite(g.coalesce().values() if g.is_sparse else g).all()
-    ]
-    require(not odd, f"the gradient is not finite: {_some(odd)}", "look for a root, a logarithm or a norm of 0 in Head")
 
 
 def _some(names: list[str]) -> str:
@@ -46,7 +47,7 @@ def _some(names: list[str]) -> str:
 
 
 @check(
-    "Several devices share a batch, and the dev loss is put together of batches: both would depend on how it was divided.",
+    "Several devices share a batch, and batches add up to the dev loss: both would depend on how they are divided.",
     needs=("loss_is_finite", "padding_changes_nothing"),
 )
 def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
@@ -100,5 +101,5 @@ def a_seed_repeats(it: TaskUnderTest) -> None:
     require(
         not names,
         f"after {_FEW} steps from the same seed, weights differ: {_some(names)}",
-        "draw by torch, numpy or random, which are seeded before each batch, and depend on no time, name or order of a set",
+        "draw by torch, numpy or random, which are seeded before each batch; depend on no time and no order of a set",
     )

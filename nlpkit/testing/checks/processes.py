@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 from nlpkit.testing.check import check, require
@@ -28,17 +29,25 @@ def imports_fast(it: TaskUnderTest) -> None:
 )
 def a_new_process_answers_the_same(it: TaskUnderTest) -> None:
     """A new process that imports the task's module and loads the model gives the same answers."""
-    other = difference(it.answers(it.batch()), it.elsewhere.answers(it))
-    require(
-        not other,
-        f"here and in a new process {other}",
-        "keep what the task knows in its settings: they are saved, module and class attributes are not",
-    )
+    for row, (here, there) in enumerate(zip(it.answers(it.batch()), it.elsewhere.answers(it), strict=True)):
+        other = difference(json.loads(json.dumps(here)), there)
+        require(
+            not other,
+            f"{it.named(row)}, here and in a new process: {other}",
+            "keep what the task knows in its settings, which are saved; what modules and classes hold is not",
+        )
 
 
 @check(
     "A run on two GPUs would learn something else than one on one, or wait for ever.",
-    needs=("loss_reaches_every_weight", "loss_is_a_mean_by_count", "a_seed_repeats", "metrics_are_finite"),
+    needs=(
+        "company_changes_nothing",
+        "loss_reaches_every_weight",
+        "loss_is_a_mean_by_count",
+        "a_seed_repeats",
+        "metrics_are_finite",
+        "saved_and_loaded_is_the_same",
+    ),
     slow=True,
 )
 def two_processes_are_as_one(it: TaskUnderTest) -> None:

@@ -40,7 +40,10 @@ def settings_are_described(it: TaskUnderTest) -> None:
     require(not silent, f"nothing is said of {', '.join(silent)}", "write a string on the line below the field")
 
 
-@check("A run could not be resumed, nor its model loaded: both have the settings from a file.")
+@check(
+    "A run could not be resumed, nor its model loaded: both have the settings from a file.",
+    needs=("settings_are_described",),
+)
 def settings_survive_a_file(it: TaskUnderTest) -> None:
     """The settings are the same after they were written and read as JSON."""
     plain = json.loads(json.dumps({"task": to_plain(it.task.config)}))

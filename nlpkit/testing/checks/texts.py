@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from nlpkit.task import Example
-from nlpkit.testing.check import Finding, check, require
+from nlpkit.testing.check import Finding, check, described, require
 from nlpkit.testing.under_test import TaskUnderTest, difference
 
 ODD_TEXTS = {
@@ -30,7 +30,7 @@ def encodes_without_label(it: TaskUnderTest) -> None:
             ids = it.task.encode(example)["input_ids"]
         except Exception as error:
             raise Finding(
-                f"encode raises {type(error).__name__} {missing}: {error}; {it.named(row)}",
+                f"{it.named(row)} {missing}: {described(error)}",
                 'add labels only where there is one: if example.get("label") is not None',
             ) from error
         same = ids == it.task.encode(it.examples[row])["input_ids"]
@@ -39,7 +39,7 @@ def encodes_without_label(it: TaskUnderTest) -> None:
         answers = it.answers(it.batch_of(bare))
     except Exception as error:
         raise Finding(
-            f"predicting raises {type(error).__name__} {missing}: {error}",
+            f"predicting {missing}: {described(error)}",
             "read labels from the batch in loss and compare alone, not in forward, predict or decode",
         ) from error
     batch = it.batch()
@@ -50,7 +50,7 @@ def encodes_without_label(it: TaskUnderTest) -> None:
 
 @check(
     "Such texts are in every file of users; one of them would end the prediction of all.",
-    needs=("encodes_without_label",),
+    needs=("encodes_without_label", "answers_are_json"),
 )
 def takes_odd_texts(it: TaskUnderTest) -> None:
     """Empty, blank, emoji, combining, right-to-left and very long texts get one answer each, alone and together."""
@@ -68,5 +68,5 @@ def _check_answered(it: TaskUnderTest, examples: list[Example], what: str) -> No
         answers = it.answers(it.batch_of(examples))
         json.dumps(answers, allow_nan=False)
     except Exception as error:
-        raise Finding(f"{what}: {type(error).__name__}: {error}", advice) from error
+        raise Finding(f"{what}: {described(error)}", advice) from error
     require(len(answers) == len(examples), f"{what}: {len(answers)} answers for {len(examples)} texts", advice)
