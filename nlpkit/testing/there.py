@@ -22,8 +22,8 @@ from nlpkit.plugins.loading import HEAVY
 from nlpkit.testing.check import described
 
 
-def main(folder: Path) -> None:
-    """Do what the file ``request`` asks for."""
+def main(folder: Path) -> int:
+    """Do what the file ``request`` asks for; the exit code is 1 where something of it failed."""
     request = json.loads((folder / "request").read_text("utf-8"))
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     watch = _Watch(request["file"])
@@ -31,15 +31,15 @@ def main(folder: Path) -> None:
     task_class = _report(folder, "module", lambda: reduce(getattr, request["task"].split("."), _module(request)))
     sys.meta_path.remove(watch)
     if task_class is None:
-        return
+        return 1
+    found = []
     if rank == 0:
-        _report(folder, "imported", lambda: watch.found)
-    if request["model"] is None:
-        return
-    if rank == 0:
-        _report(folder, "answers", lambda: _answers(task_class, request))
+        found.append(_report(folder, "imported", lambda: watch.found))
+    if rank == 0 and request["model"]:
+        found.append(_report(folder, "answers", lambda: _answers(task_class, request)))
     if count > 1:
-        _report(folder, f"trained-{rank}", lambda: _trained(task_class, request, count))
+        found.append(_report(folder, f"trained-{rank}", lambda: _trained(task_class, request, count)))
+    return int(None in found)
 
 
 def _report(folder: Path, name: str, ask: Callable[[], Any]) -> Any:
@@ -103,4 +103,4 @@ def _trained(task_class: Any, request: dict[str, Any], count: int) -> dict[str, 
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

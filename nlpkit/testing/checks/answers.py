@@ -47,6 +47,7 @@ def padding_changes_nothing(it: TaskUnderTest) -> None:
     advice = (
         'leave out places where batch["attention_mask"] is 0, and declare padding of labels as -100 in Task.padding'
     )
+    it.module.eval()
     for row in shorter:
         padded = _first_of_two(it.batch(row, longest))
         if padded is None:  # its rows are not those of examples; that it has company says the rest
