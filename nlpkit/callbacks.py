@@ -6,13 +6,11 @@ import json
 import logging
 import math
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -23,7 +21,7 @@ from nlpkit.files import explain_os_errors
 from nlpkit.folder import RunFolder
 from nlpkit.metrics_log import cut_back
 from nlpkit.processes import largest, place, total
-from nlpkit.randomness import seed_of
+from nlpkit.randomness import seed_all, seed_of
 from nlpkit.scores import finite
 
 log = logging.getLogger("nlpkit")
@@ -56,10 +54,7 @@ class CounterSeeds(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         """Seed for this batch."""
-        seed = seed_of(self.seed, 3, index, trainer.global_rank)
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_all(seed_of(self.seed, 3, index, trainer.global_rank))
 
 
 class Recorder(pl.Callback):

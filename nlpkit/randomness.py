@@ -36,3 +36,14 @@ def uniform(seeds: NDArray[np.uint64], length: int, stream: int) -> NDArray[np.f
         position = (np.arange(length, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
         start = mix(seeds + np.uint64(stream + 1) * np.uint64(0xD1B54A32D192ED03))
         return (mix(start[:, None] + position[None, :]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def seed_all(seed: int) -> None:
+    """Seed torch, numpy and random, for what draws by no counter, such as dropout."""
+    import random
+
+    import torch
+
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

@@ -39,6 +39,7 @@ class SpanScores(Metric):
     """
 
     full_state_update = False
+    higher_is_better = True  # of f1, which chooses the best step; errors are counted
     right: Tensor
     found: Tensor
     true: Tensor

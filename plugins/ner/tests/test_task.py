@@ -20,16 +20,22 @@ from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import DataError, UsageError
 from nlpkit.plugins import Registry
 from nlpkit.predictor import Predictor
-from nlpkit.testing import check_task
+from nlpkit.testing import CHECKS, check_task, task_test
 
 MakeTask = Callable[..., Ner]
 MakeModule = Callable[..., TaskModule]
 SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
 
 
-@pytest.mark.parametrize("transitions", ["constrained", "crf", "none"])
-def test_the_task_keeps_the_contract(transitions: Any) -> None:
-    check_task(Ner, list(conll.read(str(SAMPLE)))[:10], config=NerConfig(transitions=transitions))
+SENTENCES = list(conll.read(str(SAMPLE)))[:10]
+ALONE = {name: "tried with the usual transitions" for name, check in CHECKS.items() if check.slow}
+
+test_the_task_keeps_the_rules = task_test(Ner, SENTENCES)
+
+
+@pytest.mark.parametrize("transitions", ["crf", "none"])
+def test_the_task_keeps_the_rules_with_other_transitions(transitions: Any) -> None:
+    check_task(Ner, SENTENCES, config=NerConfig(transitions=transitions), skip=ALONE)
 
 
 def test_the_task_keeps_the_contract_with_spans_inside_words() -> None:
@@ -39,7 +45,7 @@ def test_the_task_keeps_the_contract_with_spans_inside_words() -> None:
         for t, s, e in texts
     ]
     assert Ner.prepare(NerConfig(), [Example(e) for e in examples]).unit == "piece"
-    check_task(Ner, examples)
+    check_task(Ner, examples, skip=ALONE)
 
 
 def _batch(task: Ner, examples: list[Example]) -> Any:

@@ -10,8 +10,19 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from nlpkit import Example, tokenizer
 from nlpkit.config import compose
+from nlpkit.testing import task_test
 
 LONG = Example({"text": "first " + "and then " * 40 + "last"})
+EXAMPLES = [
+    {"text": text, "label": label}
+    for label, texts in {
+        "good": ("lovely soft wool", "warm and well made", "a joy to wear", "fits me perfectly"),
+        "bad": ("torn after a day", "cheap and itchy", "never arrived", "far too small for me"),
+    }.items()
+    for text in texts
+]
+
+test_the_task_keeps_the_rules = task_test(Sentiment, EXAMPLES)
 
 
 @pytest.fixture

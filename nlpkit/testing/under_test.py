@@ -1,0 +1,188 @@
+"""A task on a tiny backbone, with a tokenizer made of its examples: what checks look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchmetrics import MetricCollection
+
+from nlpkit import backbone, bundle, tokenizer
+from nlpkit.config import ModelConfig, OptimConfig
+from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.errors import NlpkitError
+from nlpkit.handover import quiet
+from nlpkit.module import TaskModule
+from nlpkit.plugins import Plugin, Registry
+from nlpkit.randomness import seed_all, seed_of
+from nlpkit.scores import values_of
+from nlpkit.task import Batch, Example, Task
+from nlpkit.testing.elsewhere import Elsewhere
+
+TOLERANCE = 1e-4
+"""By how much two answers to the same example may differ, and two losses, as a share."""
+_LENGTH = 64  # tokens that the backbone takes
+
+
+class TaskUnderTest:
+    """A task on a tiny backbone, with examples; every one that is made of them has the same weights.
+
+    Args:
+        task_class: what is tested.
+        examples: eight or so, labelled, as the task's reader would give them.
+        settings: of the task; labels are found in the examples.
+        elsewhere: other processes with the same task.
+
+    Raises:
+        AssertionError: the task takes no such examples.
+    """
+
+    def __init__(
+        self,
+        task_class: type[Task[Any]],
+        examples: Sequence[Mapping[str, Any]],
+        settings: Any = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._made_of = (task_class, examples, settings)
+        self.elsewhere = elsewhere or Elsewhere(*self._made_of)
+        self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
+        family = task_class.defaults.get("model.family", "bert")
+        model = ModelConfig(preset="tiny", family=family, sequence_length=_LENGTH)
+        try:
+            config = task_class.prepare(settings or task_class.config_class(), self.examples)
+        except NlpkitError as error:
+            raise AssertionError(f"these examples are no data for {task_class.__name__}: {error.message}") from None
+        words = tokenizer.train(
+            iter(self._texts(task_class)),
+            kind="wordpiece",
+            vocabulary=400,
+            lowercase=True,
+            max_length=_LENGTH,
+            generates=model.family in backbone.DECODERS,
+            denoises=model.family in backbone.ENCODER_DECODERS,
+            special=task_class.extra_tokens(config),
+        )
+        self.task = task_class(replace(config, max_length=config.max_length or _LENGTH), words)
+        self.architecture = backbone.architecture(model, words)
+        torch.manual_seed(0)
+        optim = OptimConfig(learning_rate=5e-4, schedule="constant", warmup=0.0)
+        with quiet():
+            head = self.task.build_head(self.architecture)
+        self.module = TaskModule(self.task, backbone.build(self.architecture), head, optim, total_steps=60)
+        self.samples = EncodedExamples(self.task, self.examples)
+
+    def _texts(self, task_class: type[Task[Any]]) -> list[str]:
+        needed = [name for name, field in task_class.fields.items() if field.required]
+        written = [name for name, field in task_class.fields.items() if field.written]
+        return [str(e[name]) for e in self.examples for name in needed + written]
+
+    def again(self) -> TaskUnderTest:
+        """The same task with the weights that it had at first."""
+        return TaskUnderTest(*self._made_of, self.elsewhere)
+
+    def batch(self, *rows: int) -> Batch:
+        """A batch of some examples, in this order; of all where none is named."""
+        return make_batch(self.task, self.samples, np.array(rows or range(len(self.examples))), 0, 0)
+
+    def bare(self) -> list[Example]:
+        """The examples as new texts are: without what need not be there."""
+        needed = [name for name, field in self.task.fields.items() if field.required]
+        return [Example({name: e[name] for name in needed}, e.where) for e in self.examples]
+
+    def batch_of(self, examples: Sequence[Example]) -> Batch:
+        """A batch of other examples."""
+        return make_batch(self.task, EncodedExamples(self.task, examples), np.arange(len(examples)), 0, 0)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch, as training has it."""
+        return self.module.head.loss_from(self.module.hidden(batch), batch)
+
+    def answers(self, batch: Batch) -> list[dict[str, Any]]:
+        """Predictions in evaluation mode."""
+        self.module.eval()
+        with torch.no_grad():
+            return self.module.predict_step(batch)
+
+    def scores(self, batch: Batch, metrics: MetricCollection | None = None) -> dict[str, float]:
+        """The task's own metrics of a batch, in evaluation mode; ``metrics`` may have seen others before."""
+        metrics = self.task.build_metrics() if metrics is None else metrics
+        self.module.eval()
+        with torch.no_grad():
+            for _, asked in self.task.as_predicted(batch):
+                metrics.update(*self.task.compare(self.module.predictions(asked), asked))
+        return {name: float(value) for name, value in values_of(metrics).items()}
+
+    def learn(self, steps: int, below: float = -math.inf) -> list[float]:
+        """Train on all examples, seeded before each batch as a run is; stops when the loss is a share of the first.
+
+        Returns:
+            The loss before each step.
+        """
+        optimizer = self.module.configure_optimizers()["optimizer"]
+        losses: list[float] = []
+        self.module.train()
+        while len(losses) < steps and (not losses or losses[-1] >= below * losses[0]):
+            seed_all(seed_of(0, 3, len(losses)))
+            loss = self.loss(self.batch())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        return losses
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle."""
+        bundle.save(folder, self.task, self.module.backbone, self.module.head, {}, OneTask(type(self.task)))
+
+    def named(self, row: int) -> str:
+        """An example for messages, with the beginning of its text."""
+        first = next(iter(self.task.fields))
+        return f"example {row} ({self.examples[row][first]!r:.40})"
+
+
+class OneTask(Registry):
+    """A registry that knows the task under test and the installed heads."""
+
+    def __init__(self, task_class: type[Task[Any]]) -> None:
+        super().__init__()
+        self.task_class = task_class
+
+    def task(self, name: str, stage: Any = None) -> type[Task[Any]]:
+        """The task under test, whatever the name."""
+        return self.task_class
+
+    def owner(self, kind: Any, name: str) -> Plugin:
+        """A plugin that stands for the one under test."""
+        return Plugin(name="under-test", distribution="under-test", version="0", value=self.task_class.__module__)
+
+
+def answers_of(folder: Path, task_class: type[Task[Any]], examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """Load a bundle of a task and give its answers to some examples."""
+    loaded = bundle.load(str(folder), OneTask(task_class))
+    batch = make_batch(loaded.task, EncodedExamples(loaded.task, examples), np.arange(len(examples)), 0, 0)
+    with torch.no_grad():
+        return TaskModule(loaded.task, loaded.backbone, loaded.head).eval().predict_step(batch)
+
+
+def difference(left: Any, right: Any, path: str = "") -> str:
+    """The first place where two answers differ by more than `TOLERANCE`, in words; empty: they are the same."""
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return next(filter(None, (difference(left[k], right[k], f"{path}.{k}".lstrip(".")) for k in left)), "")
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = enumerate(zip(left, right, strict=True))
+        return next(filter(None, (difference(a, b, f"{path}[{i}]") for i, (a, b) in pairs)), "")
+    if isinstance(left, float) and isinstance(right, float):
+        same = math.isclose(left, right, abs_tol=TOLERANCE)
+    else:
+        same = bool(left == right)
+    return "" if same else f"{path or 'the answer'} is {_short(left)} and {_short(right)}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else f"{value!r:.60}"
