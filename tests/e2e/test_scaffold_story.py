@@ -113,7 +113,8 @@ def test_new_tagging_learns_has_a_tag_for_each_word_and_refuses_other_numbers(
 def test_new_plugin_keeps_the_contract(plugins: dict[str, Path], form: str) -> None:
     module = importlib.import_module(f"nlpkit_new_{form}")
     task = getattr(module, f"New{form.title()}")
-    check_task(task, rows_of(plugins[form])[:8], config=TaskConfig(max_length=16), skip=ELSEWHERE)
+    config = TaskConfig(max_length=16) if form == "generation" else None  # as in the plugin's own tests
+    check_task(task, rows_of(plugins[form])[:8], config=config, skip=ELSEWHERE)
 
 
 def test_new_plugin_passes_its_own_tests(plugins: dict[str, Path], tmp_path: Path) -> None:
