@@ -92,7 +92,7 @@ def check_free(names: Names, registry: Registry) -> None:
     Raises:
         UsageError: with the plugin that has it.
     """
-    for plugin in registry.plugins():
+    for plugin, _ in registry.installed():  # those that are switched off, too
         if names.task == plugin.name or names.distribution == plugin.distribution:
             raise UsageError(f"'{names.task}' is taken by plugin {plugin}", _command(f"my-{names.task}"))
     if names.task in registry.tasks():

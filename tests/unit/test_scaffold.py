@@ -227,6 +227,18 @@ def test_name_that_is_installed_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "nlpkit plugins new my-mlm-nsp"
 
 
+def test_name_of_a_plugin_that_is_switched_off_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = tmp_path / "nlpkit_emotion-0.3.0.dist-info"
+    metadata.mkdir()
+    (metadata / "entry_points.txt").write_text("[nlpkit]\nmood = nowhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("NLPKIT_PLUGINS", "-mood")
+    for name in ("emotion", "mood"):
+        with pytest.raises(UsageError) as caught:
+            new_plugin(name, out=tmp_path / "new")
+        assert caught.value.message == f"'{name}' is taken by plugin 'mood' (nlpkit-emotion 0.3.0)"
+
+
 def test_name_of_an_installed_task_is_refused(tmp_path: Path) -> None:
     new_plugin("outer", out=tmp_path / "outer")
     file = tmp_path / "outer/nlpkit_outer/__init__.py"
