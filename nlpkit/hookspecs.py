@@ -56,6 +56,7 @@ def nlpkit_datasets() -> Mapping[str, Dataset]:  # type: ignore[empty-body]
             sample = nlpkit.Dataset(files={"train": "/path/to/sample.csv"})
             return {"emotion-sample": sample, "log": nlpkit.Dataset(read)}
 
+
         def read(path):
             for line in open(path, encoding="utf-8"):
                 label, _, text = line.strip().partition("|")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -131,7 +132,34 @@ def test_docs_of_presets_are_counted_in_the_modules() -> None:
 def test_docs_every_page_stands_in_the_site() -> None:
     pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
     named = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
-    assert sorted(pages_of(named)) == sorted(pages)
+    assert sorted(pages_of(named)) == sorted([*pages, *site_of_docs().PLUGINS.values()])
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "led"),
+    [
+        ("results.md", "../plugins/ner/README.md#scores", "tasks/ner.md#scores"),
+        ("how-to/devices.md", "../../plugins/ner/README.md", "../tasks/ner.md"),
+        ("how-to/devices.md", "../results.md#speed", "../results.md#speed"),
+        ("how-to/devices.md", "../../README.md#settings", "../index.md"),
+        ("tasks/ner.md", "../../docs/results.md#speed", "../results.md#speed"),
+        ("tasks/ner.md", "#scores", "#scores"),
+        ("tutorial.md", "../nlpkit/task.py", "../nlpkit/task.py"),
+    ],
+)
+def test_docs_links_lead_to_the_pages_of_the_site(page: str, link: str, led: str) -> None:
+    assert site_of_docs().led(f"see [this]({link}), and [that](https://a.b)", page) == (
+        f"see [this]({led}), and [that](https://a.b)"
+    )
+
+
+def site_of_docs() -> Any:
+    """What docs/site.py has; its name is that of a module of Python, too."""
+    spec = importlib.util.spec_from_file_location("site_of_docs", ROOT / "docs" / "site.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pages_of(nav: Any) -> list[str]:

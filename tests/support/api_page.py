@@ -14,7 +14,7 @@ from nlpkit.predictor import Predictor
 from nlpkit.running import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
-FUNCTIONS = ("pretrain", "fit", "evaluate", "load", "resume")
+FUNCTIONS = ("pretrain", "fit", "evaluate", "load", "resume", "read", "assemble")
 CLASSES = ("TaskModule", "TaskDataModule", "TransformersHead", "Objective", "SequenceHead")
 OF_TASKS = ("Task", "TaskConfig", "Field", "Dataset", "Head", "Example", "Features", "Batch", "hookimpl")
 _INTRODUCTION = """# The Python interface
