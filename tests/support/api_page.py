@@ -35,7 +35,7 @@ print(nlpkit.load(run.folder).predict(["Soft and warm"]))
 ```
 
 What plugins are written with is described in [hooks](hooks.md): {names}. What tests them, `nlpkit.testing`, is in
-[write a task](../write-a-task.md#5-test-it).
+[testing a task](testing.md).
 """
 
 

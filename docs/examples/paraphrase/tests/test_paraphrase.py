@@ -8,15 +8,13 @@ import pytest
 from nlpkit_paraphrase import Paraphrase
 
 from nlpkit import Example, TaskConfig, tokenizer
-from nlpkit.testing import check_task
+from nlpkit.testing import task_test
 
 SAMPLE = Path(nlpkit_paraphrase.__file__).with_name("sample.csv")
 EXAMPLES = list(csv.DictReader(SAMPLE.open(encoding="utf-8")))[:8]
 SHORT, LONG = "is it red", "is it blue " * 40
 
-
-def test_paraphrase() -> None:
-    check_task(Paraphrase, EXAMPLES)
+test_paraphrase = task_test(Paraphrase, EXAMPLES)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,12 @@ from transformers import PreTrainedTokenizerBase
 
 from nlpkit import Example, TaskConfig, tokenizer
 from nlpkit.errors import DataError
-from nlpkit.testing import check_task
+from nlpkit.testing import task_test
 
 SAMPLE = Path(__file__).parents[1] / "sample.jsonl"
 EXAMPLES = [json.loads(line) for line in SAMPLE.read_text("utf-8").splitlines()]
 
-
-def test_question_answering() -> None:
-    check_task(QuestionAnswering, EXAMPLES[:8])
+test_question_answering = task_test(QuestionAnswering, EXAMPLES[:8])
 
 
 @pytest.fixture(scope="module")
