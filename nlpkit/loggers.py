@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,19 @@ def loggers(config: RunConfig, folder: RunFolder, step: int) -> list[Logger]:
         config: of the run.
         folder: likewise.
         step: that the run goes on from; what was logged after it is dropped where that can be done.
+
+    Raises:
+        UsageError: a service that cannot be reached, or does not know the user.
     """
-    made = [_make(name, folder, step) for name in dict.fromkeys(config.trainer.logger)]
-    for logger in made:
-        if not isinstance(logger, CSVLogger):  # beside which config.yaml lies
-            logger.log_hyperparams(dict(flat(to_plain(config))))
+    made = []
+    for name in dict.fromkeys(config.trainer.logger):
+        try:
+            made.append(_make(name, folder, step))
+            if name in _EXTRAS:  # beside the file of csv lies config.yaml
+                made[-1].log_hyperparams(dict(flat(to_plain(config))))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise UsageError(f"trainer.logger={name} cannot begin: {reason}", f"see the settings of {name}") from error
     return made
 
 
@@ -57,6 +66,8 @@ def _make(name: str, folder: RunFolder, step: int) -> Logger:
         return TensorBoardLogger(path, name="", version="tensorboard", default_hp_metric=False, purge_step=step or None)
     if name == "wandb":
         return WandbLogger(name=path.name, project=_PROJECT, save_dir=path)
+    # a folder serves where no server is named, though mlflow would rather have a database
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     return MLFlowLogger(experiment_name=_PROJECT, run_name=path.name, save_dir=str(path / "mlruns"))
 
 

@@ -357,6 +357,7 @@ def _remake(run: str) -> str:
     return f"this makes it again: {shlex.join(words)}"
 
 
+@isolated()
 def read(
     model: Predictor | TaskModule,
     data: Paths,

@@ -14,7 +14,7 @@ from nlpkit.data import Samples, make_batch
 from nlpkit.errors import NlpkitError, PluginError
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry
-from nlpkit.plugins.blame import lines_of
+from nlpkit.plugins.blame import describe, lines_of
 from nlpkit.scores import values_of
 from nlpkit.task import Batch, Task
 
@@ -75,8 +75,8 @@ def _named(kind: Any, name: str, task: Task[Any], registry: Registry, hint: str)
     except NlpkitError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         owner = registry.owner(kind, name)
+        reason = describe(error, str(owner))
         known = PluginError(f"plugin {owner}: {kind} '{name}' does not go with {task.name}: {reason}", hint)
         known.lines = lines_of(error, str(owner))
         raise known from error
