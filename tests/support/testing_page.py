@@ -17,11 +17,7 @@ makes this page from the checks themselves. A whole test file:
 from nlpkit.testing import task_test
 from nlpkit_mood import Mood
 
-EXAMPLES = [
-    {"text": "what a day", "label": "good"},
-    {"text": "I am late again", "label": "bad"},
-    ...
-]
+EXAMPLES = [{"text": "what a day", "label": "good"}, {"text": "I am late again", "label": "bad"}, ...]
 test_mood = task_test(Mood, EXAMPLES)
 ```
 
