@@ -16,18 +16,23 @@ _TOKENS = 1_000_000  # in a batch: all examples stand in one
 
 
 def train(it: TaskUnderTest, processes: int) -> dict[str, float]:
-    """Train, each process on its share of every batch, and score the same examples.
+    """Score the examples, and train on them, each process on its share of every batch.
 
-    In evaluation mode: dropout would be another in each process.
+    Scores are of an odd number of examples before anything is learnt: shares of the same size, or without a mistake,
+    would have the score of all. In evaluation mode: dropout would be another in each process.
 
     Returns:
-        The loss of the last step and the dev scores, by name.
+        The scores before, the loss of the last step and the scores after it, by name.
     """
     settings = TrainerConfig(devices=processes, accelerator="cpu", precision="32")
     config = RunConfig(task=it.task.config, optim=it.module.optim, trainer=settings)
-    data = TaskDataModule(it.task, it.samples, it.samples, batch_tokens=_TOKENS, epochs=_STEPS)
-    it.module.eval()
+    odd = it.examples[: len(it.examples) - 1 | 1]
+    data = TaskDataModule(it.task, it.samples, odd, batch_tokens=_TOKENS, epochs=_STEPS)
     with trainer.quiet(), Meeting(settings).training("cpu"):
+        it.module.eval()
+        with torch.no_grad():
+            before = it.module.score(data.val_dataloader(), it.task.build_metrics())
         lightning = trainer.build(config, trainer.Length(_STEPS, _STEPS), [CounterSeeds(0)])
         lightning.fit(it.module, datamodule=data)
-        return {name: float(torch.as_tensor(value)) for name, value in lightning.callback_metrics.items()}
+        after = {name: float(torch.as_tensor(value)) for name, value in lightning.callback_metrics.items()}
+    return {**{f"{name} at first": value for name, value in before.items()}, **after}

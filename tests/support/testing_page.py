@@ -49,9 +49,9 @@ padding_changes_nothing
 |---|---|---|---|
 """
 _TAIL = """
-Those marked \\* start two further processes: one imports the task's module alone; two import torch, load the model that
-was saved here, and train together by gloo. Weights are drawn from the same seed for every check, and none sees what
-another has changed.
+Those marked \\* start further processes: one that imports the task's module and nothing else, and two that import
+torch, load the model that was saved here, and train together (DDP, by gloo); the two serve both checks. Each check has
+a task of its own with weights from the same seed, so that none sees what another has changed.
 """
 
 

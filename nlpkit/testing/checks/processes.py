@@ -51,7 +51,7 @@ def a_new_process_answers_the_same(it: TaskUnderTest) -> None:
     slow=True,
 )
 def two_processes_are_as_one(it: TaskUnderTest) -> None:
-    """Two processes that share each batch have, after three steps, the loss and the dev scores that one alone has."""
+    """Two processes that share each batch have the loss and the scores of one alone, at first and after three steps."""
     from nlpkit.testing.together import train
 
     both, alone = it.elsewhere.trained(it), train(it, 1)
