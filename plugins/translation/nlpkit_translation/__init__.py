@@ -13,9 +13,8 @@ from nlpkit.errors import UsageError
 from nlpkit_translation.config import TranslationConfig
 from nlpkit_translation.datasets import DATASETS
 from nlpkit_translation.directions import ASKED, both_ways, named, tag
+from nlpkit_translation.fields import FIELDS
 from nlpkit_translation.filters import keep
-from nlpkit_translation.rows import Rows
-from nlpkit_translation.sides import FIELDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +58,8 @@ class Translation(Task[TranslationConfig]):
     padding: ClassVar[dict[str, int]] = {**Task.padding, "source": -1, "target": -1, "places": -1}
 
     def __init__(self, config: TranslationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        from nlpkit_translation.rows import Rows
+
         super().__init__(config, tokenizer)
         self._rows = Rows(config, tokenizer)
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # all that is read; generate refuses more

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from nlpkit.task import files_of
 
 _MANY = 0.1  # of all pairs that are copies: more is a mistake in the files
 _COPIES = "with the same text on both sides"
-_log = logging.getLogger("nlpkit")
 
 
 @dataclass
@@ -61,6 +59,8 @@ def keep(pairs: Iterable[Example], filters: Filters) -> Iterator[Example]:
     Raises:
         DataError: none is left.
     """
+    import logging  # commands that only list tasks do without
+
     count: Counter[str] = Counter()
     first: dict[str, str] = {}
     seen: list[Example] = []  # one of each file, for messages
@@ -79,7 +79,7 @@ def keep(pairs: Iterable[Example], filters: Filters) -> Iterator[Example]:
     lost = count.total()
     reasons = ", ".join(f"{count[reason]:,} {reason} (the first at {where})" for reason, where in first.items())
     if copies > _MANY * total:
-        _log.warning(
+        logging.getLogger("nlpkit").warning(
             "%s: %s of %s pairs have the same text on both sides; are the files the same, or in one language?",
             *(files_of(seen), f"{copies:,}", f"{total:,}"),
         )
@@ -88,7 +88,9 @@ def keep(pairs: Iterable[Example], filters: Filters) -> Iterator[Example]:
             f"{files_of(seen)}: no pair is left to learn from: {reasons}", "look at the files, or ease task.filters"
         )
     if lost:
-        _log.info("%s: %s of %s pairs are left out: %s", files_of(seen), f"{lost:,}", f"{total:,}", reasons)
+        logging.getLogger("nlpkit").info(
+            "%s: %s of %s pairs are left out: %s", files_of(seen), f"{lost:,}", f"{total:,}", reasons
+        )
 
 
 def _is_copy(source: str, target: str) -> bool:

@@ -18,8 +18,9 @@ from nlpkit.readers.objects import objects
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.source import sniff_delimiter
 from nlpkit.readers.tables import Row, header, split_lines, table
+from nlpkit_translation.fields import FIELDS
 from nlpkit_translation.lines import lines
-from nlpkit_translation.sides import FIELDS, NAME_THEM, choose_sides, named_sides, refuse_one_sided
+from nlpkit_translation.sides import NAME_THEM, choose_sides, named_sides, refuse_one_sided
 
 _NESTED = "translation"
 _LOOKED_AT = 1 << 16  # bytes at the start of a file by which its format and delimiter are told

@@ -5,19 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from nlpkit import Example, Field
+from nlpkit import Example
 from nlpkit.errors import DataError
 from nlpkit.readers import choose_columns, find_columns, plain_name
+from nlpkit_translation.fields import FIELDS
 
-FIELDS = {
-    "source": Field(("source", "src", "source text", "source sentence", "text", "sentence")),
-    "target": Field(
-        ("target", "tgt", "trg", "target text", "target sentence", "translation", "reference"),
-        required=False,
-        written=True,
-    ),
-}
-"""What a translation model reads and writes."""
 NAME_THEM = "name them with data.source=NAME data.target=NAME"
 _ISO_639_1 = (
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "

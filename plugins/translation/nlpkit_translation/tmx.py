@@ -17,7 +17,8 @@ from nlpkit.readers.encodings import check_encoding, detect_encoding
 from nlpkit.readers.examples import Errors
 from nlpkit.readers.paths import NO_ROWS, shown
 from nlpkit.readers.streams import ByteStream, open_bytes
-from nlpkit_translation.sides import FIELDS, refuse_one_sided
+from nlpkit_translation.fields import FIELDS
+from nlpkit_translation.sides import refuse_one_sided
 
 _CODES = {"bpt", "ept", "it", "ph", "ut"}
 """Elements of a segment that hold markup of the document, no text of its sentence."""

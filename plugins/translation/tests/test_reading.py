@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
-from nlpkit_translation.sides import FIELDS
+from nlpkit_translation.fields import FIELDS
 
 from nlpkit.config import compose
 from nlpkit.errors import DataError
