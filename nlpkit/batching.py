@@ -29,12 +29,14 @@ class BatchPlan:
         tokens: padded tokens in a batch, at most; a single longer example is a batch of its own.
         rows: examples in a batch, at most.
         seed: of the run.
+        kinds: number of the kind of each example (N,), where there are several: a batch has of each its share.
     """
 
     lengths: NDArray[np.int64]
     tokens: int
     rows: int
     seed: int = 0
+    kinds: NDArray[np.int64] | None = None
     _kept: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict, repr=False, compare=False)
 
     def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -54,7 +56,10 @@ class BatchPlan:
         batches: list[NDArray[np.int64]] = []
         for start in range(0, len(order), mega):
             group = order[start : start + mega]
-            batches += cut(group[by_length(self.lengths[group])], self.lengths, self.tokens, self.rows)
+            order_of = (
+                by_length(self.lengths[group]) if self.kinds is None else mixed(self.lengths[group], self.kinds[group])
+            )
+            batches += cut(group[order_of], self.lengths, self.tokens, self.rows)
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -78,6 +83,18 @@ def by_length(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.argsort(lengths, kind="stable")
     first, last = lengths[:, 0], lengths[:, -1]
     return np.lexsort((np.where(last % 2, first, -first), last))
+
+
+def mixed(lengths: NDArray[np.int64], kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order in which every stretch has of each kind about its share, and neighbours of a kind are about as long.
+
+    The shortest of one kind stand beside the shortest of another, however long these are.
+    """
+    places = np.empty(len(lengths))
+    for kind in np.unique(kinds):
+        own = np.flatnonzero(kinds == kind)
+        places[own[by_length(lengths[own])]] = (np.arange(len(own)) + 0.5) / len(own)
+    return np.argsort(places, kind="stable")
 
 
 def cut(order: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int, rows: int) -> list[NDArray[np.int64]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, 
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead, vocabulary_of
+from nlpkit.joint.head import JointHead
+from nlpkit.joint.names import attribute
+from nlpkit.joint.task import JointTask
 from nlpkit.owners import kind, useless
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.seen import Seen
@@ -28,6 +31,7 @@ from nlpkit.task import Task, TaskConfig
 from nlpkit.vetting import check_folder
 
 RECORD = "nlpkit.json"
+_OF_RUN = "give the run folder that --out named"
 FORMAT_VERSION = 1
 _OF_SAVING = ("format_version", "task", "stage", "task_config", "plugin", "head_plugin", "metric_plugins", "versions")
 
@@ -71,18 +75,20 @@ def save(
         registry: knows the task's plugin.
         seen_texts: fingerprints of the texts that it was made of.
     """
-    owner = registry.owner("task", task.name)
+    parts = record.get("tasks", {})
     record = {
         "format_version": FORMAT_VERSION,
         "task": task.name,
         "stage": task.stage,
         "task_config": config_module.to_plain(task.config),
-        "plugin": plain(owner),
-        **({"head_plugin": plain(registry.owner("head", task.config.head))} if task.config.head else {}),
-        "metric_plugins": {name: plain(registry.owner("metric", name)) for name in task.config.metrics},
+        **({} if isinstance(task, JointTask) else _owners(task, registry)),
         **record,
         "versions": versions(),
     }
+    if isinstance(task, JointTask):
+        record["tasks"] = {
+            name: {**_owners(part, registry), **parts.get(name, {})} for name, part in task.parts.items()
+        }
     with new_folder(folder) as temporary, handover.no_bars():
         if isinstance(head, TransformersHead):
             with head.assemble(backbone) as model:
@@ -145,7 +151,30 @@ def read_record(source: str) -> dict[str, Any] | None:
     return record
 
 
-def load(source: str, registry: Registry, first: str = "", settings: Sequence[str] = ()) -> Loaded:
+def tasks_of(source: str) -> list[str]:
+    """Names of the tasks of a model; none of one that is not of nlpkit. Raises as `load`."""
+    source = find(source)
+    check_folder(Path(source), _OF_RUN)
+    record = read_record(source)
+    return _tasks(record) if record else []
+
+
+def _tasks(record: dict[str, Any]) -> list[str]:
+    return list(record.get("tasks", {})) or [str(record.get("task"))]
+
+
+def _of_part(source: str, record: dict[str, Any], part: str) -> dict[str, Any]:
+    """What nlpkit.json would say if a model had one of its tasks alone."""
+    parts = record.get("tasks", {})
+    if not parts and record.get("task") == part:
+        return record
+    if part not in parts:
+        known = _tasks(record)
+        raise UsageError(f"{source}: no task '{part}' in it", f"{nearest(part, known)}it has {', '.join(known)}")
+    return {**record, **parts[part], "task": part, "task_config": record["task_config"][attribute(part)], "tasks": {}}
+
+
+def load(source: str, registry: Registry, first: str = "", settings: Sequence[str] = (), part: str = "") -> Loaded:
     """Load a finished task model for predictions; nothing may be missing.
 
     Args:
@@ -153,14 +182,15 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
         registry: has the task and the head.
         first: what to type where no model of nlpkit is found; empty: the command that fits a task.
         settings: ``task.key=value`` that a finished model takes: those with ``at_prediction``.
+        part: of several tasks the one to load, as if it were a model of its own; empty: all.
 
     Raises:
-        UsageError: other settings.
+        UsageError: other settings, or no such part.
         ModelError: no bundle, damaged, or not every tensor was found.
         PluginError: the plugin of task or head is not installed; it is named with the version that wrote the bundle.
     """
     source = find(source)
-    check_folder(Path(source), "give the run folder that --out named")
+    check_folder(Path(source), _OF_RUN)
     record = read_record(source)
     architecture = handover.read_architecture(source)
     if record is None:
@@ -168,25 +198,44 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
             f"{source}: no {RECORD}, so it is no model of nlpkit",
             first or f"fit a task first: nlpkit fit --from {source}",
         )
-    name = str(record.get("task"))
+    joint = bool(record.get("tasks"))
+    record = _of_part(source, record, part) if part else record
     made_by = f"{source}: made by"
+    for one, known in record.get("tasks", {}).items():
+        try:
+            look_up = functools.partial(registry.task, one)
+            of_plugin(f"{made_by} task '{one}'", known.get("plugin"), registry, look_up)
+        except PluginError as error:
+            others = " or ".join(f"--task {other}" for other in record["tasks"] if other != one)
+            error.hint += f"; without it: {others}"
+            raise
+    name = str(record.get("task"))
     task_class = of_plugin(f"{made_by} task '{name}'", record.get("plugin"), registry, lambda: registry.task(name))
     words = tokenizer.load(source, slow=task_class.slow_tokenizers)
     tokenizer.check_matches(words, vocabulary_of(architecture))
     task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
-    if other := task.config.head:
-        plugin = record.get("head_plugin")
-        of_plugin(f"{made_by} head '{other}'", plugin, registry, lambda: registry.head(other))
+    for own, known in _records(task, record):
+        if own.config.head:
+            look_up = functools.partial(registry.head, own.config.head)
+            of_plugin(f"{made_by} head '{own.config.head}'", known.get("head_plugin"), registry, look_up)
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
-    if not isinstance(head, TransformersHead) or head.own_weights():
+    if part and joint:
+        _load_head(Path(source) / handover.HEAD_FILE, head, settings, f"heads.{attribute(part)}.")
+    elif not isinstance(head, TransformersHead) or head.own_weights():
         _load_head(Path(source) / handover.HEAD_FILE, head, settings)
-    if isinstance(head, TransformersHead) and (lost := set(account.new) - {f"head.{n}" for n in head.own_weights()}):
-        raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
+    if isinstance(head, TransformersHead) and not joint:  # other heads have a file of their own
+        _check_whole(source, head, account)
     head.tie(backbone)
     loaded = Loaded(task, backbone.eval(), head.eval(), record, seen.read(Path(source)))
     task.ready(loaded, Path(source), functools.partial(dev_part.read, Path(source), record, task_class, registry))
     return loaded
+
+
+def _check_whole(source: str, head: TransformersHead, account: handover.Account) -> None:
+    """Refuse weights that lack some of a head, but for those that are in a file of their own."""
+    if lost := set(account.new) - {f"head.{name}" for name in head.own_weights()}:
+        raise ModelError(f"{source}: the weights lack {', '.join(sorted(lost)[:4])}", "copy the whole folder")
 
 
 def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry: Registry) -> None:
@@ -195,10 +244,27 @@ def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry
     Raises:
         PluginError: the plugin of one is not installed; it is named with the version that wrote the bundle.
     """
-    for name in task.config.metrics:
-        plugin = record.get("metric_plugins", {}).get(name)
-        look_up = functools.partial(registry.metric, name)
-        of_plugin(f"{source}: made by metric '{name}'", plugin, registry, look_up)
+    for own, known in _records(task, record):
+        for name in own.config.metrics:
+            plugin = known.get("metric_plugins", {}).get(name)
+            look_up = functools.partial(registry.metric, name)
+            of_plugin(f"{source}: made by metric '{name}'", plugin, registry, look_up)
+
+
+def _records(task: Task[Any], record: dict[str, Any]) -> list[tuple[Task[Any], dict[str, Any]]]:
+    """Each task of a model, and what nlpkit.json says of its plugins."""
+    if not isinstance(task, JointTask):
+        return [(task, record)]
+    return [(part, record.get("tasks", {}).get(name, {})) for name, part in task.parts.items()]
+
+
+def _owners(task: Task[Any], registry: Registry) -> dict[str, Any]:
+    """The plugins of a task, its head and its metrics."""
+    return {
+        "plugin": plain(registry.owner("task", task.name)),
+        **({"head_plugin": plain(registry.owner("head", task.config.head))} if task.config.head else {}),
+        "metric_plugins": {name: plain(registry.owner("metric", name)) for name in task.config.metrics},
+    }
 
 
 def plain(plugin: Plugin) -> dict[str, str]:
@@ -207,7 +273,10 @@ def plain(plugin: Plugin) -> dict[str, str]:
 
 
 def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
-    """The task's own head, or the one that ``task.head`` names."""
+    """The task's own head, or the one that ``task.head`` names; of several tasks those of each."""
+    if isinstance(task, JointTask):
+        heads = {name: build_head(part, architecture, registry) for name, part in task.parts.items()}
+        return JointHead(heads, task.config.weights)
     with handover.quiet():  # transformers says what programmers may want of the class
         if not task.config.head:
             head = task.build_head(architecture)
@@ -236,7 +305,7 @@ def _settings(source: str, record: dict[str, Any], task_class: type[Task[Any]]) 
 
 def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence[str]) -> TaskConfig:
     """The settings of a finished model, with what its user sets for predictions."""
-    free = sorted(f.name for f in fields(config) if f.metadata.get("at_prediction"))
+    free = sorted(_free(config))
     for setting in settings:
         key = setting.partition("=")[0].strip()
         if (name := key.removeprefix("task.")) not in free:
@@ -247,6 +316,15 @@ def _changed(config: TaskConfig, task_class: type[Task[Any]], settings: Sequence
         return config
     as_fitted = {f"task.{key}": value for key, value in config_module.to_plain(config).items()}
     return config_module.compose(task_class, defaults=as_fitted, overrides=settings).config.task
+
+
+def _free(config: TaskConfig) -> Iterator[str]:
+    """Settings that a finished model takes; those of several tasks in their sections."""
+    for one in fields(config):
+        if is_dataclass(inner := getattr(config, one.name)):
+            yield from (f"{one.name}.{name}" for name in _free(inner))  # type: ignore[arg-type]
+        elif one.metadata.get("at_prediction"):
+            yield one.name
 
 
 def of_plugin(what: str, plugin: Any, registry: Registry, look_up: Callable[[], Any]) -> Any:
@@ -275,7 +353,8 @@ def of_plugin(what: str, plugin: Any, registry: Registry, look_up: Callable[[], 
         raise known from error
 
 
-def _load_head(path: Path, head: Head, settings: Sequence[str]) -> None:
+def _load_head(path: Path, head: Head, settings: Sequence[str], prefix: str = "") -> None:
+    """Fill a head from its file; one of several heads has its names in it behind a prefix."""
     if not path.is_file() and settings:
         raise UsageError(
             f"{path.parent} was fitted without the weights that {' '.join(settings)} needs",
@@ -284,13 +363,13 @@ def _load_head(path: Path, head: Head, settings: Sequence[str]) -> None:
     if not path.is_file():
         raise ModelError(f"{path}: missing, and the head has weights of its own", "copy the whole folder")
     try:
-        tensors = load_file(path)
+        tensors = {n.removeprefix(prefix): t for n, t in load_file(path).items() if n.startswith(prefix)}
         missing, unexpected = head.load_state_dict(tensors, strict=False)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: damaged or no safetensors file ({str(error).splitlines()[0]})") from None
     except RuntimeError as error:  # torch names each tensor of another shape in a line of its own
         raise ModelError(f"{path}: {'; '.join(line.strip() for line in str(error).splitlines()[1:4])}") from None
-    if isinstance(head, TransformersHead):
+    if isinstance(head, TransformersHead) and not prefix:
         missing = [name for name in missing if name in head.own_weights()]
     own = {id(p) for n, p in head.named_parameters() if n in tensors}
     lost = [n for n in missing if id(dict(head.named_parameters(remove_duplicate=False)).get(n)) not in own]

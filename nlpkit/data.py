@@ -50,6 +50,7 @@ class EncodedExamples:
         if examples:
             _check_features(task, self._features[0], self._where[0])
         self.lengths = np.array([task.lengths(f) for f in self._features], np.int64)
+        self.kinds = np.array([task.kind(f) for f in self._features], np.int64)  # (N,)
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one example."""
@@ -276,7 +277,8 @@ class TaskDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> CountedLoader:
         """Shuffled, length-bucketed batches under the token budget."""
         if self._train_loader is None:
-            plan = BatchPlan(self.train.lengths, self.batch_tokens, self.batch_rows, self.seed)
+            kinds = getattr(self.train, "kinds", None)
+            plan = BatchPlan(self.train.lengths, self.batch_tokens, self.batch_rows, self.seed, kinds)
             self._train_loader = CountedLoader(self.task, self.train, plan, self.epochs, self.workers)
         return self._train_loader
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from nlpkit import config as config_module
 from nlpkit.errors import DataError, ModelError
-from nlpkit.examples import fingerprint, read_dev
+from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder
+from nlpkit.joint.task import JointTask
+from nlpkit.labelled import read_dev
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.silence import silenced
@@ -23,7 +25,7 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
     Args:
         model: its folder, in that of its run.
         record: what its nlpkit.json says.
-        task_class: of the model.
+        task_class: of the model, or one of its tasks.
         registry: of readers.
 
     Raises:
@@ -41,11 +43,12 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
         request, expected = Request.of(facts), facts["dev_fingerprint"]
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ModelError(f"{folder.facts}: does not say what the dev part was") from None
-    config = config_module.load(task_class, folder.config)
+    whole = registry.task(request.task)
+    config = config_module.load(whole, folder.config)
     with silenced("nlpkit", below=logging.ERROR):  # what is said of files was said when the run began
-        rows = read_dev(task_class, request.data, request.dev, config, registry)
-    examples = list(task_class.unfold(config.task, rows))
+        rows = read_dev(whole, request, config, registry)
+    examples = list(whole.unfold(config.task, rows))
     if fingerprint(examples) != expected:
         files = ", ".join(request.dev or request.data) or "the sample"
         raise DataError(f"{files}: the dev part is not what it was when the model was fitted")
-    return examples
+    return whole.divided(examples)[task_class.name] if issubclass(whole, JointTask) else examples

@@ -122,7 +122,7 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
         )
         _keep_fixed(model, auto)
     body = body_of(model)
-    pooled = _of_pooler(body) if isinstance(head, TransformersHead) and head.pooler is not None else set()
+    pooled = _of_pooler(body) if head.takes_pooler else set()
     account = _account(source, model, info, rest=pooled if stored is None else set(model.parameters()))
     check_finite(source, model, set(account.new))
     _check_tied(source, model)
@@ -135,8 +135,8 @@ def load(source: str, head: Head, *, config: PretrainedConfig, hub: bool = False
         made = [name for name, weights in head.model.named_parameters() if weights not in pooled]
         made += [f"head.{name}" for name in head.own_weights()]
     else:
-        detach_pooler(body)
-        made = [f"head.{name}" for name, _ in head.named_parameters()]
+        head.adopt_pooler(body)
+        made = [f"head.{name}" for name, _ in head.named_parameters() if not (pooled and ".pooler." in name)]
     account = replace(account, new=[*account.new, *made])
     return body.train(), replace(account, unused=[*account.unused, *_own_head(Path(source))])
 

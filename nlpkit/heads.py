@@ -80,6 +80,15 @@ class Head(nn.Module, ABC):
     def tie(self, backbone: PreTrainedModel) -> None:
         """Share weights with the backbone, where the head does."""
 
+    @property
+    def takes_pooler(self) -> bool:
+        """Whether the pooler of the body is a part of it."""
+        return False
+
+    def adopt_pooler(self, body: PreTrainedModel) -> None:
+        """Take the pooler out of a body, and over where the head has one."""
+        detach_pooler(body)
+
 
 class TransformersHead(Head):
     """The head of a transformers class, so that the saved folder opens in that class with equal outputs.
@@ -176,9 +185,17 @@ class TransformersHead(Head):
         pooler: nn.Module | None = stand_in.pooler
         return pooler
 
+    @property
+    def takes_pooler(self) -> bool:
+        """Whether the class has one."""
+        return self.pooler is not None
+
     def adopt_pooler(self, body: PreTrainedModel) -> None:
         """Take the pooler out of a body, and over where the class has one."""
-        pooler = detach_pooler(body)
+        self.take_pooler(body, detach_pooler(body))
+
+    def take_pooler(self, body: PreTrainedModel, pooler: nn.Module | None) -> None:
+        """Have a pooler that was taken out of a body, where the class has one."""
         if pooler is not None and self.pooler is not None:
             self._stand_in_for(self.model, body, pooler)
 

@@ -24,12 +24,13 @@ from nlpkit.errors import DivergedError, RunFolderError
 from nlpkit.feed_forward import sliced
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
+from nlpkit.mean_loss import MeanLoss
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
 from nlpkit.owners import kind, useless
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
-from nlpkit.scores import MeanLoss, metrics_of, own_metrics, values_of
+from nlpkit.scores import metrics_of, own_metrics, values_of
 from nlpkit.seen import Seen
 from nlpkit.task import SPARE, Batch, Task
 

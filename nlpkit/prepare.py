@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlpkit import adopting, backbone, bundle, readers, seen, splits, word_vectors
+from nlpkit import adopting, backbone, bundle, labelled, readers, seen, word_vectors
 from nlpkit.beside import guard_of, watched
 from nlpkit.config import RunConfig
 from nlpkit.corpus import TokenStore, View
 from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError
-from nlpkit.examples import check_parts, fingerprint, read_parts, texts_of
+from nlpkit.examples import fingerprint
 from nlpkit.heads import Head
+from nlpkit.joint.config import JointConfig, configs_of
 from nlpkit.objectives.objective import Objective
-from nlpkit.owners import kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
 from nlpkit.starting import architecture_of, input_length, start_body, tokenizer_of, train_tokenizer
-from nlpkit.task import Example, Task, TaskConfig
+from nlpkit.task import Example, Features, Task, TaskConfig
 from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
@@ -154,44 +154,41 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     task_class = registry.task(request.task, stage="finetune")
     source = _source(request, setup)
     given = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
-    train, dev, guessed = read_parts(task_class, request.data, request.dev, config, registry)
-    train = list(task_class.select(config.task, train))
-    settings = task_class.prepare(config.task, train)
-    if not isinstance(settings, task_class.config_class):
-        expected = f"expected the settings, a {task_class.config_class.__qualname__}"
-        raise useless(task_class, "prepare", f"gives {kind(settings)}, {expected}")
-    check_parts(task_class, train, dev, settings.labels, config.data.columns.get("label", ""))
+    rows = labelled.read(task_class, request, config, registry)
+    settings = rows.settings
     words = given or train_tokenizer(
-        texts_of(train, task_class, written=True),
+        labelled.texts(task_class, rows.train, written=True),
         ", ".join(request.data),
         config.model,
         task_class.extra_tokens(settings),
     )
-    train, dev = _unfolded(task_class, settings, train, dev, own=not request.dev)
+    train, dev = labelled.unfolded(task_class, rows, request)
     architecture = architecture_of(source, config.model, words, request.hub)
     if architecture.pad_token_id is None:  # by which a decoder's class finds the end of a text
         architecture.pad_token_id = words.pad_token_id
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
-    length = input_length(settings, architecture, words, _DEFAULT_LENGTH)
-    task = task_class(replace(settings, max_length=length), words)
+    task = task_class(_limited(settings, architecture, words), words)
+    length = task.config.max_length
     config = replace(config, task=task.config)
     head, body, parent = _start(task, architecture, source, request, registry, setup)
     further = [] if setup else list(task.start(head, architecture))
     others = [{"source": other, "history": _history(other)} for other in further]
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": parent, "also_from": others}
+    if counts := labelled.counts(task_class, rows):
+        facts["tasks"] = counts
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(samples[0]), words, request.data)
     cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
     if cut > 0.01:
         log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
-    before, held_out = _seen_before(source), list(texts_of(dev, task_class))
+    before, held_out = _seen_before(source), list(labelled.texts(task_class, dev))
     for other in further:
         before = seen.join(before, _seen_before(bundle.find(other)))
     if not setup:  # which knows the texts of the run itself
         files, cut = request.dev or request.data, not request.dev
         seen.warn(seen.count(before, held_out), len(held_out), files, "dev texts", cut=cut)
-    seen_texts = seen.join(before, seen.of_texts("finetune", [*texts_of(train, task_class), *held_out]))
+    seen_texts = seen.join(before, seen.of_texts("finetune", [*labelled.texts(task_class, train), *held_out]))
     return Prepared(
         task,
         config,
@@ -203,34 +200,19 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         (train, dev),
         facts,
         seen_texts,
-        guessed=guessed,
+        guessed=rows.guessed,
     )
 
 
-def _unfolded(
-    task_class: type[Task[Any]], settings: TaskConfig, train: list[Example], dev: list[Example], *, own: bool
-) -> tuple[list[Example], list[Example]]:
-    """What the rows of both parts stand for; where one stands for several, no text is on both sides.
-
-    Args:
-        task_class: unfolds.
-        settings: complete.
-        train: rows to learn from.
-        dev: rows that choose the best step.
-        own: whether they were divided here; else it is only said how many texts both have.
-    """
-    learnt, chooses = (list(task_class.unfold(settings, part)) for part in (train, dev))
-    text = next(iter(task_class.fields))
-    if len(learnt) == len(train):
-        return learnt, chooses
-    if own:
-        left = set(splits.overlap(chooses, learnt, text=text))
-        if left:
-            log.info("%d examples to learn from have a text that is in the dev part, too: left out", len(left))
-        learnt = [example for i, example in enumerate(learnt) if i not in left]
-    elif both := splits.overlap(learnt, chooses, text=text):
-        log.warning("%d of %d dev texts are also in the training data: scores are too high", len(both), len(chooses))
-    return learnt, chooses
+def _limited(settings: TaskConfig, architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> TaskConfig:
+    """The settings with the length of inputs; each of several tasks has its own, or that of all."""
+    if not isinstance(settings, JointConfig):
+        return replace(settings, max_length=input_length(settings, architecture, words, _DEFAULT_LENGTH))
+    parts = {
+        name: _limited(replace(own, max_length=own.max_length or settings.max_length), architecture, words)
+        for name, own in configs_of(settings).items()
+    }
+    return replace(settings.changed(parts), max_length=max(own.max_length for own in parts.values()))
 
 
 def _source(request: Request, setup: Path | None) -> str:
@@ -300,7 +282,13 @@ def _history(source: str) -> list[Any]:
 
 def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:
     count = min(len(samples.lengths), 2000)
-    return np.concatenate([np.asarray(samples.features(i)["input_ids"], np.int64) for i in range(count)])
+    return np.concatenate([np.asarray(_ids(samples.features(i)), np.int64) for i in range(count)])
+
+
+def _ids(features: Features) -> list[int]:
+    """Token ids of an example, which one of several tasks has encoded."""
+    ids: list[int] = features["input_ids"] if "input_ids" in features else next(iter(features.values()))["input_ids"]
+    return ids
 
 
 def _word_entropy(store: TokenStore) -> float:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from nlpkit.batching import mean_length
 from nlpkit.config import OptimConfig, RunConfig, flat, to_plain
 from nlpkit.heads import TransformersHead, is_encoder_decoder
+from nlpkit.joint.config import configs_of
 from nlpkit.plugins import Stage
 from nlpkit.prepare import Prepared
 
@@ -60,7 +61,7 @@ def complete(prepared: Prepared, stage: Stage, *, continued: bool) -> RunConfig:
         writes = any(field.written for field in prepared.task.fields.values())
         new = not continued or _has_new_decoder(prepared)
         enough = _ENOUGH_TO_WRITE if writes and new else _ENOUGH_EXAMPLES
-        epochs = _small_data_epochs(len(lengths), enough)
+        epochs = _small_data_epochs(len(lengths), enough * len(configs_of(config.task)))
         batch_tokens = training.batch_tokens or _batch_tokens(training.batch_size, lengths, writes)
     if training.max_steps is not None and training.max_epochs is None:
         epochs = max(1, math.ceil(training.max_steps * training.accumulate * batch_tokens / max(1, tokens)) + 1)

@@ -22,6 +22,8 @@ class Request:
         exclude: files whose texts are kept out of the corpus.
         watch: file, folder or glob of a text that is scored beside the dev part; empty: none.
         tokenizer: folder of the tokenizer of a new model; empty: one is trained on the data.
+        data_of: the task of each of ``data``, where there are several tasks.
+        dev_of: likewise of ``dev``.
     """
 
     task: str
@@ -33,6 +35,8 @@ class Request:
     exclude: tuple[str, ...] = ()
     watch: str = ""
     tokenizer: str = ""
+    data_of: tuple[str, ...] = ()
+    dev_of: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Request:
@@ -62,6 +66,12 @@ class Request:
             name: there(value) for name in ("watch", "tokenizer") if (value := getattr(self, name))
         }
         return replace(self, source=source, **files, **beside)
+
+    def part(self, task: str) -> Request:
+        """What was asked for of one of several tasks."""
+        data = tuple(file for file, of in zip(self.data, self.data_of, strict=True) if of == task)
+        dev = tuple(file for file, of in zip(self.dev, self.dev_of, strict=True) if of == task)
+        return replace(self, task=task, data=data, dev=dev, data_of=(), dev_of=())
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""

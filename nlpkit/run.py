@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
+from nlpkit.joint.names import Data, Name, Paths, files_of, settings_of
+from nlpkit.joint.names import paths_of as names
+from nlpkit.joint.task import JointTask
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.plugins.blame import isolated
 from nlpkit.predictor import Predictor
 from nlpkit.request import by_owner
-from nlpkit.running import Name, Paths, Settings, names, typed
 from nlpkit.running import Run as Run
+from nlpkit.running import Settings, typed
 from nlpkit.scores import metrics_of
 from nlpkit.scoring import to_score
 from nlpkit.stages import Watched
@@ -102,9 +105,9 @@ def plan_pretraining(data: Paths, **asked: Any) -> planning.Plan:
 @isolated()
 def fit(
     task: str = "sentiment",
-    data: Paths = (),
+    data: Data = (),
     *,
-    dev: Paths = (),
+    dev: Data = (),
     source: Name = "",
     out: Name | None = None,
     config: str | None = None,
@@ -118,9 +121,10 @@ def fit(
     """Learn a task from labelled examples.
 
     Args:
-        task: name of the task.
-        data: labelled files; none: the sample that the task's plugin brings.
-        dev: labelled files that choose the best step; none: a share of the data.
+        task: name of the task; or of several that share one model, ``sentiment,ner``.
+        data: labelled files; none: the sample that the task's plugin brings. Of several tasks those of each, by name:
+            ``{"sentiment": "a.csv", "ner": ["b.conll"]}``.
+        dev: labelled files that choose the best step; none: a share of the data. Of several tasks by name, likewise.
         source: bundle or model folder to start from; none: a new model.
         out: see `pretrain`, as for all other arguments.
         config: see `pretrain`.
@@ -151,9 +155,9 @@ def fit(
 @isolated()
 def assemble(
     task: str = "sentiment",
-    data: Paths = (),
+    data: Data = (),
     *,
-    dev: Paths = (),
+    dev: Data = (),
     source: Name = "",
     config: str | None = None,
     overrides: Settings = (),
@@ -187,7 +191,7 @@ def assemble(
 
 
 @isolated()
-def plan_fit(task: str = "sentiment", data: Paths = (), **asked: Any) -> planning.Plan:
+def plan_fit(task: str = "sentiment", data: Data = (), **asked: Any) -> planning.Plan:
     """What `fit` would take with the same arguments; as `plan_pretraining`, and nothing at all is kept."""
     return running.plan(running.fine_tuning(task, data, **asked))
 
@@ -264,13 +268,20 @@ def resume(
 
 @isolated()
 def evaluate(
-    run: Name, data: Paths, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None
+    run: Name,
+    data: Data,
+    *,
+    task: str = "",
+    overrides: Settings = (),
+    plugins: Paths = (),
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Scores of a finished run on labelled files; of a pre-trained one on any text, in blocks as it was trained.
 
     Args:
         run: run folder or bundle.
-        data: labelled files.
+        data: labelled files; of a model of several tasks by task, ``{"sentiment": "a.csv"}``.
+        task: of such a model the one that the files are for, where they are not given by task.
         overrides: ``data.`` settings as ``key=value``, and those of the task that a finished model takes.
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
@@ -279,10 +290,15 @@ def evaluate(
         ``scores``, what they are exactly where the task says it (``about``), ``task`` and ``stage``, the number of
         ``examples`` (of a pre-trained model ``documents``, and the ``tokens`` that were scored), the ``labels``, and
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
+        Of files by task the ``scores`` are behind the names of their tasks, and ``tasks`` has all of it for each.
     """
+    if isinstance(data, Mapping):
+        return _evaluate_each(run, data, typed(overrides), plugins, device)
     registry = Registry(files=names(plugins))
     of_task, of_data = by_owner(typed(overrides))
-    loaded = bundle.load(os.fspath(run), registry, settings=of_task)
+    loaded = bundle.load(os.fspath(run), registry, settings=of_task, part=task)
+    if isinstance(loaded.task, JointTask):
+        files_of(loaded.task.name, data, "--data")  # says that it must be said
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
     config, columns = _how_to_read(predictor, data, of_data, registry)
@@ -292,12 +308,41 @@ def evaluate(
     return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
+def _evaluate_each(
+    run: Name, data: Mapping[str, Paths], overrides: Sequence[str], plugins: Paths, device: str | None
+) -> dict[str, Any]:
+    """The scores of several tasks of a model, each as by itself."""
+    if known := bundle.tasks_of(os.fspath(run)):
+        files_of(",".join(known), data, "--data")
+    parts = {
+        name: evaluate(
+            run, files, task=name, overrides=settings_of(overrides, name, known), plugins=plugins, device=device
+        )
+        for name, files in data.items()
+    }
+
+    def joined(key: str) -> dict[str, Any]:
+        found = {}
+        for name, part in parts.items():
+            for one in sorted(part.get(key, {}), key=lambda score: score == "loss"):
+                found[f"{name}/{one}"] = part[key][one]
+        return found
+
+    about = {"about": about} if (about := joined("about")) else {}
+    examples = sum(part["examples"] for part in parts.values())
+    whole = {"task": ",".join(parts), "stage": "finetune", "examples": examples, "tasks": parts}
+    return {"scores": joined("scores"), **about, **whole}
+
+
 @isolated()
-def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: str | None = None) -> Predictor:
+def load(
+    run: Name, *, task: str = "", overrides: Settings = (), plugins: Paths = (), device: str | None = None
+) -> Predictor:
     """A finished run, ready to predict.
 
     Args:
         run: run folder or bundle.
+        task: of a model of several tasks one, which then answers as a model of its own would; none: all.
         overrides: settings of the task that a finished model takes, as ``key=value``.
         plugins: files of plugins that are not installed.
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
@@ -305,7 +350,7 @@ def load(run: Name, *, overrides: Settings = (), plugins: Paths = (), device: st
     Raises:
         ModelError: no finished model, or one that is only pre-trained: what it would answer means nothing.
     """
-    loaded = bundle.load(os.fspath(run), Registry(files=names(plugins)), settings=typed(overrides))
+    loaded = bundle.load(os.fspath(run), Registry(files=names(plugins)), settings=typed(overrides), part=task)
     if loaded.task.stage == "pretrain":
         raise ModelError(
             f"{run}: pre-trained by {loaded.task.name}, which has learnt no task yet",

@@ -18,6 +18,8 @@ from nlpkit.data import TaskDataModule
 from nlpkit.errors import DataError, DivergedError, Interrupted, ResourceError, UsageError
 from nlpkit.files import verify_manifest
 from nlpkit.folder import RunFolder, read_json
+from nlpkit.joint.names import Data, Name, Paths, check_all, files_of, names_of
+from nlpkit.joint.names import paths_of as names
 from nlpkit.meeting import Meeting
 from nlpkit.module import TaskModule
 from nlpkit.objectives.objective import weighted
@@ -31,8 +33,6 @@ from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
 
-Name = str | os.PathLike[str]
-Paths = Name | Sequence[Name]
 Settings = str | Sequence[str]
 
 
@@ -95,9 +95,9 @@ def pretraining(
 
 def fine_tuning(
     task: str,
-    data: Paths,
+    data: Data,
     *,
-    dev: Paths = (),
+    dev: Data = (),
     source: Name = "",
     config: str | None = None,
     overrides: Settings = (),
@@ -106,7 +106,10 @@ def fine_tuning(
     flags: dict[str, Any] | None = None,
 ) -> Asked:
     """Fine-tuning, as `nlpkit.run.fit` is asked for it."""
-    request = Request(task, names(data), names(dev), os.fspath(source), names(plugins), hub)
+    files, data_of = files_of(task, data, "--data")
+    dev_files, dev_of = files_of(task, dev, "--dev")
+    request = Request(",".join(names_of(task)), files, dev_files, os.fspath(source), names(plugins), hub)
+    request = replace(request, data_of=data_of, dev_of=dev_of)
     return _look_at(request, "finetune", None, config, overrides, flags)
 
 
@@ -138,6 +141,7 @@ def _look_at(
 ) -> Asked:
     registry = Registry(files=request.plugins)
     task_class = registry.task(request.task, stage=stage)
+    check_all(request.task, request.data_of)
     settings = typed(overrides)
     if defaults is None:
         defaults = _defaults(task_class, request.source)
@@ -303,11 +307,6 @@ def _interrupted(error: KeyboardInterrupt, folder: RunFolder) -> Interrupted:
     """What a signal becomes outside of training, where no callback sees it; its argument may be the signal's number."""
     number = int(error.args[0]) if error.args else signal.SIGINT
     return Interrupted("interrupted; the run can go on", folder.resume_command(), signal_number=number)
-
-
-def names(data: Paths) -> tuple[str, ...]:
-    """Paths as text, of one or several."""
-    return tuple(os.fspath(path) for path in ((data,) if isinstance(data, str | os.PathLike) else data))
 
 
 def typed(overrides: Settings) -> tuple[str, ...]:

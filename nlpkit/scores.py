@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torchmetrics import Metric, MetricCollection
 
 from nlpkit.errors import PluginError, UsageError
+from nlpkit.joint.task import JointTask
 from nlpkit.owners import kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
-MOST_TERMS = 8  # of a loss
 
 
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
@@ -26,6 +25,8 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
         UsageError: a name that no plugin registers, or that the task has itself.
         PluginError: what a plugin makes is no torchmetrics Metric.
     """
+    if isinstance(task, JointTask):
+        return task.metrics_from({name: metrics_of(part, registry) for name, part in task.parts.items()})
     metrics = own_metrics(task)
     for name in task.config.metrics:
         made = registry.metric(name)(task)
@@ -55,38 +56,6 @@ def own_metrics(task: Task[Any]) -> MetricCollection:
     if not isinstance(metrics, MetricCollection):
         raise useless(type(task), "build_metrics", f"gives {kind(metrics)}, expected a torchmetrics MetricCollection")
     return metrics
-
-
-class MeanLoss(Metric):
-    """The loss over any number of batches: each of its terms (`Head.terms`) is a mean over all that it counts."""
-
-    full_state_update = False
-    sums: torch.Tensor
-    counts: torch.Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("sums", "counts"):
-            self.add_state(name, torch.zeros(MOST_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, terms: Sequence[tuple[torch.Tensor, int]]) -> None:
-        """Add the terms of a batch; a mean over nothing counts for nothing, whatever it is.
-
-        Raises:
-            PluginError: more terms than `MOST_TERMS`.
-        """
-        if len(terms) > MOST_TERMS:
-            raise PluginError(
-                f"the head's loss has {len(terms)} terms, at most {MOST_TERMS} can be scored", "add some up"
-            )
-        for place, (mean, count) in enumerate(terms):
-            if count:
-                self.sums[place] += mean.detach().double() * count
-                self.counts[place] += count
-
-    def compute(self) -> torch.Tensor:
-        """The sum of the means."""
-        return (self.sums / self.counts.clamp(min=1)).sum()
 
 
 def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:

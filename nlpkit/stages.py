@@ -21,6 +21,9 @@ from nlpkit.errors import UsageError
 from nlpkit.files import new_folder, write_json
 from nlpkit.folder import RunFolder, read_json
 from nlpkit.heads import TransformersHead, parts_of
+from nlpkit.joint.config import configs_of
+from nlpkit.joint.names import agreed, columns_of
+from nlpkit.joint.task import JointTask
 from nlpkit.meeting import Meeting
 from nlpkit.metrics_log import scores_at
 from nlpkit.module import Origin, TaskModule
@@ -63,15 +66,21 @@ def check_request(request: Request, config: RunConfig, registry: Registry) -> No
             "strategy=%s trains little of a model that has learnt nothing yet: give one by --from", config.strategy
         )
     check_strategy(config.strategy)
+    if request.data_of and config.data.reader:
+        raise UsageError(
+            f"data.reader={config.data.reader} is of one task, and there are {request.task.replace(',', ', ')}",
+            "leave it out: readers know files by their endings, such as .conll, .csv and .jsonl",
+        )
     if config.data.control:
         _check_control(registry.task(request.task), config.data.control)
     trainer.accelerator_of(config)
     with trainer.quiet():
         lightning.check(config.trainer)
-    for name in config.task.metrics:
-        registry.metric(name)
-    if config.task.head:
-        registry.head(config.task.head)
+    for own in configs_of(config.task).values():
+        for name in own.metrics:
+            registry.metric(name)
+        if own.head:
+            registry.head(own.head)
 
 
 def _check_control(task_class: type[Task[Any]], columns: Sequence[str]) -> None:
@@ -287,14 +296,27 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
 
 def record_of(prepared: Prepared, source: str) -> dict[str, Any]:
     """What nlpkit.json says of a model before it has learnt anything here."""
-    data, parent = prepared.config.data, prepared.facts.get("parent") or {}
+    task, parent = prepared.task, prepared.facts.get("parent") or {}
+    parts = list(task.parts) if isinstance(task, JointTask) else []
     return {
         "history": list(parent.get("history", [])),
         "source": source,
         **({"also_from": others} if (others := prepared.facts.get("also_from")) else {}),
-        "data": {"columns": data.columns, "guessed": prepared.guessed, "reader": data.reader},
+        "data": _how_it_was_read(prepared),
+        **({"tasks": {name: {"data": _how_it_was_read(prepared, name)} for name in parts}} if parts else {}),
         **prepared.record,
     }
+
+
+def _how_it_was_read(prepared: Prepared, name: str = "") -> dict[str, Any]:
+    """The columns and the reader of the data; of one of several tasks, or what serves texts for all of them."""
+    data, fields = prepared.config.data, prepared.task.fields
+
+    def own(columns: dict[str, str]) -> dict[str, str]:
+        return columns_of(columns, name) if name else {f: c for f, c in agreed(columns).items() if f in fields}
+
+    columns, guessed = own(data.columns), own(prepared.guessed)
+    return {"columns": columns, "guessed": guessed, "reader": data.reader}
 
 
 def _searched(run: Made, body: Any) -> dict[str, float]:

@@ -138,6 +138,11 @@ class Task(ABC, Generic[ConfigT]):
         return example
 
     @classmethod
+    def named_columns(cls) -> tuple[str, ...]:
+        """What ``data.NAME=COLUMN`` may name: here the fields."""
+        return tuple(cls.fields)
+
+    @classmethod
     def labels_of(cls, example: Example) -> Sequence[str]:
         """The labels in an example: every one must be known to a model, and each is on both sides of a split."""
         label = example.get("label") if "label" in cls.fields else None
@@ -150,6 +155,10 @@ class Task(ABC, Generic[ConfigT]):
     def lengths(self, features: Features) -> int | tuple[int, ...]:
         """Tokens of an example, by which batches are put together; of a pair one for each list padded by itself."""
         return len(features["input_ids"])
+
+    def kind(self, features: Features) -> int:
+        """A number for the kind of an example, where there are several: a training batch has of each its share."""
+        return 0
 
     @abstractmethod
     def build_head(self, backbone: PretrainedConfig) -> Head:

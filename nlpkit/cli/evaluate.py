@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -12,6 +12,7 @@ from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
 from nlpkit.errors import GateError, UsageError, nearest
+from nlpkit.joint.names import paths_of, typed_data
 
 _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
 
@@ -21,6 +22,8 @@ _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
 @click.argument(
     "arguments", nargs=-1, type=click.UNPROCESSED, metavar="FILES... [data.KEY=VALUE]... [--SETTING VALUE]..."
 )
+@click.option("--data", multiple=True, metavar="TASK=FILE", help="Labelled text of one of several tasks; repeatable.")
+@click.option("--task", default="", metavar="NAME", help="Of a model of several tasks: the one that FILES are for.")
 @click.option(
     "--fail-under",
     "gates",
@@ -29,7 +32,9 @@ _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
     help="End with exit code 9 where this score is below VALUE; repeatable.",
 )
 @shared
-def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[str, ...]) -> None:
+def command(
+    common: Common, run: str, arguments: tuple[str, ...], data: tuple[str, ...], task: str, gates: tuple[str, ...]
+) -> None:
     """Score a fitted model on labelled text, or a pre-trained one on any text.
 
     RUN is a run folder of fit or pretrain, or a model folder that one of them made. Of a pre-trained model the scores
@@ -39,25 +44,32 @@ def command(common: Common, run: str, arguments: tuple[str, ...], gates: tuple[s
     nlpkit evaluate runs/sentiment shop/more-labelled.csv
     nlpkit evaluate runs/base other.txt
     nlpkit evaluate runs/sentiment test.csv data.label=Stars --fail-under f1_macro=0.8
+    nlpkit evaluate runs/both --data sentiment=test.csv --data ner=test.conll
     """
     with own_options_in_mind((run, *arguments)):
-        _evaluate(common, run, arguments, gates)
+        _evaluate(common, run, arguments, data, task, gates)
 
 
-def _evaluate(common: Common, run: str, arguments: Sequence[str], gates: Sequence[str]) -> None:
+def _evaluate(
+    common: Common, run: str, arguments: Sequence[str], data: Sequence[str], task: str, gates: Sequence[str]
+) -> None:
     run, *rest = with_options((run, *arguments))  # options may stand before it
     files, settings = files_and_settings(rest)
-    if not files:
+    if not files and not data:
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
+    if data and task:
+        raise UsageError("--task beside --data, which names the task of each file", "leave out --task")
+    labelled = typed_data("TASK", files, data, "--data")
     of_model(settings)
     wanted = _gates(gates)
     from nlpkit import readers
 
-    readers.expand(files)  # a wrong name is said before torch is imported
+    named = [file for some in labelled.values() for file in paths_of(some)] if isinstance(labelled, Mapping) else files
+    readers.expand(named)  # a wrong name is said before torch is imported
     from nlpkit.run import evaluate
 
     with interruptible():
-        evaluated = evaluate(run, files, overrides=settings, plugins=common.plugins)
+        evaluated = evaluate(run, labelled, task=task, overrides=settings, plugins=common.plugins)
         _check_names(wanted, evaluated["scores"])
         from nlpkit.scores import finite
 
@@ -75,7 +87,7 @@ def _gates(gates: Sequence[str]) -> dict[str, float]:
             value = math.nan
         if not name or not math.isfinite(value):
             raise UsageError(f"--fail-under is '{gate}', expected METRIC=NUMBER", "--fail-under f1_macro=0.8")
-        if name in _LOWER_IS_BETTER or name.endswith("_loss"):
+        if name.rpartition("/")[2] in _LOWER_IS_BETTER or name.endswith("_loss"):
             raise UsageError(
                 f"--fail-under {name}: a lower {name} is better, so this gate says nothing", "name a score"
             )
@@ -86,7 +98,7 @@ def _gates(gates: Sequence[str]) -> dict[str, float]:
 def _check_names(wanted: dict[str, float], scores: dict[str, float]) -> None:
     for name in wanted:
         if name not in scores:
-            known = [score for score in scores if score != "loss"]
+            known = [score for score in scores if score.rpartition("/")[2] != "loss"]
             hint = f"{nearest(name, known)}scores: {', '.join(known)}"
             raise UsageError(f"--fail-under names '{name}', which is none of the scores", hint)
 

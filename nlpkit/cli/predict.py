@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--html", metavar="FILE", help="Also write a page that shows the answers, if the task draws one; a new file."
 )
+@click.option("--task", default="", metavar="NAME", help="Of a model of several tasks: answer this one alone.")
 @shared
-def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None) -> None:
+def command(common: Common, run: str, arguments: tuple[str, ...], html: str | None, task: str) -> None:
     """Predict for new text: one JSON object a line, in the order of the input.
 
     `-` reads standard input, a line a text. Settings of its task that a finished model takes are options, too, such as
@@ -43,10 +44,10 @@ def command(common: Common, run: str, arguments: tuple[str, ...], html: str | No
     echo "I would buy it again" | nlpkit predict runs/sentiment -
     """
     with own_options_in_mind((run, *arguments)):
-        _predict(common, run, arguments, html)
+        _predict(common, run, arguments, html, task)
 
 
-def _predict(common: Common, run: str, arguments: Sequence[str], html: str | None) -> None:
+def _predict(common: Common, run: str, arguments: Sequence[str], html: str | None, task: str) -> None:
     run, *rest = with_options((run, *arguments))  # options may stand before it
     files, settings = files_and_settings(rest)
     if not files:
@@ -58,7 +59,7 @@ def _predict(common: Common, run: str, arguments: Sequence[str], html: str | Non
     from nlpkit.run import load, read_for
 
     with interruptible():
-        predictor = load(run, overrides=of_task, plugins=common.plugins)
+        predictor = load(run, task=task, overrides=of_task, plugins=common.plugins)
         if html:
             _check_page(predictor.task, Path(html))
         total = blank = 0

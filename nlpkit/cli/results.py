@@ -26,7 +26,7 @@ def print_run(common: Common, run: Run) -> None:
     """Print the scores of a run beside those of simple methods, its folder, and the command to type next."""
     results, steps = run.results, next_steps(run, common.registry)
     if common.as_json:
-        unbeaten = [name for name, _ in not_beaten(results)]
+        unbeaten = list(dict.fromkeys(name for name, _, _ in not_beaten(results)))
         print_json({"folder": str(run.folder), **results, "not_beaten": unbeaten, "next": steps})
         return
     show_table(*score_table(results["dev"], _beside(results)))
@@ -91,10 +91,10 @@ def score_table(
 
 
 def _counts(scores: dict[str, float]) -> set[str]:
-    """Scores that are numbers of something: those before whose ``/`` is the same are whole, and not all 0 or 1."""
+    """Scores that are numbers of something: those before whose last ``/`` is the same are whole, and not all 0 or 1."""
     groups: dict[str, list[str]] = {}
     for name in scores:
-        groups.setdefault(name.partition("/")[0], []).append(name)
+        groups.setdefault(name.rpartition("/")[0] or name, []).append(name)
     return {
         name
         for group in groups.values()
@@ -103,17 +103,21 @@ def _counts(scores: dict[str, float]) -> set[str]:
     }
 
 
-def not_beaten(results: dict[str, Any]) -> list[tuple[str, float]]:
-    """The simple methods that the model is no better than, by the score that chooses, with their values."""
-    score, mine = results.get("score", ""), results["dev"]
-    baselines = results.get("baselines", {})
-    if score == "loss" or score not in mine:
-        return []
+def not_beaten(results: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """The simple methods that the model is no better than: name, score that chooses, their value of it.
+
+    Of several tasks each is compared by the score that it chooses by itself.
+    """
+    tasks = results.get("tasks", {})
+    chosen = [f"{name}/{own['score']}" for name, own in tasks.items()] or [results.get("score", "")]
+    mine = results["dev"]
     # not "at least": a score that is no number beats nothing; nothing beats a score of 1
     return [
-        (name, values[score])
-        for name, values in baselines.items()
-        if score in values and not mine[score] > values[score] and not mine[score] == values[score] == 1
+        (name, score, values[score])
+        for score in chosen
+        for name, values in results.get("baselines", {}).items()
+        if score.rpartition("/")[2] != "loss" and score in mine and score in values
+        if not mine[score] > values[score] and not mine[score] == values[score] == 1
     ]
 
 
@@ -127,13 +131,15 @@ def remarks(results: dict[str, Any], *, trained: bool = False) -> list[str]:
     lines = []
     if counts := results.get("examples"):
         lines.append(f"{counts['train']:,} examples to learn from, {counts['dev']:,} held out for these scores")
-        if counts["dev"] < _FEW:
-            lines.append(f"{counts['dev']} are too few to tell models apart: give more with --dev or data.dev_share")
+        several = results.get("tasks", {})
+        lines += [f"{name}: {own['train']:,} and {own['dev']:,}" for name, own in several.items()]
+        few = min((own["dev"] for own in several.values()), default=counts["dev"])
+        if few < _FEW:
+            lines.append(f"{few} are too few to tell models apart: give more with --dev or data.dev_share")
     if corpus := results.get("corpus"):
         lines.append(f"{corpus['documents']:,} documents, {corpus['tokens']:,} tokens, {results['steps']:,} steps")
     lines += forgotten(results)
-    score = results.get("score", "")
-    for name, value in not_beaten(results):
+    for name, score, value in not_beaten(results):
         title = _TITLES.get(name, name)
         lines.append(
             f"the model does not beat {title}: {score} {_number(results['dev'][score])} against {_number(value)}"
@@ -178,12 +184,24 @@ def next_steps(run: Run, registry: Registry) -> list[str]:
         fit = f"nlpkit fit --task {task} LABELLED.csv --from {folder} --out {out}"
         return [f"nlpkit generate {folder} {_asking(run.folder)}", fit] if run.results.get("generates") else [fit]
     request = _request(run.folder)
-    labelled, new = _names(run, request.get("data", []), registry)
+    if request.get("data_of"):
+        labelled, new = _names_of_each(request)
+    else:
+        labelled, new = _names(run, request.get("data", []), registry)
     plugins = "".join(f" --plugin {shlex.quote(file)}" for file in request.get("plugins", []))
     return [
         f"nlpkit evaluate {folder} {labelled}{plugins}",
         f"nlpkit predict {folder} {new}{plugins} > predictions.jsonl",
     ]
+
+
+def _names_of_each(request: dict[str, Any]) -> tuple[str, str]:
+    """What further files of each of several tasks may be called, and new ones."""
+    first: dict[str, str] = {}
+    for task, file in zip(request["data_of"], request["data"], strict=True):
+        first.setdefault(task, _ending([file]))
+    labelled = " ".join(f"--data {shlex.quote(f'{task}=LABELLED{ending}')}" for task, ending in first.items())
+    return labelled, "NEW.txt"
 
 
 def _names(run: Run, files: Sequence[str], registry: Registry) -> tuple[str, str]:

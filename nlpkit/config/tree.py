@@ -64,11 +64,11 @@ class Tree:
 
         Likewise trainer.profiler is trainer.lightning.profiler, and so with all that Lightning's Trainer takes.
         """
-        if len(path) != 2 or path in self.settings:
+        if len(path) < 2 or path in self.settings:
             return path
-        if path[0] == "data" and path[1] in self.fields:
-            return (*COLUMNS, path[1])
-        if path[0] == lightning.SECTION[0] and path[1] in lightning.options():
+        if path[0] == "data" and (name := ".".join(path[1:])) in self.fields:
+            return (*COLUMNS, name)
+        if len(path) == 2 and path[0] == lightning.SECTION[0] and path[1] in lightning.options():
             return (*lightning.SECTION, path[1])
         return path
 
@@ -116,9 +116,8 @@ class Tree:
         names: dict[str, str] = {}
         for known in self.keys():
             names.setdefault(known.rpartition(".")[2], known)
-        inside = {known.rpartition(".")[2]: known for known in self.keys() if known.rpartition(".")[0] == section}
-        if section == "data":
-            inside = {**{name: f"data.{name}" for name in self.fields}, **inside}
+        every = [*(f"data.{name}" for name in self.fields), *self.keys()]
+        inside = {known.rpartition(".")[2]: known for known in every if known.rpartition(".")[0] == section}
         whole = {known: known for known in self.keys()}
         for asked, candidates in ((name, inside), (name, names), (key, whole)):
             if match := difflib.get_close_matches(asked, candidates, n=1, cutoff=0.6):
@@ -135,7 +134,7 @@ def tree_of(task_class: type[Task[Any]]) -> Tree:
     sections: dict[Path, type] = {}
     settings: dict[Path, Setting] = {}
     _grow((), RunConfig, task_class.config_class, sections, settings)
-    return Tree(getattr(task_class, "name", ""), sections, settings, tuple(task_class.fields), task_class.stage)
+    return Tree(getattr(task_class, "name", ""), sections, settings, task_class.named_columns(), task_class.stage)
 
 
 def _grow(

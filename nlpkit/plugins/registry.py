@@ -49,6 +49,7 @@ class Registry:
         self._warn = warn or _log
         self._watched = watched
         self._loaded: list[Loaded] | None = None
+        self._joined: dict[tuple[str, ...], type[Task[Any]]] = {}
 
     def plugins(self) -> list[Plugin]:
         """The plugins that are in use, by metadata alone."""
@@ -120,18 +121,29 @@ class Registry:
         return {name: found[name] for name in sorted(found) if stage in (None, found[name].stage)}
 
     def task(self, name: str, stage: Stage | None = None) -> type[Task[Any]]:
-        """The task (stage ``finetune``) or objective (stage ``pretrain``) of a name.
+        """The task (stage ``finetune``) or objective (stage ``pretrain``) of a name; of ``a,b`` one task of both.
 
         Raises:
             UsageError: there is none, or it belongs to the other stage.
             PluginError: two plugins claim the name, or the plugin that has it is broken.
         """
+        if "," in name and stage != "pretrain":
+            return self._joint(name)
         word = _WORD.get(stage or "finetune", "task")
         found: type[Task[Any]] = self._look_up("task", word, name, lambda: sorted(self.tasks(stage)))
         if stage and found.stage != stage:
             article = {"task": "a task, not an objective", "objective": "an objective, not a task"}
             raise UsageError(f"'{name}' is {article[_WORD[found.stage]]}", f"{_COMMAND[found.stage]} {name}")
         return found
+
+    def _joint(self, tasks: str) -> type[Task[Any]]:
+        from nlpkit.joint.names import names_of
+        from nlpkit.joint.task import joint_task
+
+        names = tuple(names_of(tasks))
+        if names not in self._joined:
+            self._joined[names] = joint_task({name: self.task(name, stage="finetune") for name in names})
+        return self._joined[names]
 
     def heads(self) -> dict[str, Callable[..., Any]]:
         """Functions that make a head from (task, backbone configuration), by name."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nlpkit.errors import PluginError
-from nlpkit.scores import MOST_TERMS, MeanLoss
+from nlpkit.mean_loss import MOST_TERMS, MeanLoss
 
 
 def test_each_term_is_a_mean_over_what_it_counts_and_nothing_counts_for_nothing() -> None:

@@ -1,0 +1,85 @@
+"""The scores of several tasks, each behind its name, and the mean that chooses the best step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.wrappers.abstract import WrapperMetric
+
+from nlpkit.errors import PluginError
+from nlpkit.joint.names import attribute
+from nlpkit.mean_loss import MeanLoss
+
+MEAN = "mean_score"
+
+
+class JointScores(WrapperMetric):
+    """``NAME/SCORE`` of each task, its loss included, and ``mean_score``.
+
+    That is the mean of the score that each task chooses its best step by; where that is a loss, which is better the
+    lower it is, minus the loss.
+
+    Args:
+        metrics: by task.
+        chosen: name of the score that a task chooses by.
+    """
+
+    def __init__(self, metrics: Mapping[str, MetricCollection], chosen: Mapping[str, str]) -> None:
+        super().__init__()
+        self.chosen = dict(chosen)
+        self.metrics = nn.ModuleDict({attribute(name): own for name, own in metrics.items()})
+        self.losses = nn.ModuleDict({attribute(name): MeanLoss() for name in metrics})
+
+    def update(
+        self, compared: Mapping[str, tuple[Any, ...]], terms: Mapping[str, Sequence[tuple[Tensor, int]]]
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            compared: what the metrics of each task in it are updated with.
+            terms: of the loss of each.
+        """
+        for name, values in compared.items():
+            self._metrics(name).update(*values)
+            self._loss(name).update(terms.get(name, ()))
+
+    def compute(self) -> dict[str, Tensor]:
+        """All scores.
+
+        Raises:
+            PluginError: a task chooses by a score that it does not have.
+        """
+        found: dict[str, Tensor] = {}
+        chosen = []
+        for name, score in self.chosen.items():
+            own = {**self._metrics(name).compute(), "loss": self._loss(name).compute()}
+            if score not in own:
+                raise PluginError(
+                    f"task '{name}' chooses by '{score}', which is none of its scores ({', '.join(sorted(own))})",
+                    "set Task.score to one",
+                )
+            value = torch.as_tensor(own[score]).float()
+            chosen.append(-value if score == "loss" else value)
+            found |= {f"{name}/{key}": value for key, value in own.items()}
+        return {MEAN: torch.stack([value.reshape(()) for value in chosen]).mean(), **found}
+
+    def reset(self) -> None:
+        """All at zero."""
+        super().reset()
+        for name in self.chosen:
+            self._metrics(name).reset()
+            self._loss(name).reset()
+
+    def _metrics(self, name: str) -> MetricCollection:
+        metrics = self.metrics[attribute(name)]
+        assert isinstance(metrics, MetricCollection)
+        return metrics
+
+    def _loss(self, name: str) -> MeanLoss:
+        loss = self.losses[attribute(name)]
+        assert isinstance(loss, MeanLoss)
+        return loss

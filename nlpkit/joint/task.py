@@ -1,0 +1,220 @@
+"""One task made of several: each reads, encodes and answers as by itself, and all share a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nlpkit.errors import UsageError
+from nlpkit.joint.config import JointConfig, config_class
+from nlpkit.joint.names import attribute
+from nlpkit.task import Batch, Example, Features, Field, Task
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from nlpkit.heads import Head
+
+
+class TaskExample(Example):
+    """A row of one of several tasks.
+
+    Args:
+        example: as its task has it.
+        task: name of it.
+    """
+
+    __slots__ = ("task",)
+
+    def __init__(self, example: Example, task: str) -> None:
+        super().__init__(example, getattr(example, "where", ""))
+        self.task = task
+
+
+class JointTask(Task[JointConfig]):
+    """Several tasks on one backbone; `joint_task` makes the class of some.
+
+    Features are those of each task by its name: in training of the one that an example is of, for a new text of all.
+    """
+
+    classes: ClassVar[Mapping[str, type[Task[Any]]]] = {}
+    """The tasks by name."""
+    score = "mean_score"
+
+    def __init__(self, config: JointConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(config, tokenizer)
+        self.parts: dict[str, Task[Any]] = {name: own(config.of(name), tokenizer) for name, own in self.classes.items()}
+
+    @classmethod
+    def named_columns(cls) -> tuple[str, ...]:
+        """``text`` of every task that has such a field, ``sentiment.text`` of one."""
+        fields = {name: list(own.fields) for name, own in cls.classes.items()}
+        shared = dict.fromkeys(field for own in fields.values() for field in own)
+        return (*shared, *(f"{attribute(name)}.{field}" for name, own in fields.items() for field in own))
+
+    @classmethod
+    def divided(cls, examples: Iterable[Example]) -> dict[str, list[Example]]:
+        """Examples by task, each in its order."""
+        found: dict[str, list[Example]] = {name: [] for name in cls.classes}
+        for example in examples:
+            assert isinstance(example, TaskExample)
+            found[example.task].append(example)
+        return found
+
+    @classmethod
+    def prepare(cls, config: JointConfig, examples: Sequence[Example]) -> JointConfig:
+        """The settings of each task, completed from its examples."""
+        parts = cls.divided(examples)
+        return config.changed({name: own.prepare(config.of(name), parts[name]) for name, own in cls.classes.items()})
+
+    @classmethod
+    def select(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
+        """Those that each task learns from."""
+        parts = cls.divided(examples)
+        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.select(config.of(n), parts[n])]
+
+    @classmethod
+    def unfold(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
+        """What the rows of each task stand for."""
+        parts = cls.divided(examples)
+        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.unfold(config.of(n), parts[n])]
+
+    @classmethod
+    def extra_tokens(cls, config: JointConfig) -> Sequence[str]:
+        """Those of all tasks."""
+        return list(dict.fromkeys(t for name, own in cls.classes.items() for t in own.extra_tokens(config.of(name))))
+
+    def encode(self, example: Example) -> Features:
+        """Features of the task that an example is of; of a new text those of every task."""
+        names = [example.task] if isinstance(example, TaskExample) else list(self.parts)
+        return {name: self.parts[name].encode(example) for name in names}
+
+    def lengths(self, features: Features) -> int:
+        """Tokens of the longest."""
+        found = [self.parts[name].lengths(own) for name, own in features.items()]
+        return max(max(length) if isinstance(length, tuple) else length for length in found)
+
+    def kind(self, features: Features) -> int:
+        """The number of its task, so that batches have of each task its share."""
+        return list(self.parts).index(next(iter(features)))
+
+    def collate(self, features: Sequence[Features]) -> Batch:
+        """The rows of all tasks in one batch, padded together; see `nlpkit.joint.rows`."""
+        from nlpkit.joint.rows import pool
+
+        places = {name: [i for i, each in enumerate(features) if name in each] for name in self.parts}
+        places = {name: found for name, found in places.items() if found}
+        batches = {}
+        for name, found in places.items():
+            seed = [{"seed": features[i]["seed"]} if self.parts[name].seeded else {} for i in found]
+            own = [{**features[i][name], **s} for i, s in zip(found, seed, strict=True)]
+            batches[name] = self.parts[name].collate(own)
+        return pool(batches, places, self.tokenizer.pad_token_id)
+
+    def build_head(self, backbone: PretrainedConfig) -> Head:
+        """The head of each task over the same backbone."""
+        from nlpkit.joint.head import JointHead
+
+        return JointHead({name: part.build_head(backbone) for name, part in self.parts.items()}, self.config.weights)
+
+    def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
+        """What each task does as a run begins."""
+        from nlpkit.joint.head import JointHead
+
+        assert isinstance(head, JointHead)
+        return [folder for name, part in self.parts.items() for folder in part.start(head.of(name), backbone)]
+
+    def build_metrics(self) -> MetricCollection:
+        """The metrics of each task behind its name, and the mean of the scores that choose."""
+        return self.metrics_from({name: part.build_metrics() for name, part in self.parts.items()})
+
+    def metrics_from(self, metrics: Mapping[str, MetricCollection]) -> MetricCollection:
+        """The same from given metrics of each task."""
+        from torchmetrics import MetricCollection
+
+        from nlpkit.joint.scores import JointScores
+
+        chosen = {name: part.score for name, part in self.parts.items()}
+        return MetricCollection({"tasks": JointScores(metrics, chosen)}, compute_groups=False)
+
+    def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
+        """What the metrics of each task are updated with, and the terms of its loss."""
+        from nlpkit.joint.rows import batch_of
+
+        parts = {name: self.parts[name].compare(own, batch_of(batch, name)) for name, own in predictions.items()}
+        return parts, predictions.terms
+
+    def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
+        """The answers of the tasks for each example, by their names."""
+        from nlpkit.joint.rows import batch_of, examples_of
+
+        places = {name: examples_of(batch, name) for name in predictions}
+        answers: list[dict[str, Any]] = [{} for _ in range(1 + max(max(found) for found in places.values()))]
+        for name, own in predictions.items():
+            for place, answer in zip(places[name], self.parts[name].decode(own, batch_of(batch, name)), strict=True):
+                answers[place][name] = answer
+        return answers
+
+    def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
+        """Each answer as its task completes it."""
+        return {name: self.parts[name].complete(own, example) for name, own in answer.items()}
+
+    def about_scores(self) -> dict[str, str]:
+        """What the mean is, and what each task says of its own."""
+        chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
+        about = {"mean_score": f"the mean of {' and '.join(chosen)}, which chooses the best step"}
+        return about | {f"{name}/{k}": line for name, p in self.parts.items() for k, line in p.about_scores().items()}
+
+    def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
+        """Those of each task, its scores behind its name."""
+        learnt, held_out = self.divided(train), self.divided(test)
+        found: dict[str, dict[str, float]] = {}
+        for name, part in self.parts.items():
+            for method, scores in part.baselines(learnt[name], held_out[name]).items():
+                found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
+        return found
+
+
+def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
+    """Make one task of several.
+
+    A setting that is none of a task's own, such as ``strategy``, is changed as the tasks want it where all agree.
+
+    Args:
+        classes: by name, in their order.
+
+    Raises:
+        UsageError: one that cannot share a backbone.
+    """
+    for name, own in classes.items():
+        if any(field.written for field in own.fields.values()) or own.as_predicted is not Task.as_predicted:
+            raise UsageError(
+                f"'{name}' writes, and only tasks that read share a model with others", f"nlpkit fit --task {name}"
+            )
+    required = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
+    fields: dict[str, Field] = required
+    members = {
+        "__doc__": f"{', '.join(classes)} on one backbone.",
+        "__module__": __name__,
+        "name": ",".join(classes),
+        "classes": dict(classes),
+        "config_class": config_class(classes),
+        "fields": fields,
+        "seeded": any(own.seeded for own in classes.values()),
+        **{kind: _shared(classes, kind) for kind in ("defaults", "defaults_new", "defaults_public")},
+    }
+    return type("JointTask", (JointTask,), members)
+
+
+def _shared(classes: Mapping[str, type[Task[Any]]], kind: str) -> dict[str, Any]:
+    """Settings that the tasks change: their own in their sections, others where all want the same."""
+    found: dict[str, Any] = {}
+    wanted = [dict(getattr(own, kind)) for own in classes.values()]
+    for name, settings in zip(classes, wanted, strict=True):
+        for key, value in settings.items():
+            if key.startswith("task."):
+                found[f"task.{attribute(name)}.{key.removeprefix('task.')}"] = value
+            elif all(key in other and other[key] == value for other in wanted):
+                found[key] = value
+    return found

@@ -1,0 +1,294 @@
+"""Several tasks on one backbone: rows, heads, losses, scores and batches, each compared with those of single tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nlpkit_ner import Ner, NerConfig
+from nlpkit_sentiment import SentimentConfig
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from nlpkit import TaskModule, backbone, bundle
+from nlpkit.batching import BatchPlan, mixed
+from nlpkit.config import OptimConfig, compose, load, save
+from nlpkit.data import EncodedExamples
+from nlpkit.errors import UsageError
+from nlpkit.joint.names import columns_of, files_of, names_of, settings_of, typed_data
+from nlpkit.joint.scores import JointScores
+from nlpkit.joint.task import JointTask, TaskExample, joint_task
+from nlpkit.plugins import Registry
+from nlpkit.predictor import Predictor
+from nlpkit.task import Example, Task
+
+LABELLED = [
+    ("a warm and funny film with a great cast", "pos"),
+    ("the plot is thin and the jokes are old", "neg"),
+    ("soft, light and just the right length", "pos"),
+]
+SPANS = [
+    ("I would not buy this dress again, it tore and it was so slow that I left before the end", "dress"),
+    ("came on time", "time"),
+]
+TEXTS = ["a great film", "so slow", "", "the dress tore again and again and again"]
+
+
+def example_of(text: str, span: str) -> Example:
+    start = text.index(span)
+    return Example({"text": text, "entities": [{"start": start, "end": start + len(span), "label": "thing"}]})
+
+
+SENTIMENTS = [Example({"text": text, "label": label}) for text, label in LABELLED]
+ENTITIES = [example_of(*row) for row in SPANS]
+BOTH = [*(TaskExample(e, "sentiment") for e in SENTIMENTS), *(TaskExample(e, "ner") for e in ENTITIES)]
+
+
+@pytest.fixture(scope="session")
+def make_joint(
+    registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
+) -> Callable[..., TaskModule]:
+    """Sentiment and ner on a tiny model with random weights, large enough that logits differ."""
+
+    def make(family: str = "bert", longest: int = 64, **weights: float) -> TaskModule:
+        made: Any = registry.task("sentiment,ner")
+        config = made.config_class(
+            sentiment=SentimentConfig(labels=["neg", "pos"], max_length=longest),
+            ner=NerConfig(labels=["thing"], max_length=longest, unit="word", stride=4),
+            weights=weights,
+        )
+        torch.manual_seed(0)
+        task = made(config, words)
+        architecture = small_config(family)
+        module = TaskModule(task, backbone.build(architecture), task.build_head(architecture))
+        with torch.no_grad():
+            for parameter in module.head.parameters():
+                parameter.normal_(0, 0.3)
+        return module.eval()
+
+    return make
+
+
+def single(joint: TaskModule, name: str) -> TaskModule:
+    """One task by itself: the same backbone and head, and nothing of `nlpkit.joint` between them."""
+    task, head = joint.task, joint.head
+    assert isinstance(task, JointTask)
+    return TaskModule(task.parts[name], joint.backbone, head.of(name)).eval()  # type: ignore[operator]
+
+
+def batch_of(task: Task[Any], examples: Sequence[Example]) -> Any:
+    return task.collate([task.encode(example) for example in examples])
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
+@torch.no_grad()
+def test_the_loss_is_the_weighted_sum_of_those_of_the_single_tasks(
+    family: str, make_joint: Callable[..., TaskModule]
+) -> None:
+    joint = make_joint(family, ner=0.25)
+    alone = {}
+    for name, examples in (("sentiment", SENTIMENTS), ("ner", ENTITIES)):
+        module = single(joint, name)
+        alone[name] = float(module.loss_of(batch_of(module.task, examples)))
+    mixed_rows = [BOTH[i] for i in (3, 0, 1, 4, 2)]
+    assert float(joint.loss_of(batch_of(joint.task, mixed_rows))) == pytest.approx(
+        alone["sentiment"] + 0.25 * alone["ner"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_answers_are_those_of_each_task_alone(family: str, make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint(family, longest=16)  # so that the last text is cut by one task, and read in windows by the other
+    texts = [*TEXTS, " ".join(TEXTS * 4)]
+    answers = Predictor(bundle.Loaded(joint.task, joint.backbone, joint.head, {}), "cpu").predict(texts)  # type: ignore[arg-type]
+    for name in ("sentiment", "ner"):
+        module = single(joint, name)
+        alone = Predictor(bundle.Loaded(module.task, module.backbone, module.head, {}), "cpu").predict(texts)
+        for mine, theirs in zip((answer[name] for answer in answers), alone, strict=True):
+            assert flat(mine) == pytest.approx(flat(theirs), abs=1e-5)
+
+
+def flat(answer: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(answer, dict | list):
+        return {key: answer}
+    pairs = answer.items() if isinstance(answer, dict) else enumerate(answer)
+    return {k: v for name, value in pairs for k, v in flat(value, f"{key}.{name}").items()}
+
+
+def test_the_backbone_reads_a_text_once_where_both_tasks_encode_it_alike(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    rows: list[int] = []
+    joint.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    Predictor(bundle.Loaded(joint.task, joint.backbone, joint.head, {}), "cpu").predict(TEXTS)  # type: ignore[arg-type]
+    assert rows == [len(TEXTS)]
+
+
+def test_training_gives_every_weight_a_gradient_also_of_a_task_that_has_no_row(
+    make_joint: Callable[..., TaskModule],
+) -> None:
+    joint = make_joint().train()
+    batch = batch_of(joint.task, BOTH[:2])
+    assert [count for _, count in joint.head.terms(joint.hidden(batch), batch)] == [2, 0]
+    joint.loss_of(batch).backward()
+    gradients = {name: parameter.grad for name, parameter in joint.head.named_parameters()}
+    assert all(gradient is not None for gradient in gradients.values())
+    assert {name for name, gradient in gradients.items() if gradient is not None and gradient.any()} == {
+        name for name in gradients if name.startswith("heads.sentiment.")
+    }
+
+
+def test_the_last_layer_is_computed_where_a_head_reads(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    first = joint.head.places(batch_of(joint.task, BOTH[:3]))
+    assert first is not None and first.sum(1).tolist() == [1, 1, 1]
+    assert joint.head.places(batch_of(joint.task, BOTH)) is None  # ner reads everywhere
+
+
+@torch.no_grad()
+def test_scores_are_those_of_the_single_tasks_and_their_mean(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    scores = joint.score([batch_of(joint.task, BOTH[:4]), batch_of(joint.task, BOTH[4:])], joint.task.build_metrics())
+    for name, examples in (("sentiment", SENTIMENTS), ("ner", ENTITIES)):
+        module = single(joint, name)
+        alone = module.score([batch_of(module.task, examples)], module.task.build_metrics())
+        assert {key: scores[f"{name}/{key}"] for key in alone} == pytest.approx(alone, abs=1e-5)
+    assert scores["mean_score"] == pytest.approx((scores["sentiment/f1_macro"] + scores["ner/f1"]) / 2)
+
+
+def test_a_loss_that_chooses_counts_negative_in_the_mean() -> None:
+    from torchmetrics import MeanMetric, MetricCollection
+
+    scores = JointScores(
+        {"a": MetricCollection({"x": MeanMetric()}), "b": MetricCollection({"x": MeanMetric()})},
+        {"a": "x", "b": "loss"},
+    )
+    for _ in range(2):
+        scores.update({"a": (torch.tensor(0.5),), "b": (torch.tensor(9.0),)}, {"b": [(torch.tensor(0.25), 3)]})
+        assert float(scores.compute()["mean_score"]) == pytest.approx((0.5 - 0.25) / 2)
+        scores.reset()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 90)), min_size=1, max_size=120))
+@settings(max_examples=40)
+def test_every_stretch_of_a_mixed_order_has_the_share_of_each_kind(rows: list[tuple[int, int]]) -> None:
+    kinds, lengths = np.array(rows).T
+    order = mixed(lengths, kinds)
+    assert sorted(order.tolist()) == list(range(len(rows)))
+    for kind in set(kinds.tolist()):
+        own = kinds[order] == kind
+        expected = own.mean() * np.arange(1, len(rows) + 1)
+        assert np.abs(own.cumsum() - expected).max() <= 1.5  # half a row of its own, and one of the others
+        assert (np.diff(lengths[order][own]) >= 0).all()
+
+
+def test_batches_hold_both_tasks_however_long_their_texts_are(make_joint: Callable[..., TaskModule]) -> None:
+    task = make_joint().task
+    long = [
+        TaskExample(Example({"text": "great film " * (8 + i % 9), "label": "pos"}), "sentiment") for i in range(300)
+    ]
+    short = [TaskExample(example_of("dress tore", "dress"), "ner") for _ in range(100)]
+    samples = EncodedExamples(task, [*long, *short])
+    plan = BatchPlan(samples.lengths, 600, 32, 0, samples.kinds)
+    batches = plan.epoch(0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(400))
+    shares = [samples.kinds[rows].mean() for rows in batches if len(rows) > 8]
+    assert len(shares) > 15 and all(0.1 < share < 0.4 for share in shares)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "data", "message"),
+    [
+        ("a,a", {}, "--task 'a,a': 'a' stands twice"),
+        ("a,,b", {}, "--task 'a,,b': a name is missing beside a comma"),
+        ("a,b", {"c": "x"}, "--data c=...: 'c' is none of the tasks a, b"),
+        ("a,b", ["x.csv", "y.csv"], "x.csv, y.csv: for which of a, b?"),
+        ("a", {"b": "x"}, "--data b=...: 'b' is none of the tasks a"),
+    ],
+)
+def test_files_of_no_task_are_refused(tasks: str, data: Any, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        files_of(tasks, data, "--data")
+    assert error.value.message == message
+
+
+def test_files_are_told_apart_by_their_task() -> None:
+    assert files_of("a, b", {"b": "3", "a": ["1", "2"]}, "--data") == (("1", "2", "3"), ("a", "a", "b"))
+    assert files_of("a", ["1"], "--data") == files_of("a", {"a": "1"}, "--data") == (("1",), ())
+    assert typed_data("a,b", (), ("a=x=1.csv", "b=y", "a=z"), "--data") == {"a": ["x=1.csv", "z"], "b": ["y"]}
+    assert typed_data("a", (), ("x.csv",), "--dev") == ["x.csv"]
+
+
+def test_settings_of_one_task_are_those_of_its_section_and_of_all() -> None:
+    given_ = ["data.text=T", "data.my_task.text=M", "task.ner.stride=8", "data.ner.text=N"]
+    assert settings_of(given_, "ner", ["my-task", "ner"]) == ["data.text=T", "task.stride=8", "data.text=N"]
+
+
+def test_defaults_are_those_of_sections_and_what_all_tasks_want(registry: Registry) -> None:
+    class Patient(Ner):
+        name = "patient"
+        defaults_public = {"strategy": "upper", "optim.clip": 0.5}  # noqa: RUF012
+
+    made = joint_task({"sentiment": registry.task("sentiment"), "ner": Ner})
+    assert made.defaults == {"task.sentiment.keep": "end"} and made.defaults_public == {}
+    assert joint_task({"ner": Ner, "patient": Patient}).defaults_public == {"strategy": "upper"}
+
+
+def test_settings_are_read_again_as_they_were_saved(registry: Registry, tmp_path: Path) -> None:
+    made = registry.task("sentiment,ner")
+    typed = [
+        "task.ner.stride=8",
+        "task.weights.ner=0.5",
+        "data.ner.text=Post",
+        "data.label=Stars",
+        "task.max_length=32",
+    ]
+    config = compose(made, overrides=typed).config
+    save(config, tmp_path / "config.yaml")
+    assert load(made, tmp_path / "config.yaml") == config
+    assert columns_of(config.data.columns, "ner") == {"text": "Post", "label": "Stars"}
+    assert columns_of(config.data.columns, "sentiment") == {"label": "Stars"}
+
+
+def test_a_setting_of_one_task_is_named_where_it_was_meant(registry: Registry) -> None:
+    made = registry.task("sentiment,ner")
+    composed = compose(made, overrides=["task.ner.stride=8", "task.weights.ner=0.5", "data.ner.text=Post"]).config
+    assert (composed.task.of("ner").stride, composed.task.weights) == (8, {"ner": 0.5})  # type: ignore[attr-defined]
+    assert composed.data.columns == {"ner.text": "Post"}
+    for wrong, meant in (("task.labels=[a]", "task.sentiment.labels"), ("data.ner.txt=A", "data.ner.text")):
+        with pytest.raises(UsageError) as error:
+            compose(made, overrides=[wrong])
+        assert error.value.hint.startswith(f"did you mean '{meant}'?")
+    with pytest.raises(UsageError) as error:
+        compose(made, overrides=["task.weights.topic=1"])
+    assert error.value.message == "task.weights has 'topic', which is none of sentiment, ner"
+
+
+def test_a_task_that_writes_is_refused(registry: Registry) -> None:
+    with pytest.raises(UsageError) as error:
+        registry.task("sentiment,translation")
+    assert error.value.message == "'translation' writes, and only tasks that read share a model with others"
+    assert error.value.hint == "nlpkit fit --task translation"
+
+
+def test_one_class_is_made_of_the_same_tasks(registry: Registry) -> None:
+    assert registry.task("sentiment,ner") is registry.task("sentiment, ner")
+    assert names_of(registry.task("ner,sentiment").name) == ["ner", "sentiment"]
+
+
+def test_a_step_with_zero_weight_leaves_that_head_to_its_decay(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint(ner=0.0).train()
+    joint.optim = OptimConfig(learning_rate=1e-3, weight_decay=0.0, schedule="constant", warmup=0.0)
+    joint.total_steps = 1
+    optimizer = joint.configure_optimizers()["optimizer"]
+    before = {name: parameter.clone() for name, parameter in joint.head.named_parameters()}
+    joint.loss_of(batch_of(joint.task, BOTH)).backward()
+    optimizer.step()
+    changed = {name.split(".")[1] for name, p in joint.head.named_parameters() if not p.equal(before[name])}
+    assert changed == {"sentiment"}
