@@ -215,9 +215,9 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     tokenizer.check_matches(words, vocabulary_of(architecture))
     task = task_class(_changed(_settings(source, record, task_class), task_class, settings), words)
     for own, known in _records(task, record):
-        if own.config.head:
-            look_up = functools.partial(registry.head, own.config.head)
-            of_plugin(f"{made_by} head '{own.config.head}'", known.get("head_plugin"), registry, look_up)
+        if other := own.config.head:
+            look_up_head = functools.partial(registry.head, other)
+            of_plugin(f"{made_by} head '{other}'", known.get("head_plugin"), registry, look_up_head)
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
     if part and joint:
