@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -91,18 +92,16 @@ class Began:
         return cls(folder, facts, stage, replace(request, plugins=plugins, hub=request.hub and hub), anyway)
 
     def task_class(self, registry: Registry) -> type[Task[Any]]:
-        """The class of its task.
+        """The class of its task, or of its several tasks.
 
         Raises:
-            PluginError: its plugin is not to be had any more.
+            PluginError: the plugin of one is not to be had any more.
         """
-        name = self.request.task
-        plugin = self.facts.get("plugin")
-        if not isinstance(plugin, dict):  # of a run from before it was kept
-            return registry.task(name, stage=self.stage)
-        what = f"{self.folder.path}: began with {'objective' if self.stage == 'pretrain' else 'task'} '{name}'"
-        found: type[Task[Any]] = bundle.of_plugin(what, plugin, registry, lambda: registry.task(name, stage=self.stage))
-        return found
+        plugins = self.facts.get("plugins")
+        for name, plugin in plugins.items() if isinstance(plugins, dict) else ():  # else from before they were kept
+            what = f"{self.folder.path}: began with {'objective' if self.stage == 'pretrain' else 'task'} '{name}'"
+            bundle.of_plugin(what, plugin, registry, functools.partial(registry.task, name, stage=self.stage))
+        return registry.task(self.request.task, stage=self.stage)
 
     def check_settings(self, config: RunConfig) -> None:
         """Compare config.yaml with the settings that the run began with.

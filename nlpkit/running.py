@@ -200,7 +200,7 @@ def start(asked: Asked, out: Name | None, watched: Watched) -> Run:
         prepared = stages.prepare(request, stage, asked.config, registry, None)
         facts = {"command": " ".join(sys.argv), **beginning(request, prepared, stage)}
         facts["chosen"] = recipes.chosen(asked.config)
-        facts["plugin"] = bundle.plain(registry.owner("task", request.task))
+        facts["plugins"] = {one: bundle.plain(registry.owner("task", one)) for one in names_of(request.task)}
         stages.write_setup(folder, prepared, facts)
         meeting.tell(**_for_others(folder, prepared, None))
         made = stages.Made(folder, prepared, registry, facts)

@@ -158,6 +158,11 @@ def test_a_missing_plugin_of_one_task_is_named_and_the_other_serves(
     assert hint.endswith("; without it: --task sentiment")
     alone = command("predict", both, new, "--task", "sentiment")
     assert alone.code == 0 and len(lines(alone.out)) == 2
+    shutil.copytree(both, both.with_name("unfinished"))
+    (both.with_name("unfinished") / "results.json").unlink()
+    ended = command("fit", "--resume", both.with_name("unfinished"))
+    assert ended.code == 5
+    assert f"unfinished: began with task 'ner' of nlpkit-ner {version}, which " in ended.err
 
 
 def test_a_further_task_takes_the_body(both: Path, shop: Path, command: Any, tmp_path: Path) -> None:
