@@ -27,8 +27,9 @@ SETTINGS = ["task.max_length=64", "trainer.patience=0", "trainer.validations_per
 
 
 def write(path: Path, part: list[Any]) -> None:
-    """Write pairs as a table."""
-    lines = "".join(f"{e['source']}\t{e['target']}\n" for e in part)
+    """Write pairs as a table; one of the captions has a tab inside."""
+    rows = ([" ".join(pair[side].split()) for side in ("source", "target")] for pair in part)
+    lines = "".join("\t".join(row) + "\n" for row in rows)
     path.write_text(f"source\ttarget\n{lines}", "utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from nlpkit import Batch, SequenceHead
 from nlpkit.batching import sorted_batches
 from nlpkit.errors import ModelError
 from nlpkit.heads import is_as_made
+from nlpkit.silence import silenced
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,14 @@ class TranslationHead(SequenceHead):
         mask = batch["attention_mask"]
         room = room_of(mask, self.search.longest)
         write: Any = self.model.generate  # typed as a tensor by nn.Module
-        ids = write(
-            encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
-            attention_mask=mask,
-            max_length=int(room.max()) + 1,
-            stopping_criteria=StoppingCriteriaList([_Full(room)]),
-            **self.search.settings(),
-        )[:, 1:]
+        with silenced("transformers.modeling_utils", below=logging.ERROR):  # it wants a mask of what is behind the end
+            ids = write(
+                encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+                attention_mask=mask,
+                max_length=int(room.max()) + 1,
+                stopping_criteria=StoppingCriteriaList([_Full(room)]),
+                **self.search.settings(),
+            )[:, 1:]
         return predictions(ids, self.model.generation_config.eos_token_id, room, self.config.pad_token_id or 0)
 
 
