@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def prepare(work: Path, seed: int) -> dict[str, tuple[Path, Path]]:
     """Files of both tasks: those to learn from, drawn by the seed, and those to test on."""
     draw = random.Random(seed).sample
     header, *rows = (DATA / "sst2" / "train.tsv").read_text("utf-8").splitlines()
-    sentences = (DATA / "wnut17" / "wnut17train.conll").read_text("utf-8").strip().split("\n\t\n")
+    sentences = re.split(r"\n\s*\n", (DATA / "wnut17" / "wnut17train.conll").read_text("utf-8").strip())
     (work / "train.tsv").write_text("\n".join([header, *draw(rows, ROWS)]) + "\n", "utf-8")
     (work / "train.conll").write_text("\n\n".join(draw(sentences, ROWS)) + "\n", "utf-8")
     (work / "test.conll").write_bytes((DATA / "wnut17" / "emerging.test.annotated").read_bytes())
