@@ -71,6 +71,11 @@ def _check_features(task: Task[Any], features: Any, where: str) -> None:
         found = kind(features["input_ids"]) if "input_ids" in features else f"only {', '.join(features) or 'nothing'}"
         what = f"gives {found} where 'input_ids' was expected, a list of token numbers{at}"
         raise useless(type(task), "encode", what)
+    for key, value in features.items() if type(task).collate is Task.collate else ():
+        odd = [one for one in (value if isinstance(value, list) else [value]) if one is None or isinstance(one, str)]
+        if odd:
+            what = f"gives '{key}' with {odd[0]!r}, expected a number or a list of integers{at}"
+            raise useless(type(task), "encode", what)
 
 
 class Turn(NamedTuple):

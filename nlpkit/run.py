@@ -29,7 +29,7 @@ from nlpkit.predictor import Predictor
 from nlpkit.request import by_owner
 from nlpkit.running import Run as Run
 from nlpkit.running import Settings, typed
-from nlpkit.scores import metrics_of
+from nlpkit.scores import lower_is_better, metrics_of
 from nlpkit.scoring import to_score
 from nlpkit.stages import Watched
 from nlpkit.task import Example
@@ -287,7 +287,8 @@ def evaluate(
         device: ``cpu`` or ``cuda``; None: a GPU if there is one.
 
     Returns:
-        ``scores``, what they are exactly where the task says it (``about``), ``task`` and ``stage``, the number of
+        ``scores``, what they are exactly where the task says it (``about``), those beside the loss of which a lower one
+        is better (``lower_is_better``), ``task`` and ``stage``, the number of
         ``examples`` (of a pre-trained model ``documents``, and the ``tokens`` that were scored), the ``labels``, and
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
         Of files by task the ``scores`` are behind the names of their tasks, and ``tasks`` has all of it for each.
@@ -303,8 +304,10 @@ def evaluate(
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
     config, columns = _how_to_read(predictor, data, of_data, registry)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
-    scores = predictor.score(samples, metrics_of(predictor.task, registry))
-    about = {"about": about} if (about := predictor.task.about_scores()) else {}
+    metrics = metrics_of(predictor.task, registry)
+    scores = predictor.score(samples, metrics)
+    about: dict[str, Any] = {"about": known} if (known := predictor.task.about_scores()) else {}
+    about |= {"lower_is_better": lower} if (lower := lower_is_better(metrics)) else {}
     return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 
 
@@ -328,7 +331,9 @@ def _evaluate_each(
                 found[f"{name}/{one}"] = part[key][one]
         return found
 
-    about = {"about": about} if (about := joined("about")) else {}
+    about: dict[str, Any] = {"about": found} if (found := joined("about")) else {}
+    lower = [f"{name}/{one}" for name, part in parts.items() for one in part.get("lower_is_better", ())]
+    about |= {"lower_is_better": lower} if lower else {}
     examples = sum(part["examples"] for part in parts.values())
     whole = {"task": ",".join(parts), "stage": "finetune", "examples": examples, "tasks": parts}
     return {"scores": joined("scores"), **about, **whole}

@@ -58,6 +58,27 @@ def own_metrics(task: Task[Any]) -> MetricCollection:
     return metrics
 
 
+def lower_is_better(metrics: MetricCollection) -> list[str]:
+    """Names of the metrics that say so themselves."""
+    return [name for name, metric in metrics.items() if metric.higher_is_better is False]
+
+
+def check_direction(task: Task[Any]) -> None:
+    """Make sure that the score which chooses the best step is none of which a lower one is better.
+
+    Raises:
+        PluginError: it is, and the worst step would be kept.
+    """
+    for part in task.parts.values() if isinstance(task, JointTask) else [task]:
+        if part.score in lower_is_better(own_metrics(part)):
+            raise useless(
+                type(part),
+                "score",
+                f"is '{part.score}', of which a lower one is better, and the step with the highest is kept; "
+                "leave it out (the loss then chooses), or name a score",
+            )
+
+
 def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:
     """What the metrics come to.
 

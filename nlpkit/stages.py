@@ -32,7 +32,7 @@ from nlpkit.plugins import Registry, Stage
 from nlpkit.prepare import OF_SOURCES, Prepared, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.request import Request
-from nlpkit.scores import finite, metrics_of
+from nlpkit.scores import check_direction, finite, metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
 from nlpkit.task import Task
 from nlpkit.vetting import check_folder
@@ -150,6 +150,7 @@ def learner(prepared: Prepared, registry: Registry) -> Learner:
     length = trainer.plan_length(config, data)
     module = _module(TaskModule, prepared, length.steps)
     module.metrics = metrics_of(prepared.task, registry)
+    check_direction(prepared.task)
     swapped.check(module, prepared.dev, registry)
     return Learner(module, data, length, adapted)
 

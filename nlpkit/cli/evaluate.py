@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -70,7 +71,7 @@ def _evaluate(
 
     with interruptible():
         evaluated = evaluate(run, labelled, task=task, overrides=settings, plugins=common.plugins)
-        _check_names(wanted, evaluated["scores"])
+        _check_names(wanted, evaluated)
         from nlpkit.scores import finite
 
         print_scores(common, {**evaluated, "scores": finite(evaluated["scores"])})
@@ -88,15 +89,20 @@ def _gates(gates: Sequence[str]) -> dict[str, float]:
         if not name or not math.isfinite(value):
             raise UsageError(f"--fail-under is '{gate}', expected METRIC=NUMBER", "--fail-under f1_macro=0.8")
         if name.rpartition("/")[2] in _LOWER_IS_BETTER or name.endswith("_loss"):
-            raise UsageError(
-                f"--fail-under {name}: a lower {name} is better, so this gate says nothing", "name a score"
-            )
+            raise _upside_down(name)
         wanted[name] = max(value, wanted.get(name, -math.inf))
     return wanted
 
 
-def _check_names(wanted: dict[str, float], scores: dict[str, float]) -> None:
+def _upside_down(name: str) -> UsageError:
+    return UsageError(f"--fail-under {name}: a lower {name} is better, so this gate says nothing", "name a score")
+
+
+def _check_names(wanted: dict[str, float], evaluated: dict[str, Any]) -> None:
+    scores = evaluated["scores"]
     for name in wanted:
+        if name in evaluated.get("lower_is_better", ()):
+            raise _upside_down(name)
         if name not in scores:
             known = [score for score in scores if score.rpartition("/")[2] != "loss"]
             hint = f"{nearest(name, known)}scores: {', '.join(known)}"
