@@ -176,6 +176,8 @@ def test_a_state_that_no_checkpoint_can_hold_is_left_out_and_said_once(
     ]
     kept = checkpoints.load(checkpoints.newest(tmp_path / "run" / "checkpoints"))
     assert "Recorder" in kept["callbacks"] and "Odd" not in kept["callbacks"] and "of odd" not in kept
+    again = command("fit", "--resume", tmp_path / "run", "--plugin", own)
+    assert again.code == 0, again.err
 
 
 @pytest.mark.parametrize(("name", "said"), [("Fails", "ValueError: no disk"), ("Leaves", "SystemExit: 0")])
