@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import shutil
@@ -18,19 +19,44 @@ from nlpkit.files import new_folder, recover, verify_manifest
 _STATE = "state.ckpt"
 _AGAIN = "start the run again with another --out"
 _NAME = re.compile(r"step-(\d+)")
+_OF_TRAINER = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks")  # the rest callbacks may add
 log = logging.getLogger("nlpkit")
 
 
 class AtomicCheckpointIO(CheckpointIO):
     """Lightning's reading and writing of checkpoints, replaced: a folder with a manifest, tensors and plain values."""
 
+    def __init__(self) -> None:
+        self._strange: set[str] = set()  # callbacks, and keys of what they add, that no checkpoint can hold
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write one checkpoint folder and read it back: until that is done, its caller deletes none before it.
+
+        What callbacks of others want kept, and cannot be read back, is left out with a warning: no run is lost by it.
 
         Raises:
             ModelError: what was written cannot be read.
             ResourceError: the disk is full.
         """
+        _leave_out(checkpoint, self._strange)
+        try:
+            self._write(checkpoint, path)
+        except (ResourceError, MemoryError):
+            raise
+        except Exception:
+            found = _strange(checkpoint)
+            if not found:
+                raise
+            log.warning(
+                "callbacks: what '%s' keeps is more than tensors and plain values, and is in no checkpoint; "
+                "a resume goes on without it",
+                "', '".join(sorted(found)),
+            )
+            self._strange |= found
+            _leave_out(checkpoint, found)
+            self._write(checkpoint, path)
+
+    def _write(self, checkpoint: dict[str, Any], path: Any) -> None:
         try:
             with new_folder(Path(path)) as folder:
                 torch.save(checkpoint, folder / _STATE)
@@ -47,6 +73,33 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Delete one."""
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _strange(checkpoint: dict[str, Any]) -> set[str]:
+    """Callbacks whose states cannot be read back, and keys of what they add that cannot."""
+    added = {key: value for key, value in checkpoint.items() if key not in _OF_TRAINER}
+    return {name for name, value in {**checkpoint.get("callbacks", {}), **added}.items() if not _is_plain(value)}
+
+
+def _leave_out(checkpoint: dict[str, Any], names: set[str]) -> None:
+    for name in names:
+        checkpoint.pop(name, None)
+        checkpoint.get("callbacks", {}).pop(name, None)
+
+
+def _is_plain(value: Any) -> bool:
+    file = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(value, file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:
+        return False
+    return True
 
 
 def load(folder: Path, map_location: Any = "cpu", *, mmap: bool = False) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pytorch_lightning import profilers
 from nlpkit.config import TrainerConfig
 from nlpkit.errors import PluginError, UsageError, nearest
 from nlpkit.loggers import check_installed
+from nlpkit.owners import claim, owner_of
 
 _OF_RUNS = {
     "ModelCheckpoint": "a run keeps its last and its best state: checkpoint.every_steps=N",
@@ -149,6 +150,9 @@ def _class_of(name: str) -> type[pl.Callback]:
     found = _of_module(name) if ":" in name else _of_lightning(name)
     if not isinstance(found, type) or not issubclass(found, pl.Callback):
         raise UsageError(f"trainer.callbacks: '{name}' is no Callback of Lightning", _WHAT_IT_IS)
+    package = found.__module__.partition(".")[0]
+    if package not in ("pytorch_lightning", "nlpkit") and not owner_of(found.__module__):
+        claim(package, f"'{package}' (trainer.callbacks)")  # what it raises is no bug of ours
     return found
 
 
@@ -163,6 +167,8 @@ def _of_lightning(name: str) -> Any:
 def _of_module(name: str) -> Any:
     """The class of ``module:Class``; a plugin file that the user has named is a module, too."""
     path, _, attribute = name.partition(":")
+    if not all((*path.split("."), attribute)):
+        raise UsageError(f"trainer.callbacks: '{name}' is no module:Class", "such as mypackage.callbacks:MyCallback")
     try:
         module = sys.modules.get(f"nlpkit_plugin_{path}") or importlib.import_module(path)
     except Exception as error:

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from nlpkit.config import RunConfig, flat, to_plain
-from nlpkit.errors import UsageError
+from nlpkit.errors import RunFolderError, UsageError
 from nlpkit.files import write_bytes
 from nlpkit.folder import RunFolder
 
@@ -102,15 +102,25 @@ class _Writer(ExperimentWriter):
 
 
 def _cut_back(path: Path, step: int) -> list[str]:
-    """Drop the rows of a step and after it; returns the columns of the file, none where there is none."""
+    """Drop the rows of a step and after it; returns the columns of the file, none where there is none.
+
+    Raises:
+        RunFolderError: the file is another one.
+    """
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows, columns = [row for row in reader if (row["step"] or "").isdigit()], list(reader.fieldnames or ())
     kept = io.StringIO()
-    writer = csv.DictWriter(kept, columns)
-    writer.writeheader()
-    writer.writerows(row for row in rows if int(row["step"]) < step)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or ())
+            writer = csv.DictWriter(kept, columns)
+            writer.writeheader()
+            writer.writerows(row for row in reader if (row["step"] or "").isdigit() and int(row["step"]) < step)
+        if columns and "step" not in columns:
+            raise KeyError("step")
+    except (KeyError, ValueError, csv.Error, OSError) as error:
+        what = f"{path}: not the log that trainer.logger=csv writes"
+        raise RunFolderError(what, "move it away, or leave out trainer.logger=csv") from error
     write_bytes(path, kept.getvalue().encode())
     return columns

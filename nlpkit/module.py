@@ -22,6 +22,7 @@ from nlpkit.config import OptimConfig
 from nlpkit.dropout import quick_dropout
 from nlpkit.errors import DivergedError, RunFolderError
 from nlpkit.feed_forward import sliced
+from nlpkit.files import explain_os_errors
 from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.mean_loss import MeanLoss
@@ -33,6 +34,8 @@ from nlpkit.processes import mean_of, place
 from nlpkit.scores import metrics_of, own_metrics, values_of
 from nlpkit.seen import Seen
 from nlpkit.task import SPARE, Batch, Task
+
+_ELSEWHERE = "choose another folder"
 
 
 class Origin(NamedTuple):
@@ -128,19 +131,21 @@ class TaskModule(pl.LightningModule):
             folder: becomes it.
 
         Raises:
-            RunFolderError: something is in its place.
+            RunFolderError: something is in its place, or it cannot be written.
+            ResourceError: the disk is full.
             UsageError: the task is of no plugin that is known.
         """
         path, origin = Path(folder), self.origin or Origin(Registry(), {}, {})
         if self.global_rank:
             return path
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunFolderError(f"{path}: exists, and nothing is overwritten", "choose another folder")
+            raise RunFolderError(f"{path}: exists, and nothing is overwritten", _ELSEWHERE)
         task = self.task
         stage = {"stage": task.stage, "task": task.name, "steps": self.global_step, "trainer": "of its own"}
         stage["sequence_length"] = task.config.max_length
         record = {**origin.record, "history": [*origin.record.get("history", []), stage]}
-        bundle.save(path, task, self.backbone, self.head, bundle.carried(record), origin.registry, origin.seen)
+        with explain_os_errors(path, _ELSEWHERE):
+            bundle.save(path, task, self.backbone, self.head, bundle.carried(record), origin.registry, origin.seen)
         return path
 
     def hidden(self, batch: Batch) -> Tensor:

@@ -168,7 +168,8 @@ def assemble(
     """What `fit` would train, for a Trainer of your own: the module, and its train and dev parts in batches.
 
     Args:
-        task: see `fit`, as for all others; of ``trainer`` only ``batch_tokens``, ``batch_size`` and ``workers`` count.
+        task: see `fit`, as for all others; of ``trainer`` only ``batch_tokens``, ``batch_size`` and ``workers`` count,
+            and the rest is checked as that of a run.
         data: see `fit`.
         dev: see `fit`.
         source: see `fit`.

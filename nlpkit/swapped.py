@@ -12,6 +12,9 @@ from torchmetrics import MetricCollection
 
 from nlpkit.data import Samples, make_batch
 from nlpkit.errors import NlpkitError, PluginError
+from nlpkit.joint.head import JointHead
+from nlpkit.joint.rows import batch_of
+from nlpkit.joint.task import JointTask
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry
 from nlpkit.plugins.blame import describe, lines_of
@@ -34,25 +37,38 @@ def check(module: TaskModule, samples: Samples, registry: Registry) -> None:
     Raises:
         PluginError: one of them does not; it is named with its plugin.
     """
-    task = module.task
-    if not (task.config.head or task.config.metrics):
+    for one, batch in _tried(module, samples):
+        task = one.task
+        one.eval()
+        with torch.no_grad():
+            compared = [_ask(one, part, asked, registry) for part, asked in task.as_predicted(batch)]
+            for name in task.config.metrics:
+                hint = f"{task.name} compares: {_first_line(task.compare)}"
+                with _named("metric", name, task, registry, hint):
+                    _score(task, name, compared, registry)
+        one.train()
+
+
+def _tried(module: TaskModule, samples: Samples) -> Iterator[tuple[TaskModule, Batch]]:
+    """The model with a batch, where its settings name a part of somebody else's; of several tasks each by itself."""
+    task, head, numbers = module.task, module.head, range(len(samples.lengths))
+    if not isinstance(task, JointTask):
+        if task.config.head or task.config.metrics:
+            yield module, make_batch(task, samples, np.array(numbers[:_TRIED]), 0, -1)
         return
-    batch = make_batch(task, samples, np.arange(min(_TRIED, len(samples.lengths))), 0, -1)
-    module.eval()
-    with torch.no_grad():
-        compared = [_ask(module, part, asked, registry) for part, asked in task.as_predicted(batch)]
-        for name in task.config.metrics:
-            hint = f"{task.name} compares: {_first_line(task.compare)}"
-            with _named("metric", name, task, registry, hint):
-                _score(task, name, compared, registry)
-    module.train()
+    assert isinstance(head, JointHead)
+    for name, part in task.parts.items():
+        own = [i for i in numbers if name in samples.features(i)][:_TRIED]
+        if own and (part.config.head or part.config.metrics):
+            batch = make_batch(task, samples, np.array(own), 0, -1)
+            yield TaskModule(part, module.backbone, head.of(name)), batch_of(batch, name)
 
 
 def _ask(module: TaskModule, part: Batch, asked: Batch, registry: Registry) -> tuple[Any, ...]:
     """What the metrics are updated with: loss and predictions of a batch, as its scores are made."""
     task, name = module.task, module.task.config.head
     hidden = module.hidden(part)
-    own = f"leave out task.head; what a head of {task.name} is given and gives back, its README says"
+    own = f"leave it out; what a head of {task.name} is given and gives back, its README says"
     with _named("head", name, task, registry, own) if name else contextlib.nullcontext():
         module.head.terms(hidden, part)
         predictions = module.predictions(asked)

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from nlpkit import checkpoints, lightning
 from nlpkit.ahead import explain_death
@@ -30,6 +31,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.loggers import loggers
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
+from nlpkit.plugins.blame import describe, plugin_error
 from nlpkit.processes import place
 from nlpkit.row_adamw import looked_up_by_rows
 from nlpkit.silence import silenced
@@ -113,7 +115,7 @@ def train(
         Interrupted: Ctrl-C, SIGTERM or SIGHUP, after a save.
         DivergedError: a loss or score that is not finite.
         ResourceError: memory ran out, or another process ended.
-        PluginError: weights that the loss does not reach, with several processes.
+        PluginError: weights that the loss does not reach, with several processes; code of others that ends the program.
     """
     saver = Checkpoints(
         folder.checkpoints,
@@ -141,6 +143,7 @@ def train(
         signals.explained(),
         memory_errors(),
         explain_death(),
+        _not_ended(),
         _idle_weights(),
         lightning.explained(),
         meeting.training(accelerator_of(config)),
@@ -256,6 +259,21 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric|torchmetrics)")
         warnings.filterwarnings("ignore", message=r".*(does not have many workers|No positive samples|LeafSpec).*")
         yield
+
+
+@contextlib.contextmanager
+def _not_ended() -> Iterator[None]:
+    """Say whose code ends the program: a command would end as if all were done, and without a model."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            raise  # how Lightning ends at a signal
+        known = PluginError(
+            f"the program is ended while training: {describe(error)}",
+            "trainer.should_stop = True in a callback ends a run as if its last step were done",
+        )
+        raise (plugin_error(error) or known) from error
 
 
 @contextlib.contextmanager

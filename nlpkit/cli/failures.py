@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 import click
 
-from nlpkit.errors import DISK_FULL, Interrupted, NlpkitError, PluginError, ResourceError, UsageError, nearest
+from nlpkit.errors import (
+    DISK_FULL,
+    Interrupted,
+    NlpkitError,
+    PluginError,
+    ResourceError,
+    RunFolderError,
+    UsageError,
+    nearest,
+)
 
 
 def report(error: BaseException) -> int:
@@ -43,7 +52,18 @@ def _translate(error: BaseException) -> NlpkitError | None:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f"{error.filename}: " if error.filename else ""
         return ResourceError(f"{where}{os.strerror(error.errno or 0).lower()}", "free some space, or write elsewhere")
+    if isinstance(error, FileNotFoundError) and _is_nowhere():
+        return RunFolderError("the folder that this command was started in is gone", "cd to a folder that is there")
     return None
+
+
+def _is_nowhere() -> bool:
+    """Whether the working folder was deleted: every relative path fails there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _usage(error: click.ClickException) -> UsageError:

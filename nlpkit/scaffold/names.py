@@ -81,6 +81,9 @@ def check_name(name: str) -> Names:
     if names.task_class in _USED or hasattr(builtins, names.task_class) or names.task_class in nlpkit.__all__:
         taken = f"its class would be {names.task_class}, a name that its code has another use for"
         raise UsageError(f"'{name}' cannot name a plugin: {taken}", _command(f"my-{name}"))
+    if names.task_class in ("I", "O"):
+        digit = f"its class would be {names.task_class}, which is hard to tell from a digit"
+        raise UsageError(f"'{name}' cannot name a plugin: {digit}", _command(f"my-{name}"))
     if name in _OURS:
         raise UsageError(f"'{name}' cannot name a plugin: {names.distribution} is nlpkit's own", _command(f"my-{name}"))
     return names

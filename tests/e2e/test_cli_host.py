@@ -536,3 +536,14 @@ def test_notes_of_an_error_are_said_with_it(capsys: pytest.CaptureFixture[str]) 
     error.add_note("in the batch of a.csv:3")
     assert report(error) == 3
     assert capsys.readouterr().err == "error: no label; in the batch of a.csv:3\nhint: give one\n"
+
+
+def test_a_working_folder_that_is_gone_is_no_bug(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ended = command("plugins", "doctor")
+    said = "error: the folder that this command was started in is gone\nhint: cd to a folder that is there\n"
+    assert (ended.code, ended.err) == (8, said)

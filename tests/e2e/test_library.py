@@ -145,6 +145,10 @@ def test_what_a_trainer_says_of_clipping_counts_for_more(base: Any, few: Path, t
 
 
 def test_what_cannot_be_taken_up_is_said(base: Any, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError) as taken:
+        assembled(base, few)[0].save(tmp_path / "file" / "model")
+    assert taken.value.hint == "choose another folder"
     with pytest.raises(ModelError) as refused:
         nlpkit.TaskModule.from_run(tmp_path)
     assert refused.value.message == f"{tmp_path}: no config.json, so it is no model folder"

@@ -6,6 +6,7 @@ import csv
 import inspect
 import json
 import shutil
+import sys
 import typing
 from dataclasses import fields
 from pathlib import Path
@@ -18,12 +19,26 @@ import yaml
 from safetensors.torch import load_file
 
 import nlpkit
+from nlpkit import checkpoints
 from nlpkit.config import TrainerConfig
 from nlpkit.config import lightning as of_lightning
+from nlpkit.errors import PluginError, RunFolderError
+from nlpkit.loggers import MetricsCsv
 
 SHORT = "trainer.max_steps=4"
+ENDS = """
+import pytorch_lightning as pl
+
+class Fails(pl.Callback):
+    def on_train_batch_end(self, *_):
+        raise ValueError("no disk")
+
+class Leaves(pl.Callback):
+    def on_train_batch_end(self, *_):
+        raise SystemExit(0)
+"""
 OWN = """
-import nlpkit, pytorch_lightning as pl
+import nlpkit, numpy, pathlib, pytorch_lightning as pl
 
 class Notes(pl.Callback):
     def on_train_start(self, trainer, module):
@@ -37,6 +52,13 @@ class Needs(pl.Callback):
 class Broken(pl.Callback):
     def __init__(self):
         raise OSError("no such device")
+
+class Odd(pl.Callback):
+    def state_dict(self):
+        return {"mean": numpy.float64(1), "where": pathlib.Path("here")}
+
+    def on_save_checkpoint(self, trainer, module, checkpoint):
+        checkpoint["of odd"] = pathlib.Path("there")
 
 @nlpkit.hookimpl
 def nlpkit_metrics():
@@ -129,6 +151,62 @@ def test_callbacks_and_csv_log_have_losses_rates_and_scores(run: Any) -> None:
     assert rates and all(any(row[name] for row in log) for name in rates)
 
 
+@pytest.mark.parametrize("content", [b"name,score\r\na,1\r\n", b"name\r\n", b"step,x\r\n1,2,3\r\n", b"\xff\xfe", None])
+def test_a_file_of_others_in_the_place_of_the_csv_log_is_refused_and_kept(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(RunFolderError) as caught:
+        MetricsCsv(tmp_path, 2).experiment  # noqa: B018 - it is made when it is first asked for
+    assert (caught.value.message, caught.value.hint) == (
+        f"{path}: not the log that trainer.logger=csv writes",
+        "move it away, or leave out trainer.logger=csv",
+    )
+    assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_left_out_and_said_once(
+    own: Path, base: Any, shop: Path, command: Any, tmp_path: Path
+) -> None:
+    given = ("--from", base.folder, "--plugin", own, "--out", tmp_path / "run")
+    ended = command("fit", shop / "labelled.csv", *given, SHORT, "checkpoint.every_steps=1", "trainer.callbacks=own:Odd")
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.err.splitlines() if "in no checkpoint" in line] == [
+        "warning: callbacks: what 'Odd', 'of odd' keeps is more than tensors and plain values, and is in no checkpoint; "
+        "a resume goes on without it"
+    ]
+    kept = checkpoints.load(checkpoints.newest(tmp_path / "run" / "checkpoints"))
+    assert "Recorder" in kept["callbacks"] and "Odd" not in kept["callbacks"] and "of odd" not in kept
+    again = command("fit", "--resume", tmp_path / "run", "--plugin", own)
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(("name", "said"), [("Fails", "ValueError: no disk"), ("Leaves", "SystemExit: 0")])
+def test_a_callback_that_fails_or_ends_the_program_is_named_with_its_line(
+    name: str, said: str, base: Any, shop: Path, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_runs.py").write_text(ENDS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ends_runs", raising=False)
+    given = ("--from", base.folder, "--out", tmp_path / "run", SHORT, f"trainer.callbacks=ends_runs:{name}")
+    ended = command("fit", shop / "labelled.csv", *given)
+    line = ENDS.splitlines().index(f"class {name}(pl.Callback):") + 3
+    (message,) = [each for each in ended.err.splitlines() if each.startswith("error: ")]
+    assert ended.code == 5 and message.startswith(
+        f"error: plugin 'ends_runs' (trainer.callbacks): {name}.on_train_batch_end: {said} "
+        f"({tmp_path / 'ends_runs.py'}:{line})"
+    )
+
+
+def test_a_callback_object_that_ends_the_program_is_an_error(base: Any, shop: Path, tmp_path: Path) -> None:
+    class Leaves(pl.Callback):
+        def on_train_start(self, *_: Any) -> None:
+            sys.exit(0)
+
+    with pytest.raises(PluginError) as caught:
+        nlpkit.fit(data=shop / "labelled.csv", source=base.folder, out=tmp_path, overrides=SHORT, callbacks=[Leaves()])
+    assert caught.value.message.startswith(f"the program is ended while training: SystemExit: 0 ({__file__}:")
+
+
 def test_settings_are_shown_with_their_origin(command: Any) -> None:
     ended = command("config", "show", "--origin", "trainer.profiler=simple", "trainer.callbacks=LearningRateMonitor")
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]
@@ -209,6 +287,15 @@ def test_a_killed_run_with_such_settings_goes_on_and_its_log_is_whole(
             2,
             "trainer.callbacks: 'EarlyStopping' does what a run does by itself",
             "trainer.patience=N",
+        ),
+        *(
+            (
+                f"trainer.callbacks={name}",
+                2,
+                f"trainer.callbacks: '{name}' is no module:Class",
+                "such as mypackage.callbacks:MyCallback",
+            )
+            for name in (":", "own:", ":Notes")
         ),
         (
             "trainer.callbacks=json:JSONDecoder",

@@ -162,14 +162,14 @@ def test_a_part_and_a_reader_of_plugins_serve_a_task_of_others(
             "head.py",
             "task.head=mean",
             "head 'mean' does not go with ner: ",
-            "leave out task.head; what a head of ner is given and gives back, its README says",
+            "leave it out; what a head of ner is given and gives back, its README says",
         ),
         (
             "sentiment",
             "tagger.py",
             "task.head=two-layers",
             "head 'two-layers' does not go with sentiment: KeyError: 'places'",
-            "leave out task.head; what a head of sentiment is given and gives back, its README says",
+            "leave it out; what a head of sentiment is given and gives back, its README says",
         ),
         (
             "ner",
@@ -201,3 +201,20 @@ def test_a_part_that_does_not_go_with_the_task_is_named_before_training_and_leav
     name = plugin.removesuffix(".py")
     assert said[-2].startswith(f"error: plugin '{name}' ({given / plugin}): {message}") and said[-1] == f"hint: {hint}"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_that_does_not_go_with_one_of_several_tasks_is_named_before_training(
+    given: Path, command: Any, tmp_path: Path
+) -> None:
+    moods = tmp_path / "moods.csv"
+    moods.write_text("text,label\n" + "".join(f"{a} and {b} coat,{a}\n" for a in WORDS[:2] for b in WORDS), "utf-8")
+    names = tmp_path / "names.conll"
+    entities = [f"{name}\tB-{kind}\nwaits\tO\n\n" for name in map(str.title, WORDS) for kind in ("PER", "LOC")]
+    names.write_text("".join(entities), "utf-8")
+    data = ("--data", f"sentiment={moods}", "--data", f"ner={names}", "--out", tmp_path / "run")
+    plugins = ("--plugin", given / "head.py", "--plugin", given / "metric.py")
+    for setting, said in (("head=mean", "head 'mean'"), ("metrics=kappa", "metric 'kappa'")):
+        ended = command("fit", "--task", "sentiment,ner", *data, *plugins, f"task.ner.{setting}", *SMALL)
+        assert ended.code == 5 and f"): {said} does not go with ner: " in ended.err, ended.err
+    ended = command("fit", "--task", "sentiment,ner", *data, *plugins, "task.sentiment.head=mean", *SMALL)
+    assert ended.code == 0, ended.err

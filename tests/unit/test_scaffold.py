@@ -121,6 +121,20 @@ def test_code_is_typed(folders: dict[str, Path], tmp_path: Path) -> None:
     run("-m", "mypy", *options, *(str(package_of(folder)) for folder in folders.values()), cwd=ROOT)
 
 
+@pytest.mark.parametrize("name", [LONG, "testimony"])
+def test_code_is_clean_whatever_the_name(tmp_path: Path, name: str) -> None:
+    for form in FORMS:
+        new_plugin(name, form, tmp_path / form)
+    run("-m", "ruff", "check", "--no-cache", ".", cwd=tmp_path)
+    run("-m", "ruff", "format", "--no-cache", "--check", ".", cwd=tmp_path)
+
+
+def test_only_tests_look_like_tests_to_pytest(tmp_path: Path) -> None:
+    new_plugin("testimony", out=tmp_path / "new")
+    names = ast.walk(ast.parse((tmp_path / "new/tests/test_testimony.py").read_text("utf-8")))
+    assert not [a for n in names if isinstance(n, ast.alias) for a in [n.asname or n.name] if a.startswith("Test")]
+
+
 def test_commands_and_plugins_import_what_is_heavy_when_they_need_it(folders: dict[str, Path]) -> None:
     packages = [package_of(folder) for folder in folders.values()]
     program = f"""
@@ -199,6 +213,11 @@ def test_name_of_another_form_is_refused_with_the_one_that_was_meant(name: str, 
             "warning",
             "'warning' cannot name a plugin: its class would be Warning, a name that its code has another use for",
             "my-warning",
+        ),
+        (
+            "o",
+            "'o' cannot name a plugin: its class would be O, which is hard to tell from a digit",
+            "my-o",
         ),
         ("core", "'core' cannot name a plugin: nlpkit-core is nlpkit's own", "my-core"),
         ("x" * 41, f"'{'x' * 41}' has 41 characters: a name may have 40", "NAME"),
