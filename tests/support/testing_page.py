@@ -51,7 +51,9 @@ padding_changes_nothing
 _TAIL = """
 Those marked \\* start further processes: one that imports the task's module and nothing else, and two that import
 torch, load the model that was saved here, and train together (DDP, by gloo); the two serve both checks. Each check has
-a task of its own with weights from the same seed, so that none sees what another has changed.
+a task of its own with weights from the same seed, so that none sees what another has changed. Where answers are
+compared, and where gradients are looked at, the head's weights have some noise added, since a layer that begins at zero
+would hide everything; and what the head predicts is compared as tensors, before it is decoded to the likeliest label.
 """
 
 

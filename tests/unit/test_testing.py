@@ -98,7 +98,7 @@ def test_all_failures_are_told_at_once() -> None:
 
 
 def test_what_is_skipped_or_left_open_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    (broken,) = BREAKS["padding_changes_nothing"]
+    broken = BREAKS["padding_changes_nothing"][0]
     skip = dict.fromkeys({*SLOW, *TRAIN}, "takes long") | {"padding_changes_nothing": "has no padding"}
     check_task(broken, EXAMPLES, skip=skip)
     said = capsys.readouterr().err.splitlines()
@@ -150,7 +150,7 @@ def test_a_skip_without_a_name_or_a_reason_is_refused(skip: Any, message: str, h
 
 
 def test_pytest_has_a_test_for_each_check_and_is_told_why_one_is_skipped() -> None:
-    (broken,) = BREAKS["padding_changes_nothing"]
+    broken = BREAKS["padding_changes_nothing"][0]
     test: Any = task_test(broken, EXAMPLES, skip={"a_seed_repeats": "draws lots"})
     (mark,) = test.pytestmark
     assert [p.values[0] for p in mark.args[1]] == list(CHECKS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 
+from nlpkit.testing.alike import difference
 from nlpkit.testing.check import check, require
-from nlpkit.testing.under_test import TaskUnderTest, difference
+from nlpkit.testing.under_test import TaskUnderTest
 
 _ALIKE = 1e-3  # rounding is another in two halves of a batch, and a few steps add to it
 
