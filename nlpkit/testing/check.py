@@ -48,7 +48,11 @@ def described(error: BaseException) -> str:
     lines = [
         f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in traceback.StackSummary.extract(own or steps[-1:])
     ]
-    return "\n".join([f"{type(error).__name__}: {error}".rstrip(": "), *lines])
+    try:
+        text = str(error)
+    except Exception:  # an author's class may raise in that, too
+        text = ""
+    return "\n".join([f"{type(error).__name__}: {text}".rstrip(": "), *lines])
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,48 @@ def test_an_error_of_the_author_is_shown_with_his_line() -> None:
     ]
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), Unprintable()])
+def test_whatever_the_author_raises_the_other_checks_go_on(error: BaseException) -> None:
+    class Raises(Sound):
+        def decode(self, predictions: Any, batch: Any) -> Any:
+            raise error
+
+    trial = Trial(Raises, EXAMPLES, None)
+    found = trial.outcome("answers_are_json").text.splitlines()[3]
+    assert found == f"  found: {type(error).__name__}{': 1' if isinstance(error, SystemExit) else ''}"
+    assert trial.outcome("loss_is_finite").verdict == "passed"
+
+
+def test_a_head_that_cannot_be_made_is_told_once() -> None:
+    class Exits(Sound):
+        def build_head(self, backbone: Any) -> Any:
+            raise SystemExit("no head")
+
+    with pytest.raises(AssertionError, match=r"^Exits cannot be made: SystemExit: no head\n.*, in build_head: raise"):
+        check_task(Exits, EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([1, 2], "example 0 is 1, expected a dict: the value of each field, by its name"),
+        ([*EXAMPLES, "late"], "example 8 is 'late', expected a dict: the value of each field, by its name"),
+        ("texts.csv", "examples are a str, expected a list of dicts"),
+        (iter(EXAMPLES), "examples are a list_iterator, expected a list of dicts"),
+    ],
+)
+def test_examples_are_dicts(examples: Any, message: str) -> None:
+    for way in (check_task, task_test):
+        with pytest.raises(UsageError) as caught:
+            way(Sound, examples)
+        assert caught.value.message == message
+
+
 @pytest.mark.parametrize(
     ("skip", "message", "hint"),
     [
