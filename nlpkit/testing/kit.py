@@ -67,7 +67,7 @@ def task_test(
         skip: see there.
 
     Raises:
-        UsageError: ``skip`` has a name that is no check's, or no reason; an example is no dict; pytest is not installed.
+        UsageError: as in `check_task`; or pytest is not installed.
     """
     try:
         import pytest

@@ -20,11 +20,14 @@ from nlpkit.handover import quiet
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.randomness import seed_all, seed_of
-from nlpkit.scores import values_of
+from nlpkit.scores import own_metrics
 from nlpkit.task import Batch, Example, Task
 from nlpkit.testing.alike import tensors
 from nlpkit.testing.elsewhere import Elsewhere
 
+LEARNT = 0.2
+"""The share of the first loss at which examples count as learnt by heart."""
+_MANY = 120  # steps in which they must be
 _NUDGE = 0.1  # of a weight, as a standard deviation
 _LENGTH = 64  # tokens that the backbone takes
 
@@ -113,7 +116,7 @@ class TaskUnderTest:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch, as training has it."""
-        return self.module.head.loss_from(self.module.hidden(batch), batch)
+        return self.module.loss_of(batch)
 
     def answers(self, batch: Batch) -> list[dict[str, Any]]:
         """Predictions in evaluation mode."""
@@ -139,12 +142,10 @@ class TaskUnderTest:
 
     def scores(self, batch: Batch, metrics: MetricCollection | None = None) -> dict[str, float]:
         """The task's own metrics of a batch, in evaluation mode; ``metrics`` may have seen others before."""
-        metrics = self.task.build_metrics() if metrics is None else metrics
         self.module.eval()
         with torch.no_grad():
-            for _, asked in self.task.as_predicted(batch):
-                metrics.update(*self.task.compare(self.module.predictions(asked), asked))
-        return {name: float(value) for name, value in values_of(metrics).items()}
+            scores = self.module.score([batch], own_metrics(self.task) if metrics is None else metrics)
+        return {name: value for name, value in scores.items() if name != "loss"}
 
     def learn(self, steps: int, below: float = -math.inf) -> list[float]:
         """Train on all examples, seeded before each batch as a run is; stops when the loss is a share of the first.
@@ -163,6 +164,10 @@ class TaskUnderTest:
             optimizer.step()
             losses.append(float(loss.detach()))
         return losses
+
+    def learn_by_heart(self) -> list[float]:
+        """Train until the loss is the share `LEARNT` of the first, or not for much longer."""
+        return self.learn(_MANY, below=LEARNT)
 
     def save(self, folder: Path) -> None:
         """Write the bundle."""

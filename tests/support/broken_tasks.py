@@ -137,6 +137,11 @@ class NoSuchScore(Sound):
     score = "bleu"
 
 
+class ListsPairs(Sound):
+    def compare(self, predictions: Any, batch: Any) -> Any:
+        return [predictions, batch["labels"]]
+
+
 class ErrorRate(Sound):
     def compare(self, predictions: Any, batch: Any) -> Any:
         return 1 - predictions, batch["labels"]
@@ -175,7 +180,7 @@ BREAKS: dict[str, list[type[Sound]]] = {
     "loss_is_a_mean_by_count": [with_head("Summed"), with_head("ScoresAnother")],
     "learns_a_few_examples": [with_head("Faint")],
     "a_seed_repeats": [with_head("Noisy"), DrawsAtRandom],
-    "metrics_are_finite": [with_metric("NoNumber"), NoSuchScore],
+    "metrics_are_finite": [with_metric("NoNumber"), NoSuchScore, ListsPairs],
     "metrics_start_anew": [with_metric("HandCounted")],
     "score_has_a_direction": [
         with_metric("Undirected", 2, average="micro"),

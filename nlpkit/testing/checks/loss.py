@@ -8,9 +8,8 @@ import torch
 
 from nlpkit.testing.alike import TOLERANCE
 from nlpkit.testing.check import check, require
-from nlpkit.testing.under_test import TaskUnderTest
+from nlpkit.testing.under_test import LEARNT, TaskUnderTest
 
-_STEPS, _SHARE = 120, 0.2
 _FEW = 3  # steps after which weights are compared
 
 
@@ -80,9 +79,9 @@ def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
 @check("What cannot learn eight examples by heart learns nothing from eight thousand.", needs=("loss_is_finite",))
 def learns_a_few_examples(it: TaskUnderTest) -> None:
     """The loss of the examples falls to a fifth in at most 120 steps on just them."""
-    losses = it.learn(_STEPS, below=_SHARE)
+    losses = it.learn_by_heart()
     require(
-        losses[-1] < _SHARE * losses[0],
+        losses[-1] < LEARNT * losses[0],
         f"from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps",
         "see that labels stand beside the text they belong to, and that no two examples contradict each other",
     )

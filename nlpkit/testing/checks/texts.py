@@ -38,8 +38,7 @@ def encodes_without_label(it: TaskUnderTest) -> None:
         same = ids == it.task.encode(it.examples[row])["input_ids"]
         require(same, f"{it.named(row)} has other input ids {missing}", "let no label reach the input ids")
     try:
-        unlabelled = it.batch_of(bare)
-        answers = it.answers(unlabelled)
+        answers = it.answers(it.batch_of(bare))
     except Exception as error:
         raise Finding(
             f"predicting {missing}: {described(error)}",
@@ -47,7 +46,7 @@ def encodes_without_label(it: TaskUnderTest) -> None:
         ) from error
     batch = it.batch()
     if all(asked is part for part, asked in it.task.as_predicted(batch)):
-        pair = (it.predictions(some, len(bare)) for some in (batch, unlabelled))
+        pair = (it.predictions(some, len(bare)) for some in (batch, it.batch_of(bare)))
         leaks = (apart(with_label, without, _SAME) for with_label, without in zip(*pair, strict=True))
         other = next(filter(None, leaks), "") or difference(it.answers(batch), answers)
         require(not other, f"with and {missing} {other}", "let no label reach what the head predicts from")
