@@ -150,8 +150,8 @@ class ErrorRate(Sound):
 NAMES: list[str] = []
 
 
-class KnowsByHeart(Sound):
-    """What it learns of the data it keeps in a list of the module."""
+class KnowsByHeart(with_metric("HandCountedAnew")):  # type: ignore[misc]
+    """What it learns of the data it keeps in a list of the module; its metric counts what one process sees."""
 
     @classmethod
     def prepare(cls, config: Any, examples: Any) -> Any:
@@ -160,9 +160,6 @@ class KnowsByHeart(Sound):
 
     def decode(self, predictions: Any, batch: Any) -> Any:
         return [{"label": json.dumps(NAMES)} for _ in predictions]
-
-
-HandCountedAnew = with_metric("HandCountedAnew")
 
 
 BREAKS: dict[str, list[type[Sound]]] = {
@@ -190,6 +187,6 @@ BREAKS: dict[str, list[type[Sound]]] = {
     "saved_and_loaded_is_the_same": [with_head("Remembers")],
     "files_hold_plain_values": [with_metric("Extra", 2, average="micro")],
     "a_new_process_answers_the_same": [KnowsByHeart],
-    "two_processes_are_as_one": [HandCountedAnew],
+    "two_processes_are_as_one": [KnowsByHeart],
 }
 """Name of a check -> tasks that it alone must catch; for imports_fast there is broken_import.py."""
