@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nlpkit.errors import PluginError
+
 if TYPE_CHECKING:
     from nlpkit.testing.under_test import TaskUnderTest
 
@@ -48,7 +50,11 @@ def described(error: BaseException) -> str:
     lines = [
         f"{f.filename}:{f.lineno}, in {f.name}: {f.line}" for f in traceback.StackSummary.extract(own or steps[-1:])
     ]
-    return "\n".join([f"{type(error).__name__}: {error}".rstrip(": "), *lines])
+    try:
+        text = error.message if isinstance(error, PluginError) else str(error)  # the hint is to use this kit
+    except Exception:  # an author's class may raise in that, too
+        text = ""
+    return "\n".join([f"{type(error).__name__}: {text}".rstrip(": "), *lines])
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ def check_task(
 
     Raises:
         AssertionError: every check that failed: its rule, its reason, what was found and what to do.
-        UsageError: ``skip`` has a name that is no check's, or no reason.
+        UsageError: ``skip`` has a name that is no check's, or no reason; an example is no dict.
     """
     skip = _reasons(skip)
+    _check_rows(examples)
     trial = Trial(task_class, examples, config)
     failures = []
     for name in CHECKS:
@@ -66,13 +67,14 @@ def task_test(
         skip: see there.
 
     Raises:
-        UsageError: ``skip`` has a name that is no check's, or no reason; pytest is not installed.
+        UsageError: as in `check_task`; or pytest is not installed.
     """
     try:
         import pytest
     except ImportError:
         raise UsageError("task_test makes a test of pytest, which is not installed", "pip install pytest") from None
     skip = _reasons(skip)
+    _check_rows(examples)
     trial = Trial(task_class, examples, config)
     marks = {name: pytest.mark.skip(reason=f"{name}: {reason}") for name, reason in skip.items()}
 
@@ -100,6 +102,17 @@ def _reasons(skip: Mapping[str, str] | None) -> Mapping[str, str]:
         if not isinstance(reason, str) or not reason.strip():
             raise UsageError(f"skip gives no reason for '{name}'", f'skip={{"{name}": "why it does not apply"}}')
     return skip or {}
+
+
+def _check_rows(examples: Sequence[Mapping[str, Any]]) -> None:
+    hint = 'EXAMPLES = [{"text": "what a day", "label": "good"}, ...]'
+    if not isinstance(examples, Sequence) or isinstance(examples, str):
+        raise UsageError(f"examples are a {type(examples).__name__}, expected a list of dicts", hint)
+    for row, example in enumerate(examples):
+        if not isinstance(example, Mapping):
+            raise UsageError(
+                f"example {row} is {example!r:.40}, expected a dict: the value of each field, by its name", hint
+            )
 
 
 def _say(line: str) -> None:

@@ -47,7 +47,9 @@ def _report(folder: Path, name: str, ask: Callable[[], Any]) -> Any:
     try:
         value = ask()
         content = {"value": value}
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # which may be a SystemExit of an author's code
         value, content = None, {"error": described(error)}
     if name != "module" or value is None:
         (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")

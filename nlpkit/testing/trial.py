@@ -53,14 +53,29 @@ class Trial:
         if broken:
             return Outcome("open", f"says nothing before {' and '.join(broken)} passes")
         # each gets a task and weights of its own, so that none depends on what another has changed
-        it = TaskUnderTest(self.task_class, self.examples, self.config, self._elsewhere)
+        it = self._made()
         try:
             check.run(it)
         except Finding as finding:
             return Outcome("failed", _told(check, finding.found, finding.advice))
-        except Exception as error:  # an author's code may raise anything, and the other checks still count
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # an author's code may raise anything, and the other checks still count
             return Outcome("failed", _told(check, described(error), "mend what raised it"))
         return Outcome("passed")
+
+    def _made(self) -> TaskUnderTest:
+        """The task, its head and its weights.
+
+        Raises:
+            AssertionError: nothing can be made, so no check says anything.
+        """
+        try:
+            return TaskUnderTest(self.task_class, self.examples, self.config, self._elsewhere)
+        except (AssertionError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            raise AssertionError(f"{self.task_class.__name__} cannot be made: {described(error)}") from error
 
 
 def _told(check: Check, found: str, advice: str) -> str:

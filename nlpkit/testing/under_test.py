@@ -20,12 +20,15 @@ from nlpkit.handover import quiet
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.randomness import seed_all, seed_of
-from nlpkit.scores import values_of
+from nlpkit.scores import own_metrics
 from nlpkit.task import Batch, Example, Task
+from nlpkit.testing.alike import tensors
 from nlpkit.testing.elsewhere import Elsewhere
 
-TOLERANCE = 1e-4
-"""By how much two answers to the same example may differ, and two losses, as a share."""
+LEARNT = 0.2
+"""The share of the first loss at which examples count as learnt by heart."""
+_MANY = 120  # steps in which they must be
+_NUDGE = 0.1  # of a weight, as a standard deviation
 _LENGTH = 64  # tokens that the backbone takes
 
 
@@ -99,9 +102,21 @@ class TaskUnderTest:
         """A batch of other examples."""
         return make_batch(self.task, EncodedExamples(self.task, examples), np.arange(len(examples)), 0, 0)
 
+    def nudged(self) -> TaskUnderTest:
+        """This task with noise on the weights of its head: what zeros at first would hide is seen.
+
+        A layer that begins at zero answers the same to everything, and lets no gradient through.
+        """
+        noise = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weights in self.module.head.parameters():
+                if weights.is_floating_point():
+                    weights.add_(torch.randn(weights.shape, generator=noise), alpha=_NUDGE)
+        return self
+
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch, as training has it."""
-        return self.module.head.loss_from(self.module.hidden(batch), batch)
+        return self.module.loss_of(batch)
 
     def answers(self, batch: Batch) -> list[dict[str, Any]]:
         """Predictions in evaluation mode."""
@@ -109,14 +124,28 @@ class TaskUnderTest:
         with torch.no_grad():
             return self.module.predict_step(batch)
 
-    def scores(self, batch: Batch, metrics: MetricCollection | None = None) -> dict[str, float]:
-        """The task's own metrics of a batch, in evaluation mode; ``metrics`` may have seen others before."""
-        metrics = self.task.build_metrics() if metrics is None else metrics
+    def predictions(self, batch: Batch, count: int) -> list[dict[str, torch.Tensor]]:
+        """What the head predicts of each example in evaluation mode, before it is decoded.
+
+        Args:
+            batch: of some examples.
+            count: how many.
+
+        Returns:
+            For each example its part of every tensor with a row for each, by the place of the tensor.
+        """
         self.module.eval()
         with torch.no_grad():
-            for _, asked in self.task.as_predicted(batch):
-                metrics.update(*self.task.compare(self.module.predictions(asked), asked))
-        return {name: float(value) for name, value in values_of(metrics).items()}
+            found = dict(tensors(self.module.predictions(batch)))
+        rows = {place: values for place, values in found.items() if values.ndim and len(values) == count}
+        return [{place: values[row] for place, values in rows.items()} for row in range(count)]
+
+    def scores(self, batch: Batch, metrics: MetricCollection | None = None) -> dict[str, float]:
+        """The task's own metrics of a batch, in evaluation mode; ``metrics`` may have seen others before."""
+        self.module.eval()
+        with torch.no_grad():
+            scores = self.module.score([batch], own_metrics(self.task) if metrics is None else metrics)
+        return {name: value for name, value in scores.items() if name != "loss"}
 
     def learn(self, steps: int, below: float = -math.inf) -> list[float]:
         """Train on all examples, seeded before each batch as a run is; stops when the loss is a share of the first.
@@ -135,6 +164,10 @@ class TaskUnderTest:
             optimizer.step()
             losses.append(float(loss.detach()))
         return losses
+
+    def learn_by_heart(self) -> list[float]:
+        """Train until the loss is the share `LEARNT` of the first, or not for much longer."""
+        return self.learn(_MANY, below=LEARNT)
 
     def save(self, folder: Path) -> None:
         """Write the bundle."""
@@ -168,21 +201,3 @@ def answers_of(folder: Path, task_class: type[Task[Any]], examples: Sequence[Exa
     batch = make_batch(loaded.task, EncodedExamples(loaded.task, examples), np.arange(len(examples)), 0, 0)
     with torch.no_grad():
         return TaskModule(loaded.task, loaded.backbone, loaded.head).eval().predict_step(batch)
-
-
-def difference(left: Any, right: Any, path: str = "") -> str:
-    """The first place where two answers differ by more than `TOLERANCE`, in words; empty: they are the same."""
-    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
-        return next(filter(None, (difference(left[k], right[k], f"{path}.{k}".lstrip(".")) for k in left)), "")
-    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
-        pairs = enumerate(zip(left, right, strict=True))
-        return next(filter(None, (difference(a, b, f"{path}[{i}]") for i, (a, b) in pairs)), "")
-    if isinstance(left, float) and isinstance(right, float):
-        same = math.isclose(left, right, abs_tol=TOLERANCE)
-    else:
-        same = bool(left == right)
-    return "" if same else f"{path or 'the answer'} is {_short(left)} and {_short(right)}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else f"{value!r:.60}"

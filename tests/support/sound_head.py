@@ -34,6 +34,43 @@ class MeanOfPadding(MeanHead):
         return hidden.mean(1)
 
 
+class MeanOfPaddingAtZero(MeanOfPadding):
+    """Of which nothing is seen before it has learnt: all its logits are 0."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, classes)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+
+class Leaks(MeanHead):
+    """Adds a little of the label to what it says, where it knows the label."""
+
+    def share(self) -> Any:
+        return 1e-3
+
+    def forward(self, hidden: Tensor, batch: Any) -> Tensor:
+        logits = super().forward(hidden, batch)
+        if "labels" not in batch:
+            return logits
+        return logits + self.share() * nn.functional.one_hot(batch["labels"], logits.size(-1))
+
+
+class LearnsToLeak(Leaks):
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, classes)
+        self.leak = nn.Parameter(torch.zeros(1))
+
+    def share(self) -> Any:
+        return self.leak
+
+
+class MeanOfOthers(MeanHead):
+    def pooled(self, hidden: Tensor, batch: Any) -> Tensor:
+        pooled = super().pooled(hidden, batch)
+        return pooled - 0.05 * pooled.mean(0)
+
+
 class BesideOthers(MeanHead):
     def predict(self, hidden: Tensor, batch: Any) -> Tensor:
         logits = self(hidden, batch)
@@ -60,6 +97,13 @@ class Idle(MeanHead):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__(width, classes)
         self.spare = nn.Linear(width, classes)
+
+
+class Dead(Idle):
+    """Its spare layer has a gradient, of zeros."""
+
+    def forward(self, hidden: Tensor, batch: Any) -> Tensor:
+        return super().forward(hidden, batch) + 0 * self.spare(self.pooled(hidden, batch))
 
 
 class Root(MeanHead):

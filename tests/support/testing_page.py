@@ -41,7 +41,7 @@ A failure gives the rule, why it is one, what was found, and what to do:
 padding_changes_nothing
   rule:  Padding behind an example changes neither its answer nor its loss.
   why:   An answer would depend on the length of the longest text that happens to stand in the same batch.
-  found: example 0 ('lovely soft wool'), alone and padded from 5 to 6 tokens: score is 0.66158 and 0.64866
+  found: example 0 ('lovely soft wool'), alone and padded from 14 to 15 tokens: the loss is 1.4961 and 1.5104
   do:    leave out places where batch["attention_mask"] is 0, and declare padding of labels as -100 in Task.padding
 ```
 
@@ -51,7 +51,9 @@ padding_changes_nothing
 _TAIL = """
 Those marked \\* start further processes: one that imports the task's module and nothing else, and two that import
 torch, load the model that was saved here, and train together (DDP, by gloo); the two serve both checks. Each check has
-a task of its own with weights from the same seed, so that none sees what another has changed.
+a task of its own with weights from the same seed, so that none sees what another has changed. Where answers are
+compared, and where gradients are looked at, the head's weights have some noise added, since a layer that begins at zero
+would hide everything; and what the head predicts is compared as tensors, before it is decoded to the likeliest label.
 """
 
 

@@ -9,8 +9,9 @@ import math
 import torch
 
 from nlpkit.task import Batch
+from nlpkit.testing.alike import ROUNDING, TOLERANCE, apart, difference
 from nlpkit.testing.check import Finding, check, require
-from nlpkit.testing.under_test import TOLERANCE, TaskUnderTest, difference
+from nlpkit.testing.under_test import TaskUnderTest
 
 
 @check(
@@ -47,7 +48,7 @@ def padding_changes_nothing(it: TaskUnderTest) -> None:
     advice = (
         'leave out places where batch["attention_mask"] is 0, and declare padding of labels as -100 in Task.padding'
     )
-    it.module.eval()
+    it.nudged().module.eval()
     for row in shorter:
         padded = _first_of_two(it.batch(row, longest))
         if padded is None:  # its rows are not those of examples; that it has company says the rest
@@ -59,7 +60,8 @@ def padding_changes_nothing(it: TaskUnderTest) -> None:
         same = abs(losses[0] - losses[1]) <= TOLERANCE * max(1.0, abs(losses[0]))
         odd = not all(map(math.isfinite, losses))  # which is another check's matter
         require(same or odd, f"{behind}the loss is {losses[0]:.5g} and {losses[1]:.5g}", advice)
-        other = difference(it.answers(batches[0])[0], it.answers(batches[1])[0])
+        before, after = (it.predictions(batch, 1)[0] for batch in batches)
+        other = apart(before, after, ROUNDING) or difference(it.answers(batches[0])[0], it.answers(batches[1])[0])
         require(not other, behind + other, advice)
 
 
@@ -76,11 +78,16 @@ def _first_of_two(batch: Batch) -> Batch | None:
 )
 def company_changes_nothing(it: TaskUnderTest) -> None:
     """An example gets the same answer alone and in a batch of many."""
-    for row, together in enumerate(it.answers(it.batch())):
-        other = difference(it.answers(it.batch(row))[0], together)
+    count = len(it.examples)
+    batch, each = it.nudged().batch(), [it.batch(row) for row in range(count)]
+    alone, together = [it.predictions(one, 1)[0] for one in each], it.predictions(batch, count)
+    for row, answer in enumerate(it.answers(batch)):
+        # a tensor has a row for each example only if it has one row for every one that is alone
+        mine = {place: values for place, values in alone[row].items() if all(place in one for one in alone)}
+        other = apart(mine, together[row], ROUNDING) or difference(it.answers(each[row])[0], answer)
         require(
             not other,
-            f"{it.named(row)}, alone and in a batch of {len(it.examples)}: {other}",
+            f"{it.named(row)}, alone and in a batch of {count}: {other}",
             "compute no mean, maximum or norm over the first dimension of a batch, which is that of examples",
         )
 

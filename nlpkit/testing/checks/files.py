@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from nlpkit.testing.alike import difference
 from nlpkit.testing.check import Finding, check, require
-from nlpkit.testing.under_test import TaskUnderTest, answers_of, difference
+from nlpkit.testing.under_test import TaskUnderTest, answers_of
 
 
 @check(

@@ -6,10 +6,10 @@ import math
 
 import torch
 
+from nlpkit.testing.alike import TOLERANCE
 from nlpkit.testing.check import check, require
-from nlpkit.testing.under_test import TOLERANCE, TaskUnderTest
+from nlpkit.testing.under_test import LEARNT, TaskUnderTest
 
-_STEPS, _SHARE = 120, 0.2
 _FEW = 3  # steps after which weights are compared
 
 
@@ -28,18 +28,26 @@ def loss_is_finite(it: TaskUnderTest) -> None:
 
 
 def _is_finite(gradient: torch.Tensor) -> bool:
-    values = gradient.coalesce().values() if gradient.is_sparse else gradient
-    return bool(torch.isfinite(values).all())
+    return bool(torch.isfinite(_values(gradient)).all())
+
+
+def _values(gradient: torch.Tensor) -> torch.Tensor:
+    """What a gradient holds: of a sparse one what stands in it."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 @check(
     "A weight without a gradient never learns, and several processes wait for it for ever.", needs=("loss_is_finite",)
 )
 def loss_reaches_every_weight(it: TaskUnderTest) -> None:
-    """Every weight of head and backbone that may learn gets a gradient from the loss."""
-    it.loss(it.batch()).backward()
-    idle = [name for name, p in it.module.named_parameters() if p.requires_grad and p.grad is None]
-    require(not idle, f"no gradient: {_some(idle)}", "use them in Head.forward, or delete them; detach nothing")
+    """Every weight of head and backbone that may learn gets a gradient from the loss, and not one of zeros alone."""
+    it.nudged().loss(it.batch()).backward()
+    learning = {name: p.grad for name, p in it.module.named_parameters() if p.requires_grad}
+    advice = "use them in Head.forward, or delete them; detach nothing"
+    idle = [name for name, gradient in learning.items() if gradient is None]
+    require(not idle, f"no gradient: {_some(idle)}", advice)
+    dead = [name for name, gradient in learning.items() if gradient is not None and not bool(_values(gradient).any())]
+    require(not dead, f"a gradient of zeros alone: {_some(dead)}", f"{advice}, and multiply nothing by 0")
 
 
 def _some(names: list[str]) -> str:
@@ -48,11 +56,11 @@ def _some(names: list[str]) -> str:
 
 @check(
     "Several devices share a batch, and batches add up to the dev loss: both would depend on how they are divided.",
-    needs=("loss_is_finite", "padding_changes_nothing"),
+    needs=("loss_is_finite", "padding_changes_nothing", "company_changes_nothing"),
 )
 def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
     """The losses of parts of a batch, weighted by what Head.count says, have the loss of the whole as their mean."""
-    it.module.eval()
+    it.nudged().module.eval()
     halves = [it.batch(*range(start, len(it.examples), 2)) for start in (0, 1)]
     with torch.no_grad():
         whole = float(it.loss(it.batch()))
@@ -71,9 +79,9 @@ def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
 @check("What cannot learn eight examples by heart learns nothing from eight thousand.", needs=("loss_is_finite",))
 def learns_a_few_examples(it: TaskUnderTest) -> None:
     """The loss of the examples falls to a fifth in at most 120 steps on just them."""
-    losses = it.learn(_STEPS, below=_SHARE)
+    losses = it.learn_by_heart()
     require(
-        losses[-1] < _SHARE * losses[0],
+        losses[-1] < LEARNT * losses[0],
         f"from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps",
         "see that labels stand beside the text they belong to, and that no two examples contradict each other",
     )

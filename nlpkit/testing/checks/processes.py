@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+from nlpkit.testing.alike import difference
 from nlpkit.testing.check import check, require
-from nlpkit.testing.under_test import TaskUnderTest, difference
+from nlpkit.testing.under_test import TaskUnderTest
 
 _ALIKE = 1e-3  # rounding is another in two halves of a batch, and a few steps add to it
 
 
-@check("Every command of nlpkit imports every plugin: `nlpkit --help` would take seconds.", slow=True)
+@check("Every command that names a task imports every plugin, and would wait for this one.", slow=True)
 def imports_fast(it: TaskUnderTest) -> None:
     """The task's module is imported without torch or another library that takes long."""
     found = [f"{name} by {line}" for name, line in it.elsewhere.imported().items()]
