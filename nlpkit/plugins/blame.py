@@ -93,6 +93,8 @@ def plugin_error(error: BaseException) -> PluginError | None:
         return error
     if isinstance(error, (NlpkitError, KeyboardInterrupt, GeneratorExit)) or _lacks_resources(error):
         return None
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # Python's own "generator raised StopIteration", behind which are the author's lines
     steps = _steps(error.__traceback__)
     return _raised(error, steps) or _not_usable(error, steps)
 

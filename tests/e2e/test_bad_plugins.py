@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -257,6 +258,28 @@ def test_answers_that_cannot_be_written_are_named(
 
     assert_says(ended, f"{OWNER}: Mood.decode {what}")
     assert ended.out == ""
+
+
+ENDS_EARLY = {
+    "check": "    @classmethod\n    def check(cls, example): return next(iter([]))",
+    "encode": "    def encode(self, example): return next(iter([]))",
+    "collate": "    def collate(self, features): return next(iter([]))",
+}
+
+
+@pytest.mark.parametrize("moment", ENDS_EARLY)
+def test_end_of_an_iterator_in_a_task_is_its_authors(
+    moment: str, run: Path, site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(ENDS_EARLY[moment]))
+    said = f"{OWNER}: Mood.{moment}: StopIteration ({place(module, 'iter([])')}); "
+
+    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+
+    assert_says(ended, f"{said}{'in the batch of' if moment == 'collate' else 'at'} AT")
+    with pytest.raises(PluginError) if moment != "check" else contextlib.nullcontext() as caught:
+        nlpkit.load(run).predict(["a text"])
+    assert caught is None or caught.value.message.startswith(said)
 
 
 UNUSABLE = {
