@@ -91,13 +91,12 @@ def disable(common: Common, name: str) -> None:
     from nlpkit.plugins import switches
     from nlpkit.plugins.selection import refuse_core
 
-    off = switches.switched_off()
     known = _known(common.registry)
     if name not in known:
         names = ", ".join(sorted({plugin.name for plugin, _ in common.registry.installed()}))
         raise PluginError(f"plugin '{name}' is not installed", f"{nearest(name, known)}installed plugins: {names}")
     refuse_core([name], [plugin for plugin, _ in common.registry.installed()], "nlpkit plugins disable:")
-    switches.switch_off([*off, name])
+    switches.change(add=[name])
     common.say(f"{name} is off; nlpkit plugins enable {name} puts it back")
 
 
@@ -122,7 +121,7 @@ def enable(common: Common, name: str) -> None:
     if not aliases & set(off):
         common.say(f"{name} was not switched off")
         return
-    switches.switch_off([one for one in off if one not in aliases])
+    switches.change(remove=aliases)
     common.say(f"{name} is on" if of_it else f"{name} is forgotten: it is not installed")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nlpkit.errors import UsageError
@@ -46,11 +48,12 @@ def switched_off() -> list[str]:
     return names
 
 
-def switch_off(names: list[str]) -> None:
-    """Let these be the ones that are off; the file is written whole or not at all.
+def change(add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+    """Let some names be off, and others no longer; of several processes that do so at once each has its way.
 
     Raises:
         RunFolderError: nobody may write there.
+        UsageError: the file says something else.
     """
     from nlpkit.files import explain_os_errors, write_json
 
@@ -58,4 +61,16 @@ def switch_off(names: list[str]) -> None:
     elsewhere = "keep it in another folder: NLPKIT_CONFIG=DIR"
     with explain_os_errors(file, elsewhere):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"disabled": sorted(set(names))})
+        with _locked(file.with_name(f".{file.name}.lock")):
+            names = {*switched_off(), *add} - {*remove}
+            write_json(file, {"disabled": sorted(names)})
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a ``with`` block; its end, or that of the process, frees the lock."""
+    import fcntl
+
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -533,6 +534,24 @@ def test_disabled_plugin_that_is_gone_is_said_and_can_be_forgotten(
         assert ended.err == "mood is switched off, and not installed; nlpkit plugins enable mood forgets it\n"
     assert command("plugins", "enable", "mood").err == "mood is forgotten: it is not installed\n"
     assert command("plugins", "list").err == ""
+
+
+SLOW_SWITCH = """
+import sys, time
+from nlpkit.plugins import switches
+read = switches.switched_off
+switches.switched_off = lambda: (read(), time.sleep(0.3))[0]
+switches.change(add=[sys.argv[1]])
+"""
+
+
+def test_switches_of_many_processes_at_once_are_all_kept(switches: Path) -> None:
+    names = [f"plugin-{number}" for number in range(4)]
+
+    running = [subprocess.Popen([sys.executable, "-c", SLOW_SWITCH, name]) for name in names]
+
+    assert [process.wait() for process in running] == [0] * len(names)
+    assert json.loads(switches.read_text()) == {"disabled": names}
 
 
 REFUSED = {
