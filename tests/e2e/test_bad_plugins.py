@@ -261,6 +261,14 @@ def test_answers_that_cannot_be_written_are_named(
     assert ended.out == ""
 
 
+def test_answer_that_is_completed_to_none_is_named(run: Path, site: PluginSite, data: Path, command: Any) -> None:
+    site.install("mood", mood("    def complete(self, answer, example): answer['text'] = example['text']"))
+
+    ended = command("predict", run, data)
+
+    assert_says(ended, f"{OWNER}: Mood.complete gives None, expected a dict; in the batch of AT")
+
+
 ENDS_EARLY = {
     "check": "    @classmethod\n    def check(cls, example): return next(iter([]))",
     "encode": "    def encode(self, example): return next(iter([]))",
