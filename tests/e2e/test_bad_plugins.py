@@ -368,6 +368,34 @@ def test_settings_that_cannot_be_are_named_with_the_plugin(
     assert errors(ended)[0].startswith(f"error: {OWNER}: {message}"), ended.err
 
 
+IN_CONFIG = {
+    "MoodConfig.__post_init__": "    def __post_init__(self): 1 / 0",
+    "MoodConfig.<lambda>": "    rate: float = dataclasses.field(default_factory=lambda: 1 / 0)",
+}
+
+
+@pytest.mark.parametrize("moment", IN_CONFIG)
+def test_settings_that_raise_are_named_by_what_the_author_wrote(
+    moment: str, site: PluginSite, data: Path, command: Any
+) -> None:
+    above = "import dataclasses, nlpkit\n@dataclasses.dataclass(kw_only=True)\nclass MoodConfig(nlpkit.TaskConfig):\n"
+    module = site.install("mood", above + IN_CONFIG[moment] + mood("    config_class = MoodConfig"))
+
+    ended = command("fit", "--task", "mood", data, *TINY)
+
+    assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_score_that_no_metric_gives_names_the_plugin(
+    site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    site.install("mood", mood("    score = 'nix'"))
+
+    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+
+    assert_says(ended, f"{OWNER}: the task chooses by 'nix', which is none of its scores (accuracy, loss)")
+
+
 NAMED = {
     "head": "@nlpkit.hookimpl\ndef nlpkit_heads(): return {'odd': lambda task, backbone: 1 / 0}",
     "metric": "@nlpkit.hookimpl\ndef nlpkit_metrics(): return {'odd': lambda task: 1 / 0}",
@@ -385,6 +413,28 @@ def test_function_of_a_name_that_raises_is_called_by_it(
     ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, ASKED[kind])
 
     assert_says(ended, f"{OWNER}: {kind} 'odd': ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_functions_of_equal_code_keep_their_names(
+    site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    made = "{name: lambda task: 1 / 0 for name in ('odd',)} | {name: lambda task: 1 / 0 for name in ('even',)}"
+    module = site.install("mood", mood(of_module=f"@nlpkit.hookimpl\ndef nlpkit_metrics(): return {made}"))
+
+    ended = command(
+        "fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]"
+    )
+
+    assert_says(ended, f"{OWNER}: metric 'odd': ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_notes_of_an_author_may_be_anything(run: Path, site: PluginSite, data: Path, command: Any) -> None:
+    body = "    def decode(self, predictions, batch):\n        error = KeyError()\n"
+    module = site.install("mood", mood(body + "        error.__notes__ = [1]\n        raise error"))
+
+    ended = command("predict", run, data)
+
+    assert_says(ended, f"{OWNER}: Mood.decode: KeyError ({place(module, 'raise')}); 1; in the batch of AT")
 
 
 def test_lines_of_the_author_are_shown_on_request_and_ours_are_not(
