@@ -10,6 +10,9 @@ from pathlib import Path
 from nlpkit.errors import UsageError
 
 
+_ELSEWHERE = "keep it in another folder: NLPKIT_CONFIG=DIR"
+
+
 def path() -> Path:
     """The file: in ``NLPKIT_CONFIG``, or the user's folder for settings."""
     folder = os.environ.get("NLPKIT_CONFIG")
@@ -28,12 +31,12 @@ def switched_off() -> list[str]:
     """
     file = path()
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"{file}: cannot be read ({reason.lower()})", "it says which plugins are off") from error
+        raise UsageError(f"{file}: cannot be read ({reason.lower()})", _ELSEWHERE) from error
     import json
 
     try:
@@ -58,8 +61,7 @@ def change(add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
     from nlpkit.files import explain_os_errors, write_json
 
     file = path()
-    elsewhere = "keep it in another folder: NLPKIT_CONFIG=DIR"
-    with explain_os_errors(file, elsewhere):
+    with explain_os_errors(file, _ELSEWHERE):
         file.parent.mkdir(parents=True, exist_ok=True)
         with _locked(file.with_name(f".{file.name}.lock")):
             names = {*switched_off(), *add} - {*remove}

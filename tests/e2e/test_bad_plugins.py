@@ -418,8 +418,9 @@ def test_function_of_a_name_that_raises_is_called_by_it(
 def test_functions_of_equal_code_keep_their_names(
     site: PluginSite, data: Path, command: Any, tmp_path: Path
 ) -> None:
-    made = "{name: lambda task: 1 / 0 for name in ('odd',)} | {name: lambda task: 1 / 0 for name in ('even',)}"
-    module = site.install("mood", mood(of_module=f"@nlpkit.hookimpl\ndef nlpkit_metrics(): return {made}"))
+    source = mood(of_module=NAMED["metric"])
+    module = site.install("mood", source)
+    site.install("loud", source.replace('"mood"', '"loud"').replace("odd", "new"))
 
     ended = command(
         "fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]"
@@ -610,6 +611,75 @@ def test_switches_of_many_processes_at_once_are_all_kept(switches: Path) -> None
 
     assert [process.wait() for process in running] == [0] * len(names)
     assert json.loads(switches.read_text()) == {"disabled": names}
+
+
+@pytest.mark.parametrize("name", ["nlpkit_mood", "NLPKIT.Mood", "Mood"])
+def test_names_are_compared_as_pip_does(
+    name: str, switches: Path, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+
+    assert command("plugins", "disable", name).code == 0
+    assert in_use(command)["mood"] == "nlpkit plugins disable"
+    assert command("plugins", "enable", name).code == 0
+    assert in_use(command)["mood"] == ""
+    monkeypatch.setenv("NLPKIT_PLUGINS", f"- {name}")
+    assert in_use(command)["mood"] == "NLPKIT_PLUGINS or --no-plugins"
+    assert command("tasks").code == 0
+
+
+def test_list_says_what_the_environment_names_in_vain(
+    switches: Path, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+    monkeypatch.setenv("NLPKIT_PLUGINS", "-mod")
+
+    ended = command("plugins", "list")
+
+    assert ended.code == 0
+    assert ended.err.startswith("NLPKIT_PLUGINS lists 'mod', which is not installed; did you mean 'mood'? installed")
+
+
+@pytest.mark.parametrize("config", ["/dev/null", "/proc/x"])
+def test_folder_for_settings_that_cannot_be_is_an_error(
+    config: str, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+    monkeypatch.setenv("NLPKIT_CONFIG", config)
+
+    ended = command("plugins", "disable", "mood")
+
+    assert ended.code not in (0, 1)
+    assert re.match(rf"error: {config}/plugins\.json: cannot be written \(.*\)", errors(ended)[0]), ended.err
+    assert errors(ended)[1:] == ["hint: keep it in another folder: NLPKIT_CONFIG=DIR"]
+
+
+def test_new_plugin_where_no_folder_can_be_is_an_error(command: Any) -> None:
+    ended = command("plugins", "new", "tone", "--out", "/proc/x/y")
+
+    assert ended.code not in (0, 1)
+    assert errors(ended)[0] == "error: /proc/x/y: cannot be written (No such file or directory)"
+
+
+def test_file_of_switches_may_begin_with_a_mark_of_its_order(
+    switches: Path, site: PluginSite, command: Any
+) -> None:
+    site.install("mood", mood())
+    switches.parent.mkdir()
+    switches.write_text('{"disabled": ["mood"]}', "utf-8-sig")
+
+    assert in_use(command)["mood"] == "nlpkit plugins disable"
+
+
+def test_file_of_switches_that_is_not_readable_says_what_to_type(
+    switches: Path, site: PluginSite, command: Any
+) -> None:
+    switches.mkdir(parents=True)
+
+    ended = command("plugins", "list")
+
+    assert ended.code == 2
+    assert errors(ended)[1] == "hint: keep it in another folder: NLPKIT_CONFIG=DIR"
 
 
 REFUSED = {
