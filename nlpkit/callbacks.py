@@ -18,6 +18,7 @@ from torch import Tensor
 from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, NlpkitError, PluginError
 from nlpkit.files import explain_os_errors
+from nlpkit.owners import named
 from nlpkit.folder import RunFolder
 from nlpkit.metrics_log import cut_back
 from nlpkit.processes import largest, place, total
@@ -235,7 +236,7 @@ class Checkpoints(pl.Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         scores = validation_scores(trainer, "dev")
-        value, loss = self._chosen(scores), scores.get("dev/loss", 0.0)
+        value, loss = self._chosen(scores, module), scores.get("dev/loss", 0.0)
         for name, found in ((self.score, value), ("loss", loss)):
             if not math.isfinite(found):
                 raise DivergedError(f"dev/{name} is {found} at step {trainer.global_step}", _LOWER)
@@ -287,12 +288,12 @@ class Checkpoints(pl.Callback):
             return step % self.every_steps == 0
         return bool(largest(time.monotonic() - self._saved_at > _SAVE_SECONDS))
 
-    def _chosen(self, scores: dict[str, float]) -> float:
+    def _chosen(self, scores: dict[str, float], module: pl.LightningModule) -> float:
         if f"dev/{self.score}" not in scores:
             known = ", ".join(sorted(name.removeprefix("dev/") for name in scores))
-            raise PluginError(
-                f"the task chooses by '{self.score}', which is none of its scores ({known})", "set Task.score to one"
-            )
+            plugin = named(type(getattr(module, "task", None)))
+            what = f"{plugin}the task chooses by '{self.score}', which is none of its scores ({known})"
+            raise PluginError(what, "set Task.score to one")
         return scores[f"dev/{self.score}"]
 
     def _stop_when_waited(self, trainer: pl.Trainer) -> None:

@@ -20,6 +20,7 @@ from nlpkit.errors import DISK_FULL, ModelError, NlpkitError, ResourceError, Run
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_IN_THE_WAY = (errno.ENOENT, errno.EEXIST, errno.EISDIR)  # of a folder above: /proc/x, or a file where one should be
 _AGAIN = "copy the whole folder again"
 _LOADED = {".json", ".safetensors", ".ckpt"}
 _FULL = re.compile(
@@ -199,13 +200,21 @@ def explain_os_errors(path: Path, elsewhere: str = "use another --out") -> Itera
 def _explained(error: BaseException | None, path: Path, elsewhere: str) -> NlpkitError | None:
     if isinstance(error, OSError):
         full = error.errno in DISK_FULL
-        if error.errno in _UNWRITABLE:
+        if error.errno in _UNWRITABLE or (error.errno in _IN_THE_WAY and _is_above(error.filename, path)):
             return RunFolderError(f"{path}: cannot be written ({error.strerror})", elsewhere)
     else:  # the writers of torch, safetensors and tokenizers wrap the system's error in text
         full = error is not None and not isinstance(error, NlpkitError) and bool(_FULL.search(str(error)))
     if full:
         return ResourceError(f"{path}: the disk is full; nothing was changed", f"free some space, or {elsewhere}")
     return None
+
+
+def _is_above(name: object, path: Path) -> bool:
+    """Whether the name in an error of the system is that of a path, or of a folder that it lies in."""
+    if not isinstance(name, (str, Path)):
+        return False
+    target = Path(os.path.abspath(path))
+    return Path(os.path.abspath(name)) in (target, *target.parents)
 
 
 def _fsync_folder(folder: Path) -> None:

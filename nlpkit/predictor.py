@@ -83,6 +83,8 @@ class Predictor:
                 _check_answers(self.task, found, len(rows))
                 for row, answer in zip(rows, found, strict=True):
                     answers[row] = self.task.complete(answer, window[row])
+                    if not isinstance(answers[row], dict):
+                        raise useless(type(self.task), "complete", f"gives {kind(answers[row])}, expected a dict")
         return answers
 
     def _batches(self, examples: Sequence[Example] | Samples) -> Iterator[tuple[list[int], Any]]:

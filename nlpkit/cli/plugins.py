@@ -11,9 +11,10 @@ from nlpkit.cli.failures import style
 from nlpkit.cli.options import Common, print_json, print_table, shared_without_log
 from nlpkit.cli.plugins_new import new
 from nlpkit.errors import PluginError, nearest
+from nlpkit.plugins.installed import normalised
 
 if TYPE_CHECKING:
-    from nlpkit.plugins import Problem, Registry
+    from nlpkit.plugins import Plugin, Problem, Registry
     from nlpkit.plugins.checkup import Finding
     from nlpkit.plugins.loading import Loaded
 
@@ -43,6 +44,10 @@ def list_plugins(common: Common) -> None:
         states = [f"no: {why_not}" if why_not else "yes" for _, why_not in rows]
         named = [(p.name, p.distribution or "-", p.version or "-", p.value) for p, _ in rows]
         print_table(header, [(*row, state) for row, state in zip(named, states, strict=True)])
+    try:
+        common.registry.selection.check(plugin for plugin, _ in rows if plugin.distribution)
+    except PluginError as error:
+        common.say(f"{error.message}; {error.hint}")
     _say_stale(common)
     _say_not_installed(common)
 
@@ -91,13 +96,14 @@ def disable(common: Common, name: str) -> None:
     from nlpkit.plugins import switches
     from nlpkit.plugins.selection import refuse_core
 
-    off = switches.switched_off()
     known = _known(common.registry)
-    if name not in known:
+    if normalised(name) not in known:
         names = ", ".join(sorted({plugin.name for plugin, _ in common.registry.installed()}))
-        raise PluginError(f"plugin '{name}' is not installed", f"{nearest(name, known)}installed plugins: {names}")
+        hint = f"{nearest(name, known.values())}installed plugins: {names}"
+        raise PluginError(f"plugin '{name}' is not installed", hint)
+    name = known[normalised(name)]
     refuse_core([name], [plugin for plugin, _ in common.registry.installed()], "nlpkit plugins disable:")
-    switches.switch_off([*off, name])
+    switches.change(add=[name])
     common.say(f"{name} is off; nlpkit plugins enable {name} puts it back")
 
 
@@ -112,22 +118,30 @@ def enable(common: Common, name: str) -> None:
     from nlpkit.plugins import switches
 
     off = switches.switched_off()
-    of_it = [plugin for plugin, _ in common.registry.installed() if name in (plugin.name, plugin.distribution)]
-    aliases = {name, *(alias for plugin in of_it for alias in (plugin.name, plugin.distribution))}
-    if not of_it and name not in off:
-        known = {*_known(common.registry), *off}
+    of_it = [plugin for plugin, _ in common.registry.installed() if normalised(name) in _names(plugin)]
+    aliases = {normalised(name), *(alias for plugin in of_it for alias in _names(plugin))}
+    known = {**_known(common.registry), **{normalised(one): one for one in off}}
+    if normalised(name) not in known:
         raise PluginError(
-            f"plugin '{name}' is neither installed nor switched off", f"{nearest(name, known)}nlpkit plugins list"
+            f"plugin '{name}' is neither installed nor switched off",
+            f"{nearest(name, known.values())}nlpkit plugins list",
         )
-    if not aliases & set(off):
+    name = known[normalised(name)]
+    found = [one for one in off if normalised(one) in aliases]
+    if not found:
         common.say(f"{name} was not switched off")
         return
-    switches.switch_off([one for one in off if one not in aliases])
+    switches.change(remove=found)
     common.say(f"{name} is on" if of_it else f"{name} is forgotten: it is not installed")
 
 
-def _known(registry: Registry) -> set[str]:
-    return {name for plugin, _ in registry.installed() for name in (plugin.name, plugin.distribution) if name}
+def _names(plugin: Plugin) -> dict[str, str]:
+    """How it may be called, as pip compares names -> as it is written."""
+    return {normalised(name): name for name in (plugin.name, plugin.distribution) if name}
+
+
+def _known(registry: Registry) -> dict[str, str]:
+    return {name: written for plugin, _ in registry.installed() for name, written in _names(plugin).items()}
 
 
 def _versions() -> dict[str, str]:

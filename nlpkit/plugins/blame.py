@@ -43,7 +43,8 @@ _AROUND_THE_BODY = tuple(
     f"nlpkit.{name}" for name in ("apart", "dropout", "feed_forward", "last_layer", "packed", "pieces")
 )
 _KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
-_functions: dict[CodeType, str] = {}
+_functions: dict[int, tuple[CodeType, str]] = {}
+"""By ``id``, beside the code that keeps it: two functions of one text on one line have equal code."""
 
 
 class _Step(NamedTuple):
@@ -93,6 +94,8 @@ def plugin_error(error: BaseException) -> PluginError | None:
         return error
     if isinstance(error, (NlpkitError, KeyboardInterrupt, GeneratorExit)) or _lacks_resources(error):
         return None
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        error = error.__cause__  # Python's own "generator raised StopIteration", behind which are the author's lines
     steps = _steps(error.__traceback__)
     return _raised(error, steps) or _not_usable(error, steps)
 
@@ -118,10 +121,8 @@ def _raised(error: BaseException, steps: list[_Step]) -> PluginError | None:
     entry = _entry(steps)
     if entry is None:
         return None
-    moment = _functions.get(entry.frame.f_code) or _name(entry.frame.f_code)
-    message = (
-        f"plugin {entry.owner}: {moment}: {describe(error, entry.owner)}{_whence(error, steps[steps.index(entry) :])}"
-    )
+    inside = steps[steps.index(entry) :]
+    message = f"plugin {entry.owner}: {_moment(inside)}: {describe(error, entry.owner)}{_whence(error, inside)}"
     known = PluginError(message, _RAISED)
     known.lines = lines_of(error, entry.owner)
     return known
@@ -136,6 +137,16 @@ def _entry(steps: list[_Step], plugin: str = "") -> _Step | None:
         if step.owner and step.owner != "nlpkit" and plugin in ("", step.owner):
             entry = step
     return entry
+
+
+def _moment(steps: Sequence[_Step]) -> str:
+    """What was called of a plugin, whose frames begin here; what a dataclass has written itself is nothing to name."""
+    for step in steps:
+        code = step.frame.f_code
+        if step.owner == steps[0].owner and code.co_filename != "<string>":
+            return _functions[id(code)][1] if id(code) in _functions else _name(code)
+    made = steps[0].frame.f_locals.get("self")
+    return _name(steps[0].frame.f_code) if made is None else type(made).__qualname__.replace(".<locals>", "")
 
 
 def _name(code: CodeType) -> str:
@@ -178,7 +189,7 @@ def _first_of(cls: type, methods: tuple[str, ...]) -> str:
 def _whence(error: BaseException, steps: Sequence[_Step] = ()) -> str:
     """Where the data came from: what is noted of it, or the example that one of these functions had in hand."""
     if notes := getattr(error, "__notes__", ()):
-        return "; " + "; ".join(notes)
+        return "; " + "; ".join(map(str, notes))
     for step in reversed(steps):
         for value in step.frame.f_locals.values():
             if isinstance(value, Example) and value.where:
@@ -237,4 +248,5 @@ def remember(kind: str, name: str, function: Callable[..., Any] | None) -> None:
     code = getattr(made, "__code__", None)
     if isinstance(code, CodeType):
         text = f"{kind} '{name}'"
-        _functions[code] = text if _functions.get(code, text) == text else f"a {kind}"
+        known = _functions.get(id(code), (code, text))[1]
+        _functions[id(code)] = code, text if known == text else f"a {kind}"

@@ -91,7 +91,12 @@ def _metadata_folders(folder: str) -> list[str]:
 def _identity(folder: str) -> tuple[str, str]:
     stem = os.path.basename(folder).rsplit(".", 1)[0]
     name, _, rest = stem.partition("-")
-    return name.replace("_", "-").replace(".", "-").lower(), rest.partition("-")[0]
+    return normalised(name), rest.partition("-")[0]
+
+
+def normalised(name: str) -> str:
+    """A name as pip compares it: ``NLPKIT_ner`` is ``nlpkit-ner``."""
+    return "-".join(filter(None, name.lower().replace("_", "-").replace(".", "-").split("-")))
 
 
 def _entry_points(folder: str, name: str, version: str, problems: list[Problem]) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import io
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import pluggy
 
@@ -25,6 +24,7 @@ from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 
 HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklearn")
 """Modules that a plugin should import inside its functions, because every command waits for its import."""
+_REMEMBERED = 1000  # characters of what is printed
 _DECLARED = re.compile(r"^NLPKIT_API\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
 
 
@@ -108,7 +108,7 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
     values: dict[str, dict[str, Any]] = {}
     problem = None
     try:
-        with contextlib.redirect_stdout(heard):
+        with contextlib.redirect_stdout(cast(IO[str], heard)):
             values = steps.run()
     except KeyboardInterrupt:
         raise
@@ -139,14 +139,18 @@ def _problem(steps: _Load, error: BaseException) -> Problem:
     return Problem(plugin, steps.moment, describe(error, str(plugin)), lines_of(error, str(plugin)), names)
 
 
-class _Heard(io.TextIOBase):
-    """Passes on to stderr what is printed, and remembers it."""
+class _Heard:
+    """Passes on to stderr what is printed, and remembers how it begins; in all else it is stderr."""
 
     text = ""
 
     def write(self, text: str) -> int:
-        self.text += text
+        self.text += text[: _REMEMBERED - len(self.text)]
         return sys.stderr.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)

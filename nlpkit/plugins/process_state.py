@@ -8,12 +8,13 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nlpkit.signals import ENDING
 
 State = Mapping[str, Any]
+_ABSENT = object()
 _FRESH_NUMPY = 0x80000000  # first word of numpy's generator, unless a whole number has seeded it
 _FRESH_TORCH = 2**32  # torch draws its first seed from far more numbers than these, which people write
 _BLANKET = (Warning, UserWarning, DeprecationWarning, FutureWarning, RuntimeWarning)
@@ -21,22 +22,16 @@ _BLANKET = (Warning, UserWarning, DeprecationWarning, FutureWarning, RuntimeWarn
 
 def take() -> State:
     """The state of this moment; of torch and numpy only where they are imported."""
-    root = logging.getLogger()
-    return {
-        "the level of the root logger": (root.level, root.manager.disable),
-        "the handlers of the root logger": tuple(map(id, root.handlers)),
-        "the working directory": os.getcwd(),
-        "sys.path": tuple(sys.path),
-        "sys.stdout or sys.stderr": (id(sys.stdout), id(sys.stderr)),
-        "sys.excepthook": id(sys.excepthook),
-        "the recursion limit": sys.getrecursionlimit(),
-        "signal handlers": tuple(id(signal.getsignal(number)) for number in ENDING),
-        "filters that silence all warnings": tuple(str(f) for f in warnings.filters if _is_blanket(f)),
-        "the seed of random": random.getstate(),
-        "the environment": dict(os.environ),
-        **_numpy(),
-        **_torch(),
-    }
+    state = {what: _read(look) for what, look in _LOOKS.items()}
+    return {what: value for what, value in state.items() if value is not _ABSENT}
+
+
+def _read(look: Callable[[], Any]) -> Any:
+    """What can be seen, or why nothing can: a working directory that is deleted, a variable that a plugin replaced."""
+    try:
+        return look()
+    except Exception as error:
+        return type(error)
 
 
 def differences(before: State, after: State) -> tuple[str, ...]:
@@ -46,7 +41,7 @@ def differences(before: State, after: State) -> tuple[str, ...]:
     for what, now in after.items():
         if before.get(what, fresh.get(what, now)) == now:
             continue
-        if what == "the environment":
+        if what == "the environment" and isinstance(now, dict) and isinstance(before[what], dict):
             names = {name for name, _ in set(before[what].items()) ^ set(now.items())}
             what = f"{what} ({', '.join(sorted(names))})"
         changed.append(what)
@@ -58,22 +53,42 @@ def _is_blanket(found: tuple[Any, ...]) -> bool:
     return action == "ignore" and message is None and module is None and category in _BLANKET
 
 
-def _numpy() -> dict[str, Any]:
-    numpy = sys.modules.get("numpy")
+def _seed_of_numpy() -> Any:
+    numpy: Any = sys.modules.get("numpy")
     if not hasattr(numpy, "random"):
-        return {}
-    state: Any = numpy.random.get_state()  # type: ignore[union-attr]
-    first = int(state[1][0])
-    return {"the seed of numpy": None if first == _FRESH_NUMPY else first}
+        return _ABSENT
+    first = int(numpy.random.get_state()[1][0])
+    return None if first == _FRESH_NUMPY else first
 
 
-def _torch() -> dict[str, Any]:
-    torch: Any = sys.modules.get("torch")
-    if not hasattr(torch, "get_default_dtype"):
-        return {}
+def _of_torch(look: Callable[[Any], Any]) -> Callable[[], Any]:
+    def looked() -> Any:
+        torch = sys.modules.get("torch")
+        return look(torch) if hasattr(torch, "get_default_dtype") else _ABSENT
+
+    return looked
+
+
+def _seed_of_torch(torch: Any) -> int | None:
     seed = int(torch.initial_seed())
-    return {
-        "torch's default dtype": str(torch.get_default_dtype()).removeprefix("torch."),
-        "the seed of torch": seed if seed < _FRESH_TORCH else None,
-        "torch's number of threads": torch.get_num_threads(),
-    }
+    return seed if seed < _FRESH_TORCH else None
+
+
+_LOOKS: dict[str, Callable[[], Any]] = {
+    "the level of the root logger": lambda: (logging.root.level, logging.root.manager.disable),
+    "the handlers of the root logger": lambda: tuple(map(id, logging.root.handlers)),
+    "the working directory": os.getcwd,
+    "sys.path": lambda: tuple(sys.path),
+    "sys.stdout or sys.stderr": lambda: (id(sys.stdout), id(sys.stderr)),
+    "sys.excepthook": lambda: id(sys.excepthook),
+    "the recursion limit": sys.getrecursionlimit,
+    "signal handlers": lambda: tuple(id(signal.getsignal(number)) for number in ENDING),
+    "filters that silence all warnings": lambda: tuple(str(f) for f in warnings.filters if _is_blanket(f)),
+    "the seed of random": random.getstate,
+    "the environment": lambda: dict(os.environ),
+    "the seed of numpy": _seed_of_numpy,
+    "torch's default dtype": _of_torch(lambda torch: str(torch.get_default_dtype()).removeprefix("torch.")),
+    "the seed of torch": _of_torch(_seed_of_torch),
+    "torch's number of threads": _of_torch(lambda torch: torch.get_num_threads()),
+}
+"""What is looked at, in words."""

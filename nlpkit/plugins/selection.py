@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from nlpkit.errors import PluginError, UsageError, nearest
-from nlpkit.plugins.installed import CORE, Plugin
+from nlpkit.plugins.installed import CORE, Plugin, normalised
 from nlpkit.plugins.switches import switched_off
 
 VARIABLE = "NLPKIT_PLUGINS"
@@ -36,7 +36,7 @@ class Selection:
         """
         given = environment.get(VARIABLE, "")
         names = [name.strip() for name in given.split(",") if name.strip(" -")]
-        minus = [name.removeprefix("-") for name in names if name.startswith("-")]
+        minus = [name.removeprefix("-").strip() for name in names if name.startswith("-")]
         if minus and len(minus) < len(names):
             expected = "expected names of plugins to use, or -names of those to leave out, and not both"
             first = next(name for name in names if not name.startswith("-"))
@@ -63,8 +63,9 @@ class Selection:
         """
         installed = list(installed)
         known = {name for plugin in installed for name in (plugin.name, plugin.distribution)} | {CORE}
+        same = set(map(normalised, known))
         for name in (*(self.only or ()), *self.without):
-            if name not in known:
+            if normalised(name) not in same:
                 names = ", ".join(sorted({plugin.name for plugin in installed})) or "none"
                 hint = f"{nearest(name, known)}installed plugins: {names}"
                 raise PluginError(f"{VARIABLE} lists '{name}', which is not installed", hint)
@@ -72,8 +73,8 @@ class Selection:
 
     def stale(self, installed: Iterable[Plugin]) -> list[str]:
         """What is switched off and not installed."""
-        known = {name for plugin in installed for name in (plugin.name, plugin.distribution)}
-        return [name for name in self.off if name not in known]
+        known = {normalised(name) for plugin in installed for name in (plugin.name, plugin.distribution)}
+        return [name for name in self.off if normalised(name) not in known]
 
 
 BY_ENVIRONMENT = "NLPKIT_PLUGINS or --no-plugins"
@@ -81,7 +82,7 @@ BY_SWITCH = "nlpkit plugins disable"
 
 
 def _hits(plugin: Plugin, names: Collection[str]) -> bool:
-    return plugin.name in names or plugin.distribution in names
+    return not {normalised(plugin.name), normalised(plugin.distribution)}.isdisjoint(map(normalised, names))
 
 
 def refuse_core(names: Collection[str], installed: Iterable[Plugin], who: str) -> None:
@@ -90,6 +91,6 @@ def refuse_core(names: Collection[str], installed: Iterable[Plugin], who: str) -
     Raises:
         PluginError: something is.
     """
-    own = {CORE, *(plugin.name for plugin in installed if plugin.distribution == CORE)}
-    if found := [name for name in names if name in own]:
+    own = {CORE, *(normalised(plugin.name) for plugin in installed if plugin.distribution == CORE)}
+    if found := [name for name in names if normalised(name) in own]:
         raise PluginError(f"{who} '{found[0]}', which is nlpkit's own and always in use", "leave it out")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nlpkit.errors import UsageError
+
+
+_ELSEWHERE = "keep it in another folder: NLPKIT_CONFIG=DIR"
 
 
 def path() -> Path:
@@ -26,12 +31,12 @@ def switched_off() -> list[str]:
     """
     file = path()
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UsageError(f"{file}: cannot be read ({reason.lower()})", "it says which plugins are off") from error
+        raise UsageError(f"{file}: cannot be read ({reason.lower()})", _ELSEWHERE) from error
     import json
 
     try:
@@ -46,16 +51,28 @@ def switched_off() -> list[str]:
     return names
 
 
-def switch_off(names: list[str]) -> None:
-    """Let these be the ones that are off; the file is written whole or not at all.
+def change(add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+    """Let some names be off, and others no longer; of several processes that do so at once each has its way.
 
     Raises:
         RunFolderError: nobody may write there.
+        UsageError: the file says something else.
     """
     from nlpkit.files import explain_os_errors, write_json
 
     file = path()
-    elsewhere = "keep it in another folder: NLPKIT_CONFIG=DIR"
-    with explain_os_errors(file, elsewhere):
+    with explain_os_errors(file, _ELSEWHERE):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"disabled": sorted(set(names))})
+        with _locked(file.with_name(f".{file.name}.lock")):
+            names = {*switched_off(), *add} - {*remove}
+            write_json(file, {"disabled": sorted(names)})
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a ``with`` block; its end, or that of the process, frees the lock."""
+    import fcntl
+
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -259,6 +261,36 @@ def test_answers_that_cannot_be_written_are_named(
     assert ended.out == ""
 
 
+def test_answer_that_is_completed_to_none_is_named(run: Path, site: PluginSite, data: Path, command: Any) -> None:
+    site.install("mood", mood("    def complete(self, answer, example): answer['text'] = example['text']"))
+
+    ended = command("predict", run, data)
+
+    assert_says(ended, f"{OWNER}: Mood.complete gives None, expected a dict; in the batch of AT")
+
+
+ENDS_EARLY = {
+    "check": "    @classmethod\n    def check(cls, example): return next(iter([]))",
+    "encode": "    def encode(self, example): return next(iter([]))",
+    "collate": "    def collate(self, features): return next(iter([]))",
+}
+
+
+@pytest.mark.parametrize("moment", ENDS_EARLY)
+def test_end_of_an_iterator_in_a_task_is_its_authors(
+    moment: str, run: Path, site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(ENDS_EARLY[moment]))
+    said = f"{OWNER}: Mood.{moment}: StopIteration ({place(module, 'iter([])')}); "
+
+    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+
+    assert_says(ended, f"{said}{'in the batch of' if moment == 'collate' else 'at'} AT")
+    with pytest.raises(PluginError) if moment != "check" else contextlib.nullcontext() as caught:
+        nlpkit.load(run).predict(["a text"])
+    assert caught is None or caught.value.message.startswith(said)
+
+
 UNUSABLE = {
     "texts in place of token numbers": (
         "    def encode(self, example): return {'input_ids': ['the', 'sun']}",
@@ -336,6 +368,34 @@ def test_settings_that_cannot_be_are_named_with_the_plugin(
     assert errors(ended)[0].startswith(f"error: {OWNER}: {message}"), ended.err
 
 
+IN_CONFIG = {
+    "MoodConfig.__post_init__": "    def __post_init__(self): 1 / 0",
+    "MoodConfig.<lambda>": "    rate: float = dataclasses.field(default_factory=lambda: 1 / 0)",
+}
+
+
+@pytest.mark.parametrize("moment", IN_CONFIG)
+def test_settings_that_raise_are_named_by_what_the_author_wrote(
+    moment: str, site: PluginSite, data: Path, command: Any
+) -> None:
+    above = "import dataclasses, nlpkit\n@dataclasses.dataclass(kw_only=True)\nclass MoodConfig(nlpkit.TaskConfig):\n"
+    module = site.install("mood", above + IN_CONFIG[moment] + mood("    config_class = MoodConfig"))
+
+    ended = command("fit", "--task", "mood", data, *TINY)
+
+    assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_score_that_no_metric_gives_names_the_plugin(
+    site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    site.install("mood", mood("    score = 'nix'"))
+
+    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+
+    assert_says(ended, f"{OWNER}: the task chooses by 'nix', which is none of its scores (accuracy, loss)")
+
+
 NAMED = {
     "head": "@nlpkit.hookimpl\ndef nlpkit_heads(): return {'odd': lambda task, backbone: 1 / 0}",
     "metric": "@nlpkit.hookimpl\ndef nlpkit_metrics(): return {'odd': lambda task: 1 / 0}",
@@ -353,6 +413,29 @@ def test_function_of_a_name_that_raises_is_called_by_it(
     ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, ASKED[kind])
 
     assert_says(ended, f"{OWNER}: {kind} 'odd': ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_functions_of_equal_code_keep_their_names(
+    site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    source = mood(of_module=NAMED["metric"])
+    module = site.install("mood", source)
+    site.install("loud", source.replace('"mood"', '"loud"').replace("odd", "new"))
+
+    ended = command(
+        "fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]"
+    )
+
+    assert_says(ended, f"{OWNER}: metric 'odd': ZeroDivisionError: division by zero ({place(module)})")
+
+
+def test_notes_of_an_author_may_be_anything(run: Path, site: PluginSite, data: Path, command: Any) -> None:
+    body = "    def decode(self, predictions, batch):\n        error = KeyError()\n"
+    module = site.install("mood", mood(body + "        error.__notes__ = [1]\n        raise error"))
+
+    ended = command("predict", run, data)
+
+    assert_says(ended, f"{OWNER}: Mood.decode: KeyError ({place(module, 'raise')}); 1; in the batch of AT")
 
 
 def test_lines_of_the_author_are_shown_on_request_and_ours_are_not(
@@ -510,6 +593,93 @@ def test_disabled_plugin_that_is_gone_is_said_and_can_be_forgotten(
         assert ended.err == "mood is switched off, and not installed; nlpkit plugins enable mood forgets it\n"
     assert command("plugins", "enable", "mood").err == "mood is forgotten: it is not installed\n"
     assert command("plugins", "list").err == ""
+
+
+SLOW_SWITCH = """
+import sys, time
+from nlpkit.plugins import switches
+read = switches.switched_off
+switches.switched_off = lambda: (read(), time.sleep(0.3))[0]
+switches.change(add=[sys.argv[1]])
+"""
+
+
+def test_switches_of_many_processes_at_once_are_all_kept(switches: Path) -> None:
+    names = [f"plugin-{number}" for number in range(4)]
+
+    running = [subprocess.Popen([sys.executable, "-c", SLOW_SWITCH, name]) for name in names]
+
+    assert [process.wait() for process in running] == [0] * len(names)
+    assert json.loads(switches.read_text()) == {"disabled": names}
+
+
+@pytest.mark.parametrize("name", ["nlpkit_mood", "NLPKIT.Mood", "Mood"])
+def test_names_are_compared_as_pip_does(
+    name: str, switches: Path, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+
+    assert command("plugins", "disable", name).code == 0
+    assert in_use(command)["mood"] == "nlpkit plugins disable"
+    assert command("plugins", "enable", name).code == 0
+    assert in_use(command)["mood"] == ""
+    monkeypatch.setenv("NLPKIT_PLUGINS", f"- {name}")
+    assert in_use(command)["mood"] == "NLPKIT_PLUGINS or --no-plugins"
+    assert command("tasks").code == 0
+
+
+def test_list_says_what_the_environment_names_in_vain(
+    switches: Path, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+    monkeypatch.setenv("NLPKIT_PLUGINS", "-mod")
+
+    ended = command("plugins", "list")
+
+    assert ended.code == 0
+    assert ended.err.startswith("NLPKIT_PLUGINS lists 'mod', which is not installed; did you mean 'mood'? installed")
+
+
+@pytest.mark.parametrize("config", ["/dev/null", "/proc/x"])
+def test_folder_for_settings_that_cannot_be_is_an_error(
+    config: str, site: PluginSite, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("mood", mood())
+    monkeypatch.setenv("NLPKIT_CONFIG", config)
+
+    ended = command("plugins", "disable", "mood")
+
+    assert ended.code not in (0, 1)
+    assert re.match(rf"error: {config}/plugins\.json: cannot be written \(.*\)", errors(ended)[0]), ended.err
+    assert errors(ended)[1:] == ["hint: keep it in another folder: NLPKIT_CONFIG=DIR"]
+
+
+def test_new_plugin_where_no_folder_can_be_is_an_error(command: Any) -> None:
+    ended = command("plugins", "new", "tone", "--out", "/proc/x/y")
+
+    assert ended.code not in (0, 1)
+    assert errors(ended)[0] == "error: /proc/x/y: cannot be written (No such file or directory)"
+
+
+def test_file_of_switches_may_begin_with_a_mark_of_its_order(
+    switches: Path, site: PluginSite, command: Any
+) -> None:
+    site.install("mood", mood())
+    switches.parent.mkdir()
+    switches.write_text('{"disabled": ["mood"]}', "utf-8-sig")
+
+    assert in_use(command)["mood"] == "nlpkit plugins disable"
+
+
+def test_file_of_switches_that_is_not_readable_says_what_to_type(
+    switches: Path, site: PluginSite, command: Any
+) -> None:
+    switches.mkdir(parents=True)
+
+    ended = command("plugins", "list")
+
+    assert ended.code == 2
+    assert errors(ended)[1] == "hint: keep it in another folder: NLPKIT_CONFIG=DIR"
 
 
 REFUSED = {

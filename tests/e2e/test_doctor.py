@@ -165,6 +165,20 @@ def test_seeds_and_dtype_are_noticed_where_the_plugin_brings_the_library(site: P
     assert [f["topic"] for f in said["findings"] if f["plugin"]["name"] == "mood"] == ["import", "state"]
 
 
+def test_doctor_works_where_the_folder_is_gone_and_a_variable_is_lost(
+    restored: None, site: PluginSite, command: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    site.install("mood", "import warnings\nwarnings.filters = None\n" + mood())
+
+    ended = command("plugins", "doctor")
+
+    what = "changes filters that silence all warnings as it is imported, for the whole process"
+    assert (ended.code, found(ended)) == (0, [f"warning: state: {what}"])
+
+
 METADATA = """\
 Requires-Dist: nlpkit-core >=9,<10
 Requires-Dist: torch

@@ -595,6 +595,17 @@ def test_printing_plugin_leaves_stdout_alone(install: Install, capsys: pytest.Ca
     assert capsys.readouterr() == ("", "hello\n")
 
 
+def test_stdout_of_a_loading_plugin_is_like_any_other(install: Install, capfd: pytest.CaptureFixture[str]) -> None:
+    asks = "import sys\nassert sys.stdout.encoding\nsys.stdout.fileno()\nsys.stdout.writelines(['a', 'b' * 9999])\n"
+    install("loud", asks + task("loud"))
+
+    (loud,) = (one for one in Registry().loaded() if one.plugin.name == "loud")
+
+    assert loud.problem is None
+    assert loud.printed == "a" + "b" * 999
+    assert capfd.readouterr() == ("", "a" + "b" * 9999)
+
+
 def test_metadata_of_a_distribution_counts_once_for_all_folders(site: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_distribution(site, "nlpkit-emotion", "2.0", "emotion = a")
