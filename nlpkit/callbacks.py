@@ -18,9 +18,9 @@ from torch import Tensor
 from nlpkit import checkpoints
 from nlpkit.errors import DivergedError, NlpkitError, PluginError
 from nlpkit.files import explain_os_errors
-from nlpkit.owners import named
 from nlpkit.folder import RunFolder
 from nlpkit.metrics_log import cut_back
+from nlpkit.owners import named
 from nlpkit.processes import largest, place, total
 from nlpkit.randomness import seed_all, seed_of
 from nlpkit.scores import finite

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nlpkit.errors import UsageError
 
-
 _ELSEWHERE = "keep it in another folder: NLPKIT_CONFIG=DIR"
 
 

@@ -415,16 +415,12 @@ def test_function_of_a_name_that_raises_is_called_by_it(
     assert_says(ended, f"{OWNER}: {kind} 'odd': ZeroDivisionError: division by zero ({place(module)})")
 
 
-def test_functions_of_equal_code_keep_their_names(
-    site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_functions_of_equal_code_keep_their_names(site: PluginSite, data: Path, command: Any, tmp_path: Path) -> None:
     source = mood(of_module=NAMED["metric"])
     module = site.install("mood", source)
     site.install("loud", source.replace('"mood"', '"loud"').replace("odd", "new"))
 
-    ended = command(
-        "fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]"
-    )
+    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]")
 
     assert_says(ended, f"{OWNER}: metric 'odd': ZeroDivisionError: division by zero ({place(module)})")
 
@@ -661,9 +657,7 @@ def test_new_plugin_where_no_folder_can_be_is_an_error(command: Any) -> None:
     assert errors(ended)[0] == "error: /proc/x/y: cannot be written (No such file or directory)"
 
 
-def test_file_of_switches_may_begin_with_a_mark_of_its_order(
-    switches: Path, site: PluginSite, command: Any
-) -> None:
+def test_file_of_switches_may_begin_with_a_mark_of_its_order(switches: Path, site: PluginSite, command: Any) -> None:
     site.install("mood", mood())
     switches.parent.mkdir()
     switches.write_text('{"disabled": ["mood"]}', "utf-8-sig")

@@ -152,7 +152,9 @@ def test_callbacks_and_csv_log_have_losses_rates_and_scores(run: Any) -> None:
 
 
 @pytest.mark.parametrize("content", [b"name,score\r\na,1\r\n", b"name\r\n", b"step,x\r\n1,2,3\r\n", b"\xff\xfe", None])
-def test_a_file_of_others_in_the_place_of_the_csv_log_is_refused_and_kept(content: bytes | None, tmp_path: Path) -> None:
+def test_a_file_of_others_in_the_place_of_the_csv_log_is_refused_and_kept(
+    content: bytes | None, tmp_path: Path
+) -> None:
     path = tmp_path / "metrics.csv"
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(RunFolderError) as caught:
@@ -168,11 +170,13 @@ def test_a_state_that_no_checkpoint_can_hold_is_left_out_and_said_once(
     own: Path, base: Any, shop: Path, command: Any, tmp_path: Path
 ) -> None:
     given = ("--from", base.folder, "--plugin", own, "--out", tmp_path / "run")
-    ended = command("fit", shop / "labelled.csv", *given, SHORT, "checkpoint.every_steps=1", "trainer.callbacks=own:Odd")
+    ended = command(
+        "fit", shop / "labelled.csv", *given, SHORT, "checkpoint.every_steps=1", "trainer.callbacks=own:Odd"
+    )
     assert ended.code == 0, ended.err
     assert [line for line in ended.err.splitlines() if "in no checkpoint" in line] == [
-        "warning: callbacks: what 'Odd', 'of odd' keeps is more than tensors and plain values, and is in no checkpoint; "
-        "a resume goes on without it"
+        "warning: callbacks: what 'Odd', 'of odd' keeps is more than tensors and plain values, and is in no "
+        "checkpoint; a resume goes on without it"
     ]
     kept = checkpoints.load(checkpoints.newest(tmp_path / "run" / "checkpoints"))
     assert "Recorder" in kept["callbacks"] and "Odd" not in kept["callbacks"] and "of odd" not in kept
