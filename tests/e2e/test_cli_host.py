@@ -544,6 +544,8 @@ def test_a_working_folder_that_is_gone_is_no_bug(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
+    from nlpkit.cli.failures import report
+
     with pytest.raises(FileNotFoundError) as caught:
         os.getcwd()
     assert report(caught.value) == 8
