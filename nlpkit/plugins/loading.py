@@ -25,7 +25,7 @@ from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklearn")
 """Modules that a plugin should import inside its functions, because every command waits for its import."""
 _REMEMBERED = 1000  # characters of what is printed
-_DECLARED = re.compile(r"^NLPKIT_API\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
+_DECLARED = re.compile(r"^NLPKIT_API\s*(?::[^=\n]+)?=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
 
 
 class Loaded(NamedTuple):
@@ -190,7 +190,7 @@ def _import_file(plugin: Plugin) -> ModuleType:
     try:
         exec(code, module.__dict__)
     except BaseException:
-        del sys.modules[module.__name__]
+        sys.modules.pop(module.__name__, None)
         raise
     return module
 

@@ -235,6 +235,11 @@ BROKEN = {
         "registration",
         r"written for version 2 of nlpkit's hooks, this nlpkit has version 1: pip install --upgrade nlpkit-core",
     ),
+    "later API, annotated": (
+        "from nlpkit import Later\nNLPKIT_API: int = 7\n",
+        "registration",
+        r"written for version 7 of nlpkit's hooks, this nlpkit has version 1: pip install --upgrade nlpkit-core",
+    ),
     "earlier API": (
         "NLPKIT_API = 0\n" + task("good"),
         "registration",
@@ -563,6 +568,13 @@ def test_file_that_is_broken_is_an_error(case: str, site: Path, tmp_path: Path) 
 
     assert error.value.message.startswith(f"{tmp_path}/{message}")
     assert error.value.hint == "correct the file, or leave out its --plugin"
+
+
+def test_file_that_takes_itself_out_of_the_modules_says_why_it_fails(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import sys\ndel sys.modules[__name__]\n1 / 0\n")
+
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        Registry([str(tmp_path / "mine.py")]).task("mine")
 
 
 def test_file_of_another_kind_is_not_run(site: Path, tmp_path: Path) -> None:
