@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,15 @@ State = Mapping[str, Any]
 _ABSENT = object()
 _FRESH_NUMPY = 0x80000000  # first word of numpy's generator, unless a whole number has seeded it
 _FRESH_TORCH = 2**32  # torch draws its first seed from far more numbers than these, which people write
+_FRESH = {
+    "the seed of numpy": None,
+    "the seed of torch": None,
+    "torch's default dtype": "float32",
+    "torch's default device": "cpu",
+    "whether torch keeps gradients": True,
+}
+"""What a library has as it is imported."""
+_THREADS = "the threads that run"
 _BLANKET = (Warning, UserWarning, DeprecationWarning, FutureWarning, RuntimeWarning)
 
 
@@ -36,14 +46,17 @@ def _read(look: Callable[[], Any]) -> Any:
 
 def differences(before: State, after: State) -> tuple[str, ...]:
     """What differs, in words; what a library sets as it is imported is no difference."""
-    fresh: dict[str, Any] = {"the seed of numpy": None, "the seed of torch": None, "torch's default dtype": "float32"}
     changed = []
     for what, now in after.items():
-        if before.get(what, fresh.get(what, now)) == now:
+        if before.get(what, _FRESH.get(what, now)) == now:
             continue
         if what == "the environment" and isinstance(now, dict) and isinstance(before[what], dict):
             names = {name for name, _ in set(before[what].items()) ^ set(now.items())}
             what = f"{what} ({', '.join(sorted(names))})"
+        if what == _THREADS:
+            if not (began := sorted(name for _, name in now - before[what])):
+                continue  # some have ended
+            what = f"{what} ({', '.join(began)})"
         changed.append(what)
     return tuple(changed)
 
@@ -51,6 +64,10 @@ def differences(before: State, after: State) -> tuple[str, ...]:
 def _is_blanket(found: tuple[Any, ...]) -> bool:
     action, message, category, module, _ = found
     return action == "ignore" and message is None and module is None and category in _BLANKET
+
+
+def _of_log(log: logging.Logger) -> tuple[Any, ...]:
+    return log.level, log.disabled, log.propagate, tuple(map(id, log.handlers))
 
 
 def _seed_of_numpy() -> Any:
@@ -77,6 +94,7 @@ def _seed_of_torch(torch: Any) -> int | None:
 _LOOKS: dict[str, Callable[[], Any]] = {
     "the level of the root logger": lambda: (logging.root.level, logging.root.manager.disable),
     "the handlers of the root logger": lambda: tuple(map(id, logging.root.handlers)),
+    "the log of nlpkit": lambda: _of_log(logging.getLogger("nlpkit")),
     "the working directory": os.getcwd,
     "sys.path": lambda: tuple(sys.path),
     "sys.stdout or sys.stderr": lambda: (id(sys.stdout), id(sys.stderr)),
@@ -86,8 +104,11 @@ _LOOKS: dict[str, Callable[[], Any]] = {
     "filters that silence all warnings": lambda: tuple(str(f) for f in warnings.filters if _is_blanket(f)),
     "the seed of random": random.getstate,
     "the environment": lambda: dict(os.environ),
+    _THREADS: lambda: frozenset((thread.ident, thread.name) for thread in threading.enumerate()),
     "the seed of numpy": _seed_of_numpy,
     "torch's default dtype": _of_torch(lambda torch: str(torch.get_default_dtype()).removeprefix("torch.")),
+    "torch's default device": _of_torch(lambda torch: str(torch.get_default_device())),
+    "whether torch keeps gradients": _of_torch(lambda torch: torch.is_grad_enabled()),
     "the seed of torch": _of_torch(_seed_of_torch),
     "torch's number of threads": _of_torch(lambda torch: torch.get_num_threads()),
 }

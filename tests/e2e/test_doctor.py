@@ -34,15 +34,20 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite
 @pytest.fixture
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process as it was, whatever a plugin has done to it."""
-    root, folder, dtype = logging.getLogger(), os.getcwd(), torch.get_default_dtype()
+    root, ours = logging.getLogger(), logging.getLogger("nlpkit")
+    folder, dtype = os.getcwd(), torch.get_default_dtype()
     level, handlers, disabled = root.level, list(root.handlers), root.manager.disable
+    of_ours = ours.level, ours.disabled
     variables, path, limit, hook = dict(os.environ), list(sys.path), sys.getrecursionlimit(), sys.excepthook
     received = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         yield
     root.level, root.handlers, root.manager.disable = level, handlers, disabled
+    ours.level, ours.disabled = of_ours
     os.chdir(folder)
     torch.set_default_dtype(dtype)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
     os.environ.clear()
     os.environ.update(variables)
     sys.path[:], sys.excepthook = path, hook
@@ -108,6 +113,8 @@ CHANGES = {
     "import logging; logging.getLogger().setLevel(1)": "the level of the root logger",
     "import logging; logging.disable()": "the level of the root logger",
     "import logging; logging.getLogger().addHandler(logging.NullHandler())": "the handlers of the root logger",
+    "import logging; logging.getLogger('nlpkit').setLevel(99)": "the log of nlpkit",
+    "import logging; logging.getLogger('nlpkit').disabled = True": "the log of nlpkit",
     "import os; os.chdir('/')": "the working directory",
     "import sys; sys.path.append('/nowhere')": "sys.path",
     "import sys; sys.excepthook = print": "sys.excepthook",
@@ -119,6 +126,11 @@ CHANGES = {
     "import numpy; numpy.random.seed(3)": "the seed of numpy",
     "import torch; torch.manual_seed(3)": "the seed of torch",
     "import torch; torch.set_default_dtype(torch.float64)": "torch's default dtype",
+    "import torch; torch.set_default_device('meta')": "torch's default device",
+    "import torch; torch.set_grad_enabled(False)": "whether torch keeps gradients",
+    "import threading as t; t.Thread(target=t.Event().wait, args=(9,), name='beat', daemon=True).start()": (
+        "the threads that run (beat)"
+    ),
 }
 
 
@@ -156,12 +168,14 @@ def test_libraries_that_a_plugin_imports_are_no_change_of_its_own(site: PluginSi
 
 def test_seeds_and_dtype_are_noticed_where_the_plugin_brings_the_library(site: PluginSite) -> None:
     source = "import numpy, torch\nnumpy.random.seed(0)\ntorch.manual_seed(0)\ntorch.set_default_dtype(torch.float16)\n"
+    source += "torch.set_default_device('meta')\ntorch.set_grad_enabled(False)\n"
     site.install("mood", source + mood())
 
     said = fresh_doctor(site)
 
     (mine,) = [row for row in said["plugins"] if row["name"] == "mood"]
-    assert mine["changed"] == ["the seed of numpy", "torch's default dtype", "the seed of torch"]
+    of_torch = ["torch's default dtype", "torch's default device", "whether torch keeps gradients", "the seed of torch"]
+    assert mine["changed"] == ["the seed of numpy", *of_torch]
     assert [f["topic"] for f in said["findings"] if f["plugin"]["name"] == "mood"] == ["import", "state"]
 
 
