@@ -121,4 +121,7 @@ def nearest_path(path: str, beside: Iterable[str]) -> str:
 def _closest(name: str, known: Iterable[str]) -> str | None:
     import difflib  # only mistakes pay for it
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+    dashes = name[: len(name) - len(name.lstrip("-"))]  # which all options have
+    alike = {one.removeprefix(dashes): one for one in known}
+    found = difflib.get_close_matches(name.removeprefix(dashes), alike, n=1, cutoff=0.6)
+    return alike[found[0]] if found else None

@@ -292,20 +292,10 @@ def test_end_of_an_iterator_in_a_task_is_its_authors(
 
 
 UNUSABLE = {
-    "texts in place of token numbers": (
-        "    def encode(self, example): return {'input_ids': ['the', 'sun']}",
-        "Mood.encode: nlpkit's _first_tokens cannot use what it gives: "
-        "ValueError: invalid literal for int() with base 10: 'the'",
-    ),
     "a padding value that is missing": (
         "    def encode(self, example): return dict(self.tokenizer(example['text']), extra=[1])",
         "Mood.encode: nlpkit's Task.collate cannot use what it gives: "
         "KeyError: \"Mood.padding declares no value for 'extra'\"; in the batch of AT",
-    ),
-    "texts among the numbers": (
-        "    def encode(self, example): return dict(self.tokenizer(example['text']), labels='glad')",
-        "Mood.encode: nlpkit's Task.collate cannot use what it gives: ValueError: too many dimensions 'str'; "
-        "in the batch of AT",
     ),
     "numbers that no token has": (
         "    def encode(self, example):\n"

@@ -325,9 +325,8 @@ def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: 
     assert (ended.code, ended.err.splitlines()[-2:]) == (
         5,
         [
-            f"error: {run / 'model'}: made by task 'mood' of the plugin file mood.py, which is not installed or does "
-            "not load",
-            "hint: --plugin mood.py; nlpkit plugins doctor",
+            f"error: {run / 'model'}: made by task 'mood' of the plugin file mood.py, which is not given",
+            "hint: --plugin mood.py",
         ],
     )
 

@@ -28,6 +28,7 @@ HOOKS = {
 }
 TASK = {
     "check": "a row was read, in `fit`, `evaluate` and `predict`; before anything else sees it.",
+    "named_columns": "settings are read, for those that name columns.",
     "labels_of": "rows are divided into train and dev parts, and the labels of each are counted.",
     "select": "`fit` has divided the rows, for those to learn from.",
     "prepare": "the rows to learn from are there; the settings become complete.",
@@ -35,6 +36,7 @@ TASK = {
     "unfold": "both parts are there, and a row may become several examples.",
     "encode": "training, scoring or predicting begins, for each example.",
     "lengths": "an example was encoded.",
+    "kind": "an example was encoded.",
     "build_head": "the backbone's configuration is known: in `fit`, and whenever a model is loaded.",
     "start": "a new run begins.",
     "build_metrics": "training or scoring begins.",
@@ -50,6 +52,8 @@ TASK = {
 }
 HEAD = {
     "tie": "a model is put together, saved or loaded.",
+    "takes_pooler": "a body is loaded.",
+    "adopt_pooler": "several heads share a body, and it is put together.",
     "places": "a batch is about to go through the backbone.",
     "forward": "a batch has its hidden states.",
     "loss": "`loss_from` needs it, in training and scoring.",

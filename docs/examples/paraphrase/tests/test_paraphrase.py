@@ -12,13 +12,13 @@ from nlpkit.testing import task_test
 
 SAMPLE = Path(nlpkit_paraphrase.__file__).with_name("sample.csv")
 EXAMPLES = list(csv.DictReader(SAMPLE.open(encoding="utf-8")))[:8]
-SHORT, LONG = "is it red", "is it blue " * 40
+SHORT, LONG = "is it", "is it blue " * 40
 
 test_paraphrase = task_test(Paraphrase, EXAMPLES)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "kept"), [(SHORT, LONG, (3, 26)), (LONG, SHORT, (26, 3)), (LONG, LONG, (15, 14))]
+    ("first", "second", "kept"), [(SHORT, LONG, (2, 27)), (LONG, SHORT, (27, 2)), (LONG, LONG, (14, 15))]
 )
 def test_of_too_long_a_pair_the_longer_text_is_cut(first: str, second: str, kept: tuple[int, int]) -> None:
     words = tokenizer.train([SHORT, LONG], kind="wordpiece", vocabulary=80, lowercase=True, max_length=32)
