@@ -22,7 +22,7 @@ from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_j
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead, vocabulary_of
 from nlpkit.joint.head import JointHead
-from nlpkit.joint.names import attribute
+from nlpkit.joint.names import attribute, module_name
 from nlpkit.joint.task import JointTask
 from nlpkit.owners import kind, useless
 from nlpkit.plugins import Plugin, Registry
@@ -87,7 +87,7 @@ def save(
     }
     if isinstance(task, JointTask):
         record["tasks"] = {
-            name: {**_owners(part, registry), **parts.get(name, {})} for name, part in task.parts.items()
+            name: {**parts.get(name, {}), **_owners(part, registry)} for name, part in task.parts.items()
         }
     with new_folder(folder) as temporary, handover.no_bars():
         if isinstance(head, TransformersHead):
@@ -97,7 +97,10 @@ def save(
                 save_file(own, temporary / handover.HEAD_FILE)
         else:
             handover.save_body(backbone, temporary)
-            save_model(head, str(temporary / handover.HEAD_FILE))
+            if isinstance(head, JointHead):  # each head with all of its weights, so that it can be loaded alone
+                save_file({name: w.clone() for name, w in head.state_dict().items()}, temporary / handover.HEAD_FILE)
+            else:
+                save_model(head, str(temporary / handover.HEAD_FILE))
         task.tokenizer.save_pretrained(temporary)
         seen.write(temporary, seen_texts or {})
         write_json(temporary / RECORD, record)
@@ -221,7 +224,7 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
     head = build_head(task, architecture, registry)
     backbone, account = handover.load(source, head, config=architecture)
     if part and joint:
-        _load_head(Path(source) / handover.HEAD_FILE, head, settings, f"heads.{attribute(part)}.")
+        _load_head(Path(source) / handover.HEAD_FILE, head, settings, f"heads.{module_name(part)}.")
     elif not isinstance(head, TransformersHead) or head.own_weights():
         _load_head(Path(source) / handover.HEAD_FILE, head, settings)
     if isinstance(head, TransformersHead) and not joint:  # other heads have a file of their own

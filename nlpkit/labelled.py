@@ -9,6 +9,7 @@ from typing import Any
 
 from nlpkit import splits
 from nlpkit.config import RunConfig
+from nlpkit.errors import DataError
 from nlpkit.examples import check_parts, read_parts, texts_of
 from nlpkit.examples import read_dev as read_dev_of
 from nlpkit.joint.config import JointConfig
@@ -91,6 +92,11 @@ def _without_others(
         left = set(splits.overlap(map(Example, held_out), learnt, text=text))
         if left:
             log.info("%s: %d rows have a text of the dev part of %s, and are left out", name, len(left), other)
+        if learnt and len(left) == len(learnt):
+            raise DataError(
+                f"{name}: all {len(left)} rows to learn from have a text of the dev part of {other}",
+                f"other texts for {name}, or --dev {other}=FILE with others",
+            )
         learnt = [example for i, example in enumerate(learnt) if i not in left]
     return learnt
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from nlpkit.heads import Head, TransformersHead, detach_pooler
 from nlpkit.joint import rows
-from nlpkit.joint.names import attribute
+from nlpkit.joint.names import module_name
 from nlpkit.task import Batch
 
 Terms = list[tuple[Tensor, int]]
@@ -40,12 +40,12 @@ class JointHead(Head):
 
     def __init__(self, heads: Mapping[str, Head], weights: Mapping[str, float]) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({attribute(name): head for name, head in heads.items()})
+        self.heads = nn.ModuleDict({module_name(name): head for name, head in heads.items()})
         self.weights = {name: weights.get(name, 1.0) for name in heads}
 
     def of(self, name: str) -> Head:
         """The head of one task."""
-        head = self.heads[attribute(name)]
+        head = self.heads[module_name(name)]
         assert isinstance(head, Head)
         return head
 

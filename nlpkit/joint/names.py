@@ -13,7 +13,7 @@ Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
 Data = Paths | Mapping[str, Paths]
 """Files of one task, or of each of several by its name."""
-_TAKEN = ("labels", "max_length", "head", "metrics", "weights")  # settings that stand beside those of the tasks
+_TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed")  # of JointConfig
 
 
 def names_of(tasks: str) -> list[str]:
@@ -31,9 +31,15 @@ def names_of(tasks: str) -> list[str]:
 
 
 def attribute(name: str) -> str:
-    """What a task is called where only a word of Python may stand: in its settings and its head's weights."""
+    """What a task is called in settings, where only a word of Python may stand."""
     word = re.sub(r"\W", "_", name)
+    word = word if word.isidentifier() else f"_{word}"
     return f"{word}_" if keyword.iskeyword(word) or word in _TAKEN else word
+
+
+def module_name(name: str) -> str:
+    """What the parts of a task are called in a module, whose own methods have names such as ``type``, too."""
+    return f"task_{attribute(name)}"
 
 
 def typed_data(tasks: str, files: Sequence[str], typed: Sequence[str], option: str) -> Data:
@@ -119,15 +125,15 @@ def settings_of(settings: Sequence[str], name: str, names: Sequence[str]) -> lis
         name: of the task.
         names: of all.
     """
-    found = []
+    shared, own = [], []  # those of the task itself count for more
     for setting in settings:
         section, _, rest = setting.partition(".")
         owner = next((one for one in names if rest.startswith(f"{attribute(one)}.")), None)
         if owner == name:
-            found.append(f"{section}.{rest.partition('.')[2]}")
+            own.append(f"{section}.{rest.partition('.')[2]}")
         elif owner is None:
-            found.append(setting)
-    return found
+            shared.append(setting)
+    return shared + own
 
 
 def agreed(columns: Mapping[str, str]) -> dict[str, str]:

@@ -43,7 +43,9 @@ def pool(batches: Mapping[str, Batch], examples: Mapping[str, list[int]], pad: i
             index.append(places[key])
         rest |= {f"{name}/{key}": value for key, value in batch.items()}
         rest[f"{name}/{_ROWS}"], rest[f"{name}/{_EXAMPLES}"] = torch.tensor(index), torch.tensor(examples[name])
-    ids, mask, kinds = (pad_sequence([r[:, i] for r in rows], True, (pad, 0, 0)[i]) for i in range(3))  # (U, L)
+    longest = max(batch["input_ids"].size(1) for batch in batches.values())  # which a task may have padded further
+    rows.append(torch.empty(longest, 3, dtype=rows[0].dtype))
+    ids, mask, kinds = (pad_sequence([r[:, i] for r in rows], True, (pad, 0, 0)[i])[:-1] for i in range(3))  # (U, L)
     of_kinds = {"token_type_ids": kinds} if any("token_type_ids" in batch for batch in batches.values()) else {}
     return {"input_ids": ids, "attention_mask": mask, **of_kinds, **rest}
 
@@ -55,7 +57,7 @@ def _rows(name: str, batch: Batch) -> Iterator[Tensor]:
             f"task '{name}' makes batches without input_ids (B, L), so it cannot share a backbone", "fit it by itself"
         )
     ids = batch["input_ids"]
-    mask = batch.get("attention_mask", torch.ones_like(ids))
+    mask = batch.get("attention_mask", torch.ones_like(ids)).long()
     stacked = torch.stack([ids, mask, batch.get("token_type_ids", torch.zeros_like(ids))], -1)  # (R, L, 3)
     lengths = (mask.flip(1).cumsum(1) > 0).sum(1).clamp(min=1)
     return (row[:length].contiguous() for row, length in zip(stacked, lengths.tolist(), strict=True))

@@ -11,7 +11,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from nlpkit.errors import PluginError
-from nlpkit.joint.names import attribute
+from nlpkit.joint.names import module_name
 from nlpkit.mean_loss import MeanLoss
 
 MEAN = "mean_score"
@@ -31,8 +31,8 @@ class JointScores(WrapperMetric):
     def __init__(self, metrics: Mapping[str, MetricCollection], chosen: Mapping[str, str]) -> None:
         super().__init__()
         self.chosen = dict(chosen)
-        self.metrics = nn.ModuleDict({attribute(name): own for name, own in metrics.items()})
-        self.losses = nn.ModuleDict({attribute(name): MeanLoss() for name in metrics})
+        self.metrics = nn.ModuleDict({module_name(name): own for name, own in metrics.items()})
+        self.losses = nn.ModuleDict({module_name(name): MeanLoss() for name in metrics})
 
     def update(
         self, compared: Mapping[str, tuple[Any, ...]], terms: Mapping[str, Sequence[tuple[Tensor, int]]]
@@ -75,11 +75,11 @@ class JointScores(WrapperMetric):
             self._loss(name).reset()
 
     def _metrics(self, name: str) -> MetricCollection:
-        metrics = self.metrics[attribute(name)]
+        metrics = self.metrics[module_name(name)]
         assert isinstance(metrics, MetricCollection)
         return metrics
 
     def _loss(self, name: str) -> MeanLoss:
-        loss = self.losses[attribute(name)]
+        loss = self.losses[module_name(name)]
         assert isinstance(loss, MeanLoss)
         return loss

@@ -192,6 +192,11 @@ def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
             raise UsageError(
                 f"'{name}' writes, and only tasks that read share a model with others", f"nlpkit fit --task {name}"
             )
+        if own.unfold.__func__ is not Task.unfold.__func__ or own.ready is not Task.ready:  # type: ignore[attr-defined]
+            raise UsageError(
+                f"'{name}' makes several examples of a row, or its head ready, which it cannot do beside other tasks",
+                f"nlpkit fit --task {name}",
+            )
     required = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
     fields: dict[str, Field] = required
     members = {

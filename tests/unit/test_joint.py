@@ -15,16 +15,17 @@ from nlpkit_ner import Ner, NerConfig
 from nlpkit_sentiment import SentimentConfig
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from nlpkit import TaskModule, backbone, bundle
+from nlpkit import TaskModule, backbone, bundle, labelled
 from nlpkit.batching import BatchPlan, mixed
 from nlpkit.config import OptimConfig, compose, load, save
 from nlpkit.data import EncodedExamples
-from nlpkit.errors import UsageError
-from nlpkit.joint.names import columns_of, files_of, names_of, settings_of, typed_data
+from nlpkit.errors import DataError, UsageError
+from nlpkit.joint.names import attribute, columns_of, files_of, names_of, settings_of, typed_data
 from nlpkit.joint.scores import JointScores
 from nlpkit.joint.task import JointTask, TaskExample, joint_task
 from nlpkit.plugins import Registry
 from nlpkit.predictor import Predictor
+from nlpkit.scores import metrics_of
 from nlpkit.task import Example, Task
 
 LABELLED = [
@@ -140,7 +141,7 @@ def test_training_gives_every_weight_a_gradient_also_of_a_task_that_has_no_row(
     gradients = {name: parameter.grad for name, parameter in joint.head.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values())
     assert {name for name, gradient in gradients.items() if gradient is not None and gradient.any()} == {
-        name for name in gradients if name.startswith("heads.sentiment.")
+        name for name in gradients if name.startswith("heads.task_sentiment.")
     }
 
 
@@ -227,7 +228,9 @@ def test_files_are_told_apart_by_their_task() -> None:
 
 def test_settings_of_one_task_are_those_of_its_section_and_of_all() -> None:
     given_ = ["data.text=T", "data.my_task.text=M", "task.ner.stride=8", "data.ner.text=N"]
-    assert settings_of(given_, "ner", ["my-task", "ner"]) == ["data.text=T", "task.stride=8", "data.text=N"]
+    own = ["task.stride=8", "data.text=N"]
+    assert settings_of(given_, "ner", ["my-task", "ner"]) == ["data.text=T", *own]
+    assert settings_of(given_[::-1], "ner", ["my-task", "ner"]) == ["data.text=T", *own[::-1]]  # the last one counts
 
 
 def test_defaults_are_those_of_sections_and_what_all_tasks_want(registry: Registry) -> None:
@@ -291,4 +294,56 @@ def test_a_step_with_zero_weight_leaves_that_head_to_its_decay(make_joint: Calla
     joint.loss_of(batch_of(joint.task, BOTH)).backward()
     optimizer.step()
     changed = {name.split(".")[1] for name, p in joint.head.named_parameters() if not p.equal(before[name])}
-    assert changed == {"sentiment"}
+    assert changed == {"task_sentiment"}
+
+
+@pytest.mark.parametrize("name", ["20news", "type", "keys", "of", "sections", "my-task"])
+def test_tasks_of_any_name_share_a_model(
+    name: str, registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
+) -> None:
+    made = joint_task({name: type("Odd", (registry.task("sentiment"),), {"name": name}), "ner": Ner})
+    own = SentimentConfig(labels=["neg", "pos"], max_length=32)
+    config: Any = {attribute(name): own, "ner": NerConfig(labels=["thing"], max_length=32, unit="word", stride=4)}
+    task = made(made.config_class(**config), words)
+    architecture = small_config("bert")
+    module = TaskModule(task, backbone.build(architecture), task.build_head(architecture))
+    rows = [TaskExample(SENTIMENTS[0], name), TaskExample(ENTITIES[0], "ner")]
+    scores = module.score([batch_of(task, rows)], metrics_of(task, registry))
+    assert set(scores) >= {"mean_score", f"{name}/accuracy", "ner/f1"}
+
+
+@torch.no_grad()
+def test_a_task_may_pad_its_rows_further_than_they_need(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    expected = float(joint.loss_of(batch_of(joint.task, BOTH)))
+    part = joint.task.parts["sentiment"]  # type: ignore[attr-defined]
+    narrow = part.collate
+
+    def wide(features: Any) -> Any:
+        pads = {"input_ids": part.tokenizer.pad_token_id}
+        found = narrow(features).items()
+        return {k: torch.nn.functional.pad(v, (0, 50), value=pads.get(k, 0)) if v.dim() == 2 else v for k, v in found}
+
+    part.collate = wide
+    assert float(joint.loss_of(batch_of(joint.task, BOTH))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_task_that_makes_several_examples_of_a_row_is_refused() -> None:
+    class Folded(Ner):
+        name = "folded"
+
+        @classmethod
+        def unfold(cls, config: Any, examples: Sequence[Example]) -> Sequence[Example]:
+            return [*examples, *examples]
+
+    with pytest.raises(UsageError) as error:
+        joint_task({"ner": Ner, "folded": Folded})
+    assert error.value.message.startswith("'folded' makes several examples of a row")
+
+
+def test_a_task_whose_rows_all_choose_for_another_says_so(registry: Registry) -> None:
+    made: Any = registry.task("sentiment,ner")
+    with pytest.raises(DataError) as error:
+        labelled._without_others(made, "sentiment", {"sentiment": (SENTIMENTS, []), "ner": ([], SENTIMENTS)})
+    said = "sentiment: all 3 rows to learn from have a text of the dev part of ner"
+    assert (error.value.message, error.value.hint) == (said, "other texts for sentiment, or --dev ner=FILE with others")
