@@ -116,8 +116,8 @@ MUTANTS = (
     ),
     Mutant(
         "seeds by counters",
-        "nlpkit.callbacks",
-        "        torch.manual_seed(seed)\n",
+        "nlpkit.randomness",
+        "    torch.manual_seed(seed)\n",
         "",
         (f"{_KILLED}[freeze]",),
     ),

@@ -85,10 +85,15 @@ def test_newest_that_holds_no_plain_values_is_passed_over(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("value", [np.float64(1.0), Path("a"), object], ids=["numpy", "path", "class"])
-def test_state_that_is_not_plain_is_refused_when_it_is_saved(value: Any, tmp_path: Path) -> None:
-    """C21: not only when somebody wants to go on with it."""
+def test_state_that_is_not_plain_is_in_no_checkpoint(
+    value: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """C21: what a callback keeps is left out and named, anything else refused, and not only on a resume."""
+    path = save(tmp_path, 1, {"callbacks": {"Mine": value, "Other": {"n": 1}}})
+    assert checkpoints.load(path)["callbacks"] == {"Other": {"n": 1}}
+    assert "callbacks: what 'Mine' keeps is more than tensors and plain values" in caplog.text
     with pytest.raises(ModelError, match=r"state.ckpt: no checkpoint of nlpkit \("):
-        save(tmp_path, 1, {"callbacks": {"Mine": value}})
+        save(tmp_path, 2, {"state_dict": {"weight": value}})
 
 
 def test_checkpoints_of_a_run_hold_plain_values_only(tmp_path: Path) -> None:
