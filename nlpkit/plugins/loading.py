@@ -158,7 +158,7 @@ class _Heard:
 
 def _import(plugin: Plugin) -> tuple[ModuleType, Any]:
     if not plugin.distribution:
-        module = _import_file(plugin)
+        module = import_file(plugin)
         return module, module
     name, _, path = plugin.value.partition(":")
     module = importlib.import_module(name)
@@ -175,7 +175,7 @@ def _module_of(plugin: Plugin) -> str:
     return "nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name)
 
 
-def _import_file(plugin: Plugin) -> ModuleType:
+def import_file(plugin: Plugin) -> ModuleType:
     """Run a file as a module without writing compiled code beside it."""
     path = os.path.abspath(plugin.value)
     with _file_problems():

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nlpkit.plugins.loading import HEAVY
+from nlpkit.plugins.installed import Plugin
+from nlpkit.plugins.loading import HEAVY, import_file
 from nlpkit.testing.check import described
 
 
@@ -79,12 +80,7 @@ def _module(request: dict[str, Any]) -> ModuleType:
         found = None
     if found and found.origin and os.path.realpath(found.origin) == os.path.realpath(file):
         return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location("nlpkit_plugin_" + Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return import_file(Plugin(Path(file).stem, "", "", file))
 
 
 def _answers(task_class: Any, request: dict[str, Any]) -> list[dict[str, Any]]:

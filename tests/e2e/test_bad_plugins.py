@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shutil
@@ -59,6 +60,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "moods.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
     return path
+
+
+@pytest.fixture
+def fit(data: Path, command: Any, tmp_path: Path) -> Any:
+    """Fits the task mood in a run of this test."""
+    return functools.partial(command, "fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +142,12 @@ RAISED = {
 
 @pytest.mark.parametrize("moment", RAISED)
 def test_task_that_raises_is_named_with_moment_and_line(
-    moment: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
+    moment: str, site: PluginSite, tmp_path: Path, fit: Any
 ) -> None:
     body, where = RAISED[moment]
     module = site.install("mood", mood(body))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+    ended = fit()
 
     assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)}){where}")
     assert not (tmp_path / "run").exists()
@@ -165,9 +172,11 @@ def test_task_that_raises_for_new_texts_is_named(
     assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)}); {where} AT")
 
 
-def test_head_that_raises_for_new_texts_is_named(site: PluginSite, data: Path, command: Any, tmp_path: Path) -> None:
+def test_head_that_raises_for_new_texts_is_named(
+    site: PluginSite, data: Path, command: Any, tmp_path: Path, fit: Any
+) -> None:
     site.install("mood", mood(head()))
-    assert command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY).code == 0
+    assert fit().code == 0
     module = site.install("mood", mood(head(predict="1 / 0")))
 
     ended = command("predict", tmp_path / "run", data)
@@ -222,13 +231,11 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("case", GIVEN)
-def test_task_that_gives_what_cannot_be_used_is_named(
-    case: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_task_that_gives_what_cannot_be_used_is_named(case: str, site: PluginSite, fit: Any) -> None:
     body, what = GIVEN[case]
     site.install("mood", mood(body))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+    ended = fit()
 
     assert_says(ended, f"{OWNER}: Mood.{case.split()[0]} {what}")
 
@@ -277,13 +284,11 @@ ENDS_EARLY = {
 
 
 @pytest.mark.parametrize("moment", ENDS_EARLY)
-def test_end_of_an_iterator_in_a_task_is_its_authors(
-    moment: str, run: Path, site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_end_of_an_iterator_in_a_task_is_its_authors(moment: str, run: Path, site: PluginSite, fit: Any) -> None:
     module = site.install("mood", mood(ENDS_EARLY[moment]))
     said = f"{OWNER}: Mood.{moment}: StopIteration ({place(module, 'iter([])')}); "
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+    ended = fit()
 
     assert_says(ended, f"{said}{'in the batch of' if moment == 'collate' else 'at'} AT")
     with pytest.raises(PluginError) if moment != "check" else contextlib.nullcontext() as caught:
@@ -317,13 +322,11 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_what_our_own_code_cannot_use_names_who_gave_it(
-    case: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_what_our_own_code_cannot_use_names_who_gave_it(case: str, site: PluginSite, fit: Any) -> None:
     body, message = UNUSABLE[case]
     site.install("mood", mood(body))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+    ended = fit()
 
     (place,) = re.findall(r" \(\S+/nlpkit/\w+\.py:\d+\)", errors(ended)[0])  # our own line, which no test should pin
     before, separator, where = message.rpartition("; ") if "; " in message else (message, "", "")
@@ -376,12 +379,10 @@ def test_settings_that_raise_are_named_by_what_the_author_wrote(
     assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)})")
 
 
-def test_score_that_no_metric_gives_names_the_plugin(
-    site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_score_that_no_metric_gives_names_the_plugin(site: PluginSite, data: Path, fit: Any) -> None:
     site.install("mood", mood("    score = 'nix'"))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY)
+    ended = fit()
 
     assert_says(ended, f"{OWNER}: the task chooses by 'nix', which is none of its scores (accuracy, loss)")
 
@@ -395,22 +396,20 @@ ASKED = {"head": "task.head=odd", "metric": "task.metrics=[odd]", "reader": "dat
 
 
 @pytest.mark.parametrize("kind", NAMED)
-def test_function_of_a_name_that_raises_is_called_by_it(
-    kind: str, site: PluginSite, data: Path, command: Any, tmp_path: Path
-) -> None:
+def test_function_of_a_name_that_raises_is_called_by_it(kind: str, site: PluginSite, fit: Any) -> None:
     module = site.install("mood", mood(of_module=NAMED[kind]))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, ASKED[kind])
+    ended = fit(ASKED[kind])
 
     assert_says(ended, f"{OWNER}: {kind} 'odd': ZeroDivisionError: division by zero ({place(module)})")
 
 
-def test_functions_of_equal_code_keep_their_names(site: PluginSite, data: Path, command: Any, tmp_path: Path) -> None:
+def test_functions_of_equal_code_keep_their_names(site: PluginSite, fit: Any) -> None:
     source = mood(of_module=NAMED["metric"])
     module = site.install("mood", source)
     site.install("loud", source.replace('"mood"', '"loud"').replace("odd", "new"))
 
-    ended = command("fit", "--task", "mood", data, "--out", tmp_path / "run", *SPLIT, *TINY, "task.metrics=[odd]")
+    ended = fit("task.metrics=[odd]")
 
     assert_says(ended, f"{OWNER}: metric 'odd': ZeroDivisionError: division by zero ({place(module)})")
 

@@ -8,31 +8,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import mean_head
 import pytest
 import torch
 
 SHORT = ("trainer.max_steps=1",)
-PLUGIN = """
-import nlpkit
-
-@nlpkit.hookimpl
-def nlpkit_heads():
-    def mean(task, backbone):
-        import torch
-
-        class Mean(nlpkit.Head):
-            def __init__(self):
-                super().__init__()
-                self.output = torch.nn.Linear(backbone.hidden_size, len(task.config.labels))
-
-            def forward(self, hidden, batch):
-                mask = batch["attention_mask"].unsqueeze(-1)
-                return self.output((hidden * mask).sum(1) / mask.sum(1))
-
-        return Mean()
-
-    return {"mean": mean}
-
+PLUGIN = (
+    mean_head.PLUGIN
+    + """
 @nlpkit.hookimpl
 def nlpkit_metrics():
     def balanced(task):
@@ -63,6 +46,7 @@ def nlpkit_datasets():
 
     return {"log": nlpkit.Dataset(read)}
 """
+)
 
 
 @pytest.fixture(scope="module")

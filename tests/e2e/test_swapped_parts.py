@@ -6,29 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import mean_head
 import pytest
 
-HEAD = """
-import nlpkit
-
-@nlpkit.hookimpl
-def nlpkit_heads():
-    def mean(task, backbone):
-        import torch
-
-        class Mean(nlpkit.Head):
-            def __init__(self):
-                super().__init__()
-                self.output = torch.nn.Linear(backbone.hidden_size, len(task.config.labels))
-
-            def forward(self, hidden, batch):
-                mask = batch["attention_mask"].unsqueeze(-1)
-                return self.output((hidden * mask).sum(1) / mask.sum(1))
-
-        return Mean()
-
-    return {"mean": mean}
-"""
 TAGGER = """
 import nlpkit
 
@@ -111,7 +91,7 @@ WORDS = ("soft", "warm", "torn", "late", "fine", "cheap")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the plugins and with a file for each reader."""
     folder = tmp_path_factory.mktemp("given")
-    for name, text in (("head", HEAD), ("tagger", TAGGER), ("reader", READER), ("metric", METRIC)):
+    for name, text in (("head", mean_head.PLUGIN), ("tagger", TAGGER), ("reader", READER), ("metric", METRIC)):
         (folder / f"{name}.py").write_text(text)
     lines = [(("good", "bad")[i % 2], f"number {i} is {WORDS[i % 6]} and {WORDS[i % 5]}") for i in range(40)]
     (folder / "moods.txt").write_text("".join(f"{label}|{text}\n" for label, text in lines))
