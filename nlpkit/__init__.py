@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlpkit.data import TaskDataModule as TaskDataModule
+    from nlpkit.errors import DataError as DataError
     from nlpkit.errors import NlpkitError as NlpkitError
+    from nlpkit.errors import UsageError as UsageError
     from nlpkit.heads import Head as Head
     from nlpkit.heads import TransformersHead as TransformersHead
     from nlpkit.hookspecs import hookimpl as hookimpl
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from nlpkit.run import pretrain as pretrain
     from nlpkit.run import read as read
     from nlpkit.run import resume as resume
+    from nlpkit.span_head import SpanHead as SpanHead
     from nlpkit.task import Batch as Batch
     from nlpkit.task import Dataset as Dataset
     from nlpkit.task import Example as Example
@@ -36,7 +39,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "TaskDataModule": "data",
+    "DataError": "errors",
     "NlpkitError": "errors",
+    "UsageError": "errors",
     "Head": "heads",
     "TransformersHead": "heads",
     "hookimpl": "hookspecs",
@@ -50,6 +55,7 @@ _HOME = {
     "pretrain": "run",
     "read": "run",
     "resume": "run",
+    "SpanHead": "span_head",
     "Batch": "task",
     "Dataset": "task",
     "Example": "task",

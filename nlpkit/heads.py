@@ -136,14 +136,15 @@ class TransformersHead(Head):
         ids = batch.get("input_ids")
         if ids is not None and is_encoder_decoder(self.config):
             ids = _with_one_end(ids, self.config)
-        return self._run(hidden, input_ids=ids, attention_mask=batch.get("attention_mask"))
+        logits: Tensor = self._run(hidden, input_ids=ids, attention_mask=batch.get("attention_mask")).logits
+        return logits
 
-    def _run(self, hidden: Tensor, **inputs: Any) -> Tensor:
-        """Logits of the class, with hidden states (B, L, D) in place of those that its body would make."""
+    def _run(self, hidden: Tensor, **inputs: Any) -> Any:
+        """What the class gives, with hidden states (B, L, D) in place of those that its body would make."""
         body: Any = self.model.get_submodule(self._body)
         body.hidden = hidden
         try:
-            return self.model(**inputs).logits
+            return self.model(**inputs)
         finally:
             body.hidden = None
 

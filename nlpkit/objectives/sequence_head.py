@@ -37,13 +37,14 @@ class SequenceHead(ProjectedHead):
 
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states of the encoder (B, L, D) to logits (B, T, V) of the class."""
-        return self._run(
+        logits: Tensor = self._run(
             hidden,
             input_ids=batch.get("input_ids"),
             attention_mask=batch.get("attention_mask"),
             decoder_input_ids=self._before(self.answers(batch)),
             use_cache=False,
-        )
+        ).logits
+        return logits
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross entropy of the text in nats, from logits (B, T, V)."""

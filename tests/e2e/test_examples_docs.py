@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForQuestionAnswering
 
 from nlpkit.plugins import registry as registry_module
 
@@ -56,10 +57,9 @@ def test_examples_are_these() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
 def test_example_has_its_task_in_one_file_of_sixty_lines_at_most(example: Path) -> None:
-    lengths = {p.name: len(p.read_text("utf-8").splitlines()) for p in example.rglob("*.py") if "tests" not in p.parts}
+    (code,) = (path for path in example.rglob("*.py") if "tests" not in path.parts)
 
-    assert {name: length for name, length in lengths.items() if length > LINES} == {}
-    assert set(lengths) - {"__init__.py"} == ({"pointer.py"} if example.name == "question-answering" else set())
+    assert len(code.read_text("utf-8").splitlines()) <= LINES
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
@@ -100,6 +100,7 @@ def test_example_is_fitted_evaluated_and_asked(example: Path, tmp_path: Path, co
     if example.name == "question-answering":
         assert answer["context"][answer["start"] : answer["end"]] == answer["answer"]
         assert answer["read"] == len(answer["context"])
+        assert type(AutoModelForQuestionAnswering.from_pretrained(run / "model")).__name__ == "BertForQuestionAnswering"
 
 
 @pytest.mark.usefixtures("installed")

@@ -15,7 +15,7 @@ from nlpkit.running import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 FUNCTIONS = ("pretrain", "fit", "evaluate", "load", "resume", "read", "assemble")
-CLASSES = ("TaskModule", "TaskDataModule", "TransformersHead", "Objective", "SequenceHead")
+CLASSES = ("TaskModule", "TaskDataModule", "TransformersHead", "SpanHead", "SequenceHead", "Objective")
 OF_TASKS = ("Task", "TaskConfig", "Field", "Dataset", "Head", "Example", "Features", "Batch", "hookimpl")
 _INTRODUCTION = """# The Python interface
 

@@ -69,7 +69,6 @@ _EXAMPLES = {
     "emotion": "nlpkit_emotion:Emotion",
     "paraphrase": "nlpkit_paraphrase:Paraphrase",
     "question-answering": "nlpkit_question_answering:QuestionAnswering",
-    "question-answering's pointer": "nlpkit_question_answering.pointer:Pointer",
 }
 _INTRODUCTION = f"""# Hooks, and the methods of a task
 
@@ -159,11 +158,10 @@ def _writers() -> list[tuple[str, type]]:
     """Classes whose methods may serve as examples, each with what the page calls it."""
     found = []
     for name, path in _EXAMPLES.items():
-        folder = name.partition("'")[0]
-        if (place := str(ROOT / "docs" / "examples" / folder)) not in sys.path:
+        if (place := str(ROOT / "docs" / "examples" / name)) not in sys.path:
             sys.path.append(place)
         module, _, attribute = path.partition(":")
-        found.append((f"[{name}](../examples/{folder}/README.md)", getattr(importlib.import_module(module), attribute)))
+        found.append((f"[{name}](../examples/{name}/README.md)", getattr(importlib.import_module(module), attribute)))
     ours = ("sentiment", "ner", "translation")
     tasks = Registry(enabled=[f"nlpkit-{name}" for name in ours]).tasks("finetune")
     return [*found, *((name, tasks[name]) for name in ours)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from nlpkit import Batch, Example, Features, Field, Task, TaskConfig, hookimpl
-from nlpkit.errors import DataError
+from nlpkit import Batch, DataError, Example, Features, Field, Task, TaskConfig, hookimpl
 
 
 class QuestionAnswering(Task[TaskConfig]):
@@ -13,14 +12,15 @@ class QuestionAnswering(Task[TaskConfig]):
 
     name, score = "question-answering", "f1"
     fields: ClassVar = {name: Field((name,), required=name != "answer") for name in ("context", "question", "answer")}
-    padding: ClassVar = {**Task.padding, "starts": 0, "ends": 0}
+    padding: ClassVar = {**Task.padding, "span_mask": 0, "starts": 0, "ends": 0}
 
     def encode(self, example: Example) -> Features:
         """Token ids; where each token of the context starts and ends in it; first and last token of the answer."""
         both, longest = (example["question"], example["context"]), self.config.max_length
         ids = self.tokenizer(*both, truncation="longest_first", max_length=longest, return_offsets_mapping=True)
         spans = [s if n == 1 else (0, 0) for n, s in zip(ids.sequence_ids(), ids.pop("offset_mapping"), strict=True)]
-        features: Features = {**ids, "starts": [start for start, _ in spans], "ends": [end for _, end in spans]}
+        starts, ends = map(list, zip(*spans, strict=True))
+        features: Features = {**ids, "span_mask": [int(end > 0) for end in ends], "starts": starts, "ends": ends}
         if answer := (example.get("answer") or "").strip():
             if (begin := example["context"].find(answer)) < 0:
                 raise DataError(f"{example.where}: the context has no '{answer}'", "copy the answer from its context")
@@ -29,10 +29,10 @@ class QuestionAnswering(Task[TaskConfig]):
         return features
 
     def build_head(self, backbone: Any) -> Any:
-        """A head of this plugin's own; what needs torch is imported where it is used, so that nlpkit starts fast."""
-        from nlpkit_question_answering.pointer import Pointer
+        """A head that points at the first and the last token; imported here, so that nlpkit starts without torch."""
+        from nlpkit import SpanHead
 
-        return Pointer(backbone.hidden_size, longest=30)
+        return SpanHead(backbone, longest=30)
 
     def build_metrics(self) -> Any:
         """F1 of tokens, and the share of answers with exactly the right ones."""

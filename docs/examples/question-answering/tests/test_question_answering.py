@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from nlpkit_question_answering import QuestionAnswering
-from nlpkit_question_answering.pointer import Pointer
 from transformers import PreTrainedTokenizerBase
 
 from nlpkit import Example, TaskConfig, tokenizer
@@ -71,23 +70,3 @@ def test_an_answer_that_does_not_stand_in_its_context_is_refused(words: PreTrain
         task(words).encode(Example({**EXAMPLES[0], "answer": "1902"}, "rows.jsonl:1"))
     assert caught.value.message == "rows.jsonl:1: the context has no '1902'"
     assert caught.value.hint == "copy the answer from its context"
-
-
-def test_pointer_takes_the_likeliest_span_that_is_one() -> None:
-    head = Pointer(2, longest=3)
-    with torch.no_grad():
-        head.scores.weight.copy_(torch.eye(2))
-        head.scores.bias.zero_()
-    # the first token is likeliest at 5, the last at 1: of spans in the right order and of 3 tokens at most, 3 to 5 is
-    hidden = torch.tensor([[[9.0, 9.0], [0, 4], [1, 0], [3, 0], [0, 0], [4, 2], [0, 3.5]]])
-    ends = torch.tensor([[0, 2, 4, 6, 8, 10, 12]])
-
-    with torch.no_grad():
-        spans, scores = head.predict(hidden, {"ends": ends})
-
-    expected = max(
-        ((a, b) for a in range(1, 7) for b in range(a, min(a + 3, 7))),
-        key=lambda span: float(hidden[0, span[0], 0] + hidden[0, span[1], 1]),
-    )
-    assert spans.tolist() == [list(expected)]
-    assert 0 < float(scores) < 1
