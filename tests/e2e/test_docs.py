@@ -191,7 +191,7 @@ def test_docs_of_the_python_interface_are_its_docstrings() -> None:
 
 
 def test_docs_name_every_public_name_of_python() -> None:
-    named = (*api_page.FUNCTIONS, *api_page.CLASSES, *api_page.OF_TASKS, "NlpkitError", "__version__")
+    named = (*api_page.FUNCTIONS, *api_page.CLASSES, *api_page.OF_TASKS, *api_page.ERRORS, "__version__")
     assert sorted(named) == sorted(nlpkit.__all__)
 
 

@@ -100,7 +100,10 @@ def test_example_is_fitted_evaluated_and_asked(example: Path, tmp_path: Path, co
     if example.name == "question-answering":
         assert answer["context"][answer["start"] : answer["end"]] == answer["answer"]
         assert answer["read"] == len(answer["context"])
-        assert type(AutoModelForQuestionAnswering.from_pretrained(run / "model")).__name__ == "BertForQuestionAnswering"
+        assert (
+            type(AutoModelForQuestionAnswering.from_pretrained(run / "model")).__name__
+            == "ModernBertForQuestionAnswering"
+        )
 
 
 @pytest.mark.usefixtures("installed")

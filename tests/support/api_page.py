@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 FUNCTIONS = ("pretrain", "fit", "evaluate", "load", "resume", "read", "assemble")
 CLASSES = ("TaskModule", "TaskDataModule", "TransformersHead", "SpanHead", "SequenceHead", "Objective")
 OF_TASKS = ("Task", "TaskConfig", "Field", "Dataset", "Head", "Example", "Features", "Batch", "hookimpl")
+ERRORS = ("NlpkitError", "DataError", "UsageError")
 _INTRODUCTION = """# The Python interface
 
 Every public name of `import nlpkit`, from the docstrings (`tests/support/api_page.py` makes this page). They are
@@ -66,7 +67,11 @@ def _class(cls: type, *, methods: bool = False) -> str:
 
 
 def _errors() -> str:
-    lines = ["\nIn `nlpkit.errors`, all of them `NlpkitError(message, hint)`; the exit code is the command's.\n"]
+    names = " and ".join(f"`{name}`" for name in ERRORS[1:])
+    lines = [
+        "\nIn `nlpkit.errors`, all of them `NlpkitError(message, hint)`; the exit code is the command's. "
+        f"{names}, which a task raises itself, are names of `import nlpkit`, too.\n"
+    ]
     lines.append("\n| error | exit code | for |\n|---|---|---|\n")
     for cls in vars(errors).values():
         if isinstance(cls, type) and issubclass(cls, errors.NlpkitError) and cls is not errors.NlpkitError:
