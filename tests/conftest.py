@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import signal
 import tempfile
@@ -12,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import Ended, run_command
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -29,32 +28,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 TINY = ("model.preset=tiny", "model.vocabulary=1000", "model.sequence_length=64", "trainer.max_steps=6")
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended.
-
-    Args:
-        code: exit code.
-        out: what it printed on stdout.
-        err: and on stderr.
-    """
-
-    code: int
-    out: str
-    err: str
-
-
 Command = Callable[..., Ended]
-
-
-def run_command(*arguments: str | Path) -> Ended:
-    """Run ``nlpkit`` in this process: importing torch again costs seconds."""
-    from nlpkit.cli import main
-
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import hooks_page
 import presets_page
 import pytest
 import yaml
+from commands import forked
 
 import nlpkit
 from nlpkit import bundle, hookspecs
@@ -41,15 +43,22 @@ FENCED = re.compile(r"^(```+).*?^\1$", re.M | re.S)
 HEADING = re.compile(r"^#+ (.+)$", re.M)
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    with forked() as folder:
+        yield folder
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_docs_blocks_run(page: str, tmp_path: Path) -> None:
+def test_docs_blocks_run(page: str, commands: Path, tmp_path: Path) -> None:
+    environ = environment(tmp_path, [commands] if page != "README.md" else [])  # as a user's: README's in new processes
     for match in BLOCK.finditer((ROOT / page).read_text("utf-8")):
         if match["file"]:
             (tmp_path / match["file"]).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / match["file"]).write_text(match["code"], "utf-8")
         elif words := RUN.get(match["kind"]):
             command = [*words, shortened(match["code"])]
-            done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+            done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
             assert done.returncode == 0, f"{match['code']}\n{done.stderr[-2000:]}"
 
 
@@ -88,11 +97,10 @@ def shortened(code: str) -> str:
     return "\n".join(lines)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    scripts = Path(sys.executable).parent
+def environment(folder: Path, programs: Sequence[Path]) -> dict[str, str]:
     return {
         **os.environ,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, [*programs, Path(sys.executable).parent, os.environ["PATH"]])),
         "NLPKIT_CACHE": str(folder / "cache"),
         "NLPKIT_CONFIG": str(folder / "settings"),
         "HF_HUB_OFFLINE": "1",

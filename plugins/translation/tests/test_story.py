@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import subprocess
-import sys
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import nlpkit_translation
 import pytest
 import sacrebleu
+from commands import Ended, run_process
+from commands import run_command as nlpkit
 from nlpkit_translation import pairs
 from nlpkit_translation.filters import Filters, keep
 
-from nlpkit.cli import main
-
 SAMPLE = Path(nlpkit_translation.__file__).parent / "sample.tsv"
 TINY = ("model.preset=tiny", "trainer.max_steps=40", "optim.learning_rate=3e-3", "trainer.threads=1")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def nlpkit(*arguments: object) -> Ended:
-    """Run a command in this process: importing torch again costs seconds."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(list(map(str, arguments)))
-    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +137,7 @@ def test_two_processes_end_with_the_scores_of_one(tmp_path: Path) -> None:
         out = tmp_path / str(devices)
         settings = (*TINY, "trainer.max_steps=6", "trainer.validations_per_epoch=1", f"trainer.devices={devices}")
         words = ("fit", "--task", "translation", "--out", out, *settings, "model.dropout=0", "task.max_length=16")
-        command = [sys.executable, "-m", "nlpkit", *map(str, words)]
-        ended = subprocess.run(command, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr
+        ended = nlpkit(*words) if devices == 1 else run_process(*words)
+        assert ended.code == 0, ended.err
         ends.append(json.loads((out / "results.json").read_text("utf-8"))["dev"])
     assert ends[0] == pytest.approx(ends[1], rel=0.02)
