@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from nlpkit.ahead import made_ahead
-from nlpkit.batching import BatchPlan, cut, mean_length, share, sorted_batches
+from nlpkit.batching import BatchPlan, by_length, cut, dealt, mean_length, share
 from nlpkit.owners import kind, useless
-from nlpkit.processes import place
+from nlpkit.processes import Place, place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
 
@@ -175,8 +175,7 @@ class CountedLoader:
 class FixedLoader:
     """The same batches in the same order each time, longest first, or in the order of the samples.
 
-    Processes that train together take turns, and divide the samples where there are fewer batches than processes. Of
-    fewer samples than processes each takes all, which changes no mean.
+    Processes that train together divide the samples, of each kind (see `dealt`).
 
     Args:
         task: collates.
@@ -190,9 +189,9 @@ class FixedLoader:
     def __init__(
         self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0, *, in_order: bool = False
     ) -> None:
-        self.task, self.samples, self.seed = task, samples, seed
-        every, lengths = np.arange(len(samples.lengths)), samples.lengths
-        self.rows = cut(every, lengths, tokens, rows) if in_order else list(sorted_batches(lengths, tokens, rows))
+        self.task, self.samples, self.seed, self._most = task, samples, seed, (tokens, rows)
+        self.order = np.arange(len(samples.lengths)) if in_order else by_length(-samples.lengths)
+        self._made: dict[Place, list[NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         return len(self._own())
@@ -204,12 +203,12 @@ class FixedLoader:
             yield batch
 
     def _own(self) -> list[NDArray[np.int64]]:
-        here, batches = place(), self.rows
-        if sum(map(len, batches)) < here.world:
-            return batches
-        if len(batches) < here.world:
-            batches = np.array_split(np.concatenate(batches), here.world)
-        return share(batches, here)
+        """The batches of this process, which may learn only after this loader was made which one it is."""
+        here, lengths = place(), self.samples.lengths
+        if here not in self._made:
+            kinds = getattr(self.samples, "kinds", np.zeros(len(lengths), np.int64))
+            self._made[here] = cut(dealt(self.order, kinds, here), lengths, *self._most)
+        return self._made[here]
 
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:

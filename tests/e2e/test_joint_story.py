@@ -202,15 +202,46 @@ def test_a_plan_counts_both_tasks(shop: Path, command: Any) -> None:
     assert json.loads(ended.out)["task"] == TASKS
 
 
+LISTS = """
+import nlpkit
+
+@nlpkit.hookimpl
+def nlpkit_metrics():
+    import torchmetrics
+
+    class Lists(torchmetrics.Metric):
+        "The share of rows with an entity, by a list of them, as scores over all rows at once keep one."
+
+        full_state_update = False
+
+        def __init__(self):
+            super().__init__()
+            self.add_state("rows", [], dist_reduce_fx="cat")
+
+        def update(self, predictions, labels):
+            self.rows.append(labels.flatten(1).gt(0).any(1, keepdim=True))
+
+        def compute(self):
+            return torchmetrics.utilities.dim_zero_cat(self.rows).float().mean()
+
+    return {"lists": lambda task: Lists()}
+"""
+
+
 def test_two_processes_have_the_losses_and_scores_of_one(shop: Path, tmp_path: Path, command: Any) -> None:
-    files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}")
+    plugin, short = tmp_path / "lists.py", tmp_path / "short.conll"
+    plugin.write_text(LISTS)
+    short.write_text("Tom B-person\nlaughs O\n\nTea O\n")  # one for each process
+    files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}", "--dev", f"ner={short}")
     settings = (*SETTINGS, "model.dropout=0", "trainer.max_steps=6", "trainer.batch_size=3", "task.weights.ner=0.5")
-    alone = ("fit", "--task", TASKS, *files, *settings)
-    assert command(*alone, "--out", tmp_path / "one").code == 0
+    alone = ("fit", "--task", TASKS, *files, *settings, "--plugin", plugin, "task.ner.metrics=[lists]")
+    ended = command(*alone, "--out", tmp_path / "one")
+    assert ended.code == 0, ended.err
     words = [sys.executable, "-m", "nlpkit", *alone, "--out", tmp_path / "two", "trainer.devices=2"]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     one, two = (lines((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two"))
+    assert "dev/ner/lists" in one[-1]
     assert two == approximately_equal(one)
 
 
