@@ -157,7 +157,7 @@ class Task(ABC, Generic[ConfigT]):
         return len(features["input_ids"])
 
     def kind(self, features: Features) -> int:
-        """A number for the kind of an example, where there are several: of each, batches and processes have their share."""
+        """A number for the kind of an example, where there are several: batches and processes have of each a share."""
         return 0
 
     @abstractmethod
