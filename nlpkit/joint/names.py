@@ -13,6 +13,8 @@ Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
 Data = Paths | Mapping[str, Paths]
 """Files of one task, or of each of several by its name."""
+GROUP = "group"
+"""``data.NAME.group`` is ``data.group`` of one task, and stands among its columns."""
 _TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed")  # of JointConfig
 
 
@@ -148,4 +150,10 @@ def columns_of(columns: Mapping[str, str], name: str) -> dict[str, str]:
     """Columns by field, as one of several tasks has them: ``sentiment.text`` of sentiment alone, ``text`` of all."""
     prefix = f"{attribute(name)}."
     own = {field.removeprefix(prefix): column for field, column in columns.items() if field.startswith(prefix)}
+    own.pop(GROUP, None)
     return {**{field: column for field, column in columns.items() if "." not in field}, **own}
+
+
+def group_of(columns: Mapping[str, str], name: str, shared: str) -> str:
+    """The column whose rows stay together, of one of several tasks: ``data.sentiment.group`` before ``data.group``."""
+    return columns.get(f"{attribute(name)}.{GROUP}", shared)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nlpkit import given
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
-from nlpkit.joint.names import attribute
+from nlpkit.joint.names import GROUP, attribute
 from nlpkit.task import Batch, Example, Features, Field, Task
 
 if TYPE_CHECKING:
@@ -48,10 +49,11 @@ class JointTask(Task[JointConfig]):
 
     @classmethod
     def named_columns(cls) -> tuple[str, ...]:
-        """``text`` of every task that has such a field, ``sentiment.text`` of one."""
+        """``text`` of every task that has such a field; of one ``sentiment.text``, and its ``sentiment.group``."""
         fields = {name: list(own.fields) for name, own in cls.classes.items()}
         shared = dict.fromkeys(field for own in fields.values() for field in own)
-        return (*shared, *(f"{attribute(name)}.{field}" for name, own in fields.items() for field in own))
+        own = [f"{attribute(name)}.{one}" for name, of in fields.items() for one in dict.fromkeys((*of, GROUP))]
+        return (*shared, *own)
 
     @classmethod
     def divided(cls, examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -63,27 +65,10 @@ class JointTask(Task[JointConfig]):
         return found
 
     @classmethod
-    def prepare(cls, config: JointConfig, examples: Sequence[Example]) -> JointConfig:
-        """The settings of each task, completed from its examples."""
-        parts = cls.divided(examples)
-        return config.changed({name: own.prepare(config.of(name), parts[name]) for name, own in cls.classes.items()})
-
-    @classmethod
-    def select(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
-        """Those that each task learns from."""
-        parts = cls.divided(examples)
-        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.select(config.of(n), parts[n])]
-
-    @classmethod
-    def unfold(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
-        """What the rows of each task stand for."""
-        parts = cls.divided(examples)
-        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.unfold(config.of(n), parts[n])]
-
-    @classmethod
     def extra_tokens(cls, config: JointConfig) -> Sequence[str]:
         """Those of all tasks."""
-        return list(dict.fromkeys(t for name, own in cls.classes.items() for t in own.extra_tokens(config.of(name))))
+        own = [given.texts(own, "extra_tokens", config.of(name)) for name, own in cls.classes.items()]
+        return list(dict.fromkeys(token for tokens in own for token in tokens))
 
     def encode(self, example: Example) -> Features:
         """Features of the task that an example is of; of a new text those of every task."""
@@ -109,25 +94,30 @@ class JointTask(Task[JointConfig]):
         for name, found in places.items():
             seed = [{"seed": features[i]["seed"]} if self.parts[name].seeded else {} for i in found]
             own = [{**features[i][name], **s} for i, s in zip(found, seed, strict=True)]
-            batches[name] = self.parts[name].collate(own)
+            batches[name] = given.batch(self.parts[name], own)
         return pool(batches, places, self.tokenizer.pad_token_id)
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """The head of each task over the same backbone."""
+        return self.head_from({name: given.head(part, backbone) for name, part in self.parts.items()})
+
+    def head_from(self, heads: Mapping[str, Head]) -> Head:
+        """The same from given heads of each task."""
         from nlpkit.joint.head import JointHead
 
-        return JointHead({name: part.build_head(backbone) for name, part in self.parts.items()}, self.config.weights)
+        return JointHead(heads, self.config.weights)
 
     def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
         """What each task does as a run begins."""
         from nlpkit.joint.head import JointHead
 
         assert isinstance(head, JointHead)
-        return [folder for name, part in self.parts.items() for folder in part.start(head.of(name), backbone)]
+        own = [given.texts(part, "start", head.of(name), backbone) for name, part in self.parts.items()]
+        return [folder for folders in own for folder in folders]
 
     def build_metrics(self) -> MetricCollection:
         """The metrics of each task behind its name, and the mean of the scores that choose."""
-        return self.metrics_from({name: part.build_metrics() for name, part in self.parts.items()})
+        return self.metrics_from({name: given.metrics(part) for name, part in self.parts.items()})
 
     def metrics_from(self, metrics: Mapping[str, MetricCollection]) -> MetricCollection:
         """The same from given metrics of each task."""
@@ -142,8 +132,9 @@ class JointTask(Task[JointConfig]):
         """What the metrics of each task are updated with, and the terms of its loss."""
         from nlpkit.joint.rows import batch_of
 
-        parts = {name: self.parts[name].compare(own, batch_of(batch, name)) for name, own in predictions.items()}
-        return parts, predictions.terms
+        parts = self.parts.items()
+        own = {n: given.compared(part, predictions[n], batch_of(batch, n)) for n, part in parts if n in predictions}
+        return own, predictions.terms
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The answers of the tasks for each example, by their names."""
@@ -152,26 +143,29 @@ class JointTask(Task[JointConfig]):
         places = {name: examples_of(batch, name) for name in predictions}
         answers: list[dict[str, Any]] = [{} for _ in range(1 + max(max(found) for found in places.values()))]
         for name, own in predictions.items():
-            for place, answer in zip(places[name], self.parts[name].decode(own, batch_of(batch, name)), strict=True):
+            part = self.parts[name]
+            found = given.answers(part, part.decode(own, batch_of(batch, name)), len(places[name]))
+            for place, answer in zip(places[name], found, strict=True):
                 answers[place][name] = answer
         return answers
 
     def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
         """Each answer as its task completes it."""
-        return {name: self.parts[name].complete(own, example) for name, own in answer.items()}
+        return {name: given.completed(self.parts[name], own, example) for name, own in answer.items()}
 
     def about_scores(self) -> dict[str, str]:
         """What the mean is, and what each task says of its own."""
         chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
         about = {"mean_score": f"the mean of {' and '.join(chosen)}, which chooses the best step"}
-        return about | {f"{name}/{k}": line for name, p in self.parts.items() for k, line in p.about_scores().items()}
+        own = {name: given.mapping(part, "about_scores") for name, part in self.parts.items()}
+        return about | {f"{name}/{key}": line for name, lines in own.items() for key, line in lines.items()}
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
         """Those of each task, its scores behind its name."""
         learnt, held_out = self.divided(train), self.divided(test)
         found: dict[str, dict[str, float]] = {}
         for name, part in self.parts.items():
-            for method, scores in part.baselines(learnt[name], held_out[name]).items():
+            for method, scores in given.mapping(part, "baselines", learnt[name], held_out[name]).items():
                 found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
         return found
 

@@ -175,26 +175,6 @@ def test_a_further_task_takes_the_body(both: Path, shop: Path, command: Any, tmp
     assert [stage["task"] for stage in history] == [TASKS, "sentiment"]
 
 
-def test_a_text_that_chooses_the_best_step_of_one_task_is_not_learnt_by_the_other(
-    shop: Path, command: Any, tmp_path: Path
-) -> None:
-    texts = [f"Tom Abara came home on day {i}" for i in range(30)]
-    span = [{"start": 0, "end": 9, "label": "person"}]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t, "entities": span}) + "\n" for t in texts))
-    (tmp_path / "dev.csv").write_text("text,label\n" + "".join(f"{t},{'ab'[i % 2]}\n" for i, t in enumerate(texts[:9])))
-    rows = [f"row {i},{'ab'[i % 2]}\n" for i in range(20)]
-    (tmp_path / "train.csv").write_text("text,label\n" + "".join(rows))
-    files = ("--data", f"sentiment={tmp_path}/train.csv", "--data", f"ner={tmp_path}/a.jsonl")
-    dev = ("--dev", f"sentiment={tmp_path}/dev.csv")
-    ended = command("fit", "--task", TASKS, *files, *dev, "--out", tmp_path / "run", *SETTINGS, "trainer.max_steps=1")
-    assert ended.code == 0, ended.err
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    left = 30 - sum(results["tasks"]["ner"][part] for part in ("train", "dev"))
-    assert 0 < left <= 9  # the others are in its own dev part
-    assert f"ner: {left} rows have a text of the dev part of sentiment, and are left out\n" in ended.err
-    assert results["tasks"]["sentiment"] == {"train": 20, "dev": 9, "score": "f1_macro"}
-
-
 def test_a_plan_counts_both_tasks(shop: Path, command: Any) -> None:
     files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}")
     ended = command("fit", "--task", TASKS, *files, "--plan", "--json", *SETTINGS, "trainer.max_steps=20")
