@@ -20,7 +20,8 @@ from nlpkit.errors import DataError
 from nlpkit.examples import fingerprint
 from nlpkit.heads import Head
 from nlpkit.joint.config import configs_of, with_configs
-from nlpkit.joint.parts import features_in
+from nlpkit.joint.names import attribute
+from nlpkit.joint.parts import features_in, tasks_in
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
@@ -170,7 +171,6 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
     task = task_class(_limited(settings, architecture, words), words)
-    length = task.config.max_length
     config = replace(config, task=task.config)
     head, body, parent = _start(task, architecture, source, request, registry, setup)
     further = [] if setup else given.texts(task, "start", head, architecture)
@@ -180,9 +180,7 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
         facts["tasks"] = counts
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
     check_known(_first_tokens(task, samples[0]), words, request.data)
-    cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
-    if cut > 0.01:
-        log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
+    _say_what_is_cut(task, samples[0])
     before, held_out = _seen_before(source), list(labelled.texts(task_class, dev))
     for other in further:
         before = seen.join(before, _seen_before(bundle.find(other)))
@@ -213,6 +211,21 @@ def _limited(settings: TaskConfig, architecture: PretrainedConfig, words: PreTra
         parts[name] = replace(own, max_length=input_length(own, architecture, words, _DEFAULT_LENGTH))
     longest = max(own.max_length for own in parts.values())
     return replace(with_configs(settings, parts), max_length=longest)
+
+
+def _say_what_is_cut(task: Task[Any], samples: EncodedExamples) -> None:
+    """Say where many texts are as long as their task takes them; longer ones are read in windows."""
+    parts, lengths = tasks_in(task), samples.lengths.reshape(len(samples.lengths), -1)
+    for number, (name, part) in enumerate(parts.items()):
+        several = len(parts) > 1
+        own, longest = lengths[samples.kinds == number] if several else lengths, part.config.max_length
+        cut = 100 * float((own == longest).any(1).sum()) / max(1, len(own))
+        what, setting = (f" of {name}", f"{attribute(name)}.") if several else ("", "")
+        if cut > 1:
+            log.info(
+                "%.0f%% of the texts%s are longer than %d tokens and are cut (task.%smax_length)",
+                *(cut, what, longest, setting),
+            )
 
 
 def _source(request: Request, setup: Path | None) -> str:

@@ -19,7 +19,7 @@ from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
-from nlpkit.joint.names import Data, Name, Paths, files_of, settings_of
+from nlpkit.joint.names import Data, Name, Paths, check_named, files_of, settings_of
 from nlpkit.joint.names import paths_of as names
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
@@ -293,6 +293,7 @@ def evaluate(
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
         Of files by task the ``scores`` are behind the names of their tasks, and ``tasks`` has all of it for each.
     """
+    check_named(task, data)
     if isinstance(data, Mapping):
         return _evaluate_each(run, data, typed(overrides), plugins, device)
     registry = Registry(files=names(plugins))

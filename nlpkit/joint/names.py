@@ -15,7 +15,8 @@ Data = Paths | Mapping[str, Paths]
 """Files of one task, or of each of several by its name."""
 GROUP = "group"
 """``data.NAME.group`` is ``data.group`` of one task, and stands among its columns."""
-_TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed")  # of JointConfig
+_TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed", "columns")
+"""What is something else already in the settings of several tasks, or in ``data.columns``."""
 
 
 def names_of(tasks: str) -> list[str]:
@@ -101,6 +102,20 @@ def files_of(tasks: str, data: Data, option: str) -> tuple[tuple[str, ...], tupl
 def paths_of(data: Paths) -> tuple[str, ...]:
     """Paths as text, of one or several."""
     return tuple(os.fspath(path) for path in ((data,) if isinstance(data, str | os.PathLike) else data))
+
+
+def check_named(task: str, data: Data) -> None:
+    """Make sure that files of several tasks are not said to be of one.
+
+    Args:
+        task: that files are for; empty: nothing is said.
+        data: files, by task where there are several.
+
+    Raises:
+        UsageError: they are.
+    """
+    if task and isinstance(data, Mapping):
+        raise UsageError("--task beside --data, which names the task of each file", "leave out --task")
 
 
 def check_all(tasks: str, named: Sequence[str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nlpkit import given
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
 from nlpkit.joint.names import GROUP, attribute
-from nlpkit.task import Batch, Example, Features, Field, Task
+from nlpkit.limits import LOSS_TERMS
+from nlpkit.task import Batch, Example, Features, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -153,6 +154,12 @@ class JointTask(Task[JointConfig]):
         """Each answer as its task completes it."""
         return {name: given.completed(self.parts[name], own, example) for name, own in answer.items()}
 
+    def page(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+        """Each task draws a page of its own answers alone."""
+        able = [name for name, own in self.classes.items() if own.page is not Task.page]
+        ways = " or ".join(f"--task {name}" for name in able)
+        raise UsageError(f"{', '.join(self.parts)} draw no page together", ways or "leave out --html")
+
     def about_scores(self) -> dict[str, str]:
         """What the mean is, and what each task says of its own."""
         chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
@@ -191,8 +198,14 @@ def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
                 f"'{name}' makes several examples of a row, or its head ready, which it cannot do beside other tasks",
                 f"nlpkit fit --task {name}",
             )
-    required = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
-    fields: dict[str, Field] = required
+    if len(classes) > LOSS_TERMS:
+        raise UsageError(f"{len(classes)} tasks, and at most {LOSS_TERMS} share a model", "fit some of them")
+    fields = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
+    taken = (*fields, "seed")
+    for name in classes:
+        if name in taken:
+            what = f"a task that shares a model cannot be called '{name}': a row has {', '.join(taken)} already"
+            raise UsageError(what, f"nlpkit fit --task {name}")
     members = {
         "__doc__": f"{', '.join(classes)} on one backbone.",
         "__module__": __name__,

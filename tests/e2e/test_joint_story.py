@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import nlpkit
 from nlpkit import checkpoints
+from nlpkit.errors import UsageError
 
 SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
 SETTINGS = ("model.preset=tiny", "model.vocabulary=600", "model.sequence_length=64", "trainer.threads=1")
@@ -301,5 +302,10 @@ def test_a_model_of_several_tasks_is_asked_for_those_it_has(both: Path, new: Pat
         f"error: {SAMPLE}: for which of sentiment, ner?",
         "hint: --data sentiment=FILE --data ner=FILE",
     ]
+    ended = command("predict", both, new, "--html", new.with_suffix(".html"))
+    assert ended.err.splitlines()[-2:] == ["error: sentiment, ner draw no page together", "hint: --task ner"]
+    assert command("predict", both, new, "--task", "ner", "--html", new.with_suffix(".html")).code == 0
+    with pytest.raises(UsageError, match="--task beside --data, which names"):
+        nlpkit.evaluate(both, {"ner": SAMPLE}, task="ner")
     assert command("evaluate", both, SAMPLE, "--data", f"ner={SAMPLE}").code == 2
     assert command("evaluate", both, "--task", "ner", "--data", f"ner={SAMPLE}").code == 2

@@ -23,7 +23,7 @@ from nlpkit.batching import BatchPlan, mixed
 from nlpkit.config import OptimConfig, compose, load, save
 from nlpkit.data import EncodedExamples
 from nlpkit.errors import DataError, PluginError, UsageError
-from nlpkit.joint.names import attribute, columns_of, files_of, names_of, settings_of, typed_data
+from nlpkit.joint.names import attribute, columns_of, files_of, group_of, names_of, settings_of, typed_data
 from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
 from nlpkit.joint.task import JointTask, TaskExample, joint_task
@@ -251,6 +251,7 @@ def test_defaults_are_those_of_sections_and_what_all_tasks_want(registry: Regist
 def test_settings_are_read_again_as_they_were_saved(registry: Registry, tmp_path: Path) -> None:
     made = registry.task("sentiment,ner")
     typed = [
+        "data.ner.group=Thread",
         "task.ner.stride=8",
         "task.weights.ner=0.5",
         "data.ner.text=Post",
@@ -262,6 +263,15 @@ def test_settings_are_read_again_as_they_were_saved(registry: Registry, tmp_path
     assert load(made, tmp_path / "config.yaml") == config
     assert columns_of(config.data.columns, "ner") == {"text": "Post", "label": "Stars"}
     assert columns_of(config.data.columns, "sentiment") == {"label": "Stars"}
+    assert [group_of(config.data.columns, name, "all") for name in ("ner", "sentiment")] == ["Thread", "all"]
+
+
+def test_columns_are_read_again_where_a_task_is_called_so(registry: Registry, tmp_path: Path) -> None:
+    made = joint_task({"columns": type("Odd", (registry.task("sentiment"),), {"name": "columns"}), "ner": Ner})
+    config = compose(made, overrides=["data.text=Post", "data.columns_.text=Cell"]).config
+    save(config, tmp_path / "config.yaml")
+    assert load(made, tmp_path / "config.yaml") == config
+    assert [columns_of(config.data.columns, name)["text"] for name in made.classes] == ["Cell", "Post"]
 
 
 def test_a_setting_of_one_task_is_named_where_it_was_meant(registry: Registry) -> None:
@@ -302,7 +312,7 @@ def test_a_step_with_zero_weight_leaves_that_head_to_its_decay(make_joint: Calla
     assert changed == {"task_sentiment"}
 
 
-@pytest.mark.parametrize("name", ["20news", "type", "keys", "of", "sections", "my-task"])
+@pytest.mark.parametrize("name", ["20news", "type", "keys", "of", "columns", "my-task"])
 def test_tasks_of_any_name_share_a_model(
     name: str, registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
 ) -> None:
@@ -315,6 +325,31 @@ def test_tasks_of_any_name_share_a_model(
     rows = [TaskExample(SENTIMENTS[0], name), TaskExample(ENTITIES[0], "ner")]
     scores = module.score([batch_of(task, rows)], metrics_of(task, registry))
     assert set(scores) >= {"mean_score", f"{name}/accuracy", "ner/f1"}
+
+
+@pytest.mark.parametrize("name", ["text", "seed"])
+def test_a_task_is_called_by_no_name_that_a_row_has(name: str, registry: Registry) -> None:
+    odd = type("Odd", (registry.task("sentiment"),), {"name": name})
+    with pytest.raises(UsageError) as error:
+        joint_task({name: odd, "ner": Ner})
+    said = f"a task that shares a model cannot be called '{name}': a row has text, seed already"
+    assert (error.value.message, error.value.hint) == (said, f"nlpkit fit --task {name}")
+
+
+def test_many_tasks_share_a_model_and_too_many_are_refused_at_once(
+    registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
+) -> None:
+    kind = registry.task("sentiment")
+    classes: Any = {f"t{i}": type("One", (kind,), {"name": f"t{i}"}) for i in range(33)}
+    made = joint_task({name: classes[name] for name in list(classes)[:32]})
+    own = SentimentConfig(labels=["neg", "pos"], max_length=32)
+    task = made(made.config_class(**dict.fromkeys(made.classes, own)), words)  # type: ignore[arg-type]
+    module = TaskModule(task, backbone.build(small_config("bert")), task.build_head(small_config("bert")))
+    scores = module.score([batch_of(task, [TaskExample(SENTIMENTS[0], name) for name in made.classes])], module.metrics)
+    assert scores["loss"] == pytest.approx(sum(scores[f"{name}/loss"] for name in made.classes), rel=1e-5)
+    with pytest.raises(UsageError) as error:
+        joint_task(classes)
+    assert error.value.message == "33 tasks, and at most 32 share a model"
 
 
 @torch.no_grad()
@@ -451,6 +486,7 @@ def test_a_task_whose_rows_all_choose_for_another_says_so(registry: Registry, tm
     assert error.value.hint == "other texts for sentiment, or --dev paraphrase=FILE with others"
 
 
+SMALL = ("model.preset=tiny", "model.vocabulary=100", "data.dev_share=0.3")
 BAD = """
 import nlpkit
 from nlpkit_sentiment import Sentiment
@@ -498,9 +534,17 @@ def test_what_a_part_gives_is_looked_at_as_if_it_were_alone(method: str, moods: 
     assert messages[0] == messages[1]
 
 
+def test_of_each_task_it_is_said_how_many_of_its_texts_are_cut(moods: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = ["task.sentiment.max_length=4", "task.ner.max_length=200"]
+    data = {"sentiment": moods, "ner": nlpkit_ner.__path__[0] + "/sample.conll"}
+    with caplog.at_level("INFO", "nlpkit"):
+        nlpkit.assemble("sentiment,ner", data, overrides=[*SMALL, *limits])
+    said = "100% of the texts of sentiment are longer than 4 tokens and are cut (task.sentiment.max_length)"
+    assert [line for line in caplog.messages if " are cut " in line] == [said]
+
+
 def learn_and_answer(task: str, data: Any, plugin: Path) -> None:
-    settings_ = ("model.preset=tiny", "model.vocabulary=100", "data.dev_share=0.3")
-    module, batches = nlpkit.assemble(task, data, plugins=plugin, overrides=settings_)
+    module, batches = nlpkit.assemble(task, data, plugins=plugin, overrides=SMALL)
     module.eval().loss_of(next(iter(batches.train_dataloader())))
     module.score(batches.val_dataloader(), module.metrics)
     Predictor(bundle.Loaded(module.task, module.backbone, module.head, {}), "cpu").predict(TEXTS)
