@@ -78,20 +78,21 @@ class _Part:
     learnt: list[Example]
     chooses: list[Example]
 
-    def keys(self, examples: Sequence[Example]) -> list[set[int]]:
-        """What an example may have in common with none that another task holds out: its texts, and its group."""
+    def keys(self, example: Example) -> set[int]:
+        """What it may have in common with none that another task holds out: its texts, and its group."""
         texts = [name for name, field in self.task_class.fields.items() if field.required]
-        return [splits.keys(example, texts, self.config.data.group) for example in examples]
+        return splits.keys(example, texts, self.config.data.group)
 
 
 def _without_others(name: str, parts: Mapping[str, _Part]) -> list[Example]:
     """Rows of one task to learn from, without the texts and the groups that another holds out."""
-    part = parts[name]
-    others = {other: held_out for other, held_out in parts.items() if other != name}
-    learnt = list(zip(part.learnt, part.keys(part.learnt) if others else [set()] * len(part.learnt), strict=True))
+    part, others = parts[name], {other: part for other, part in parts.items() if other != name}
+    if not others:
+        return part.learnt
+    learnt = [(example, part.keys(example)) for example in part.learnt]
     what = f"a text or the '{part.config.data.group}'" if part.config.data.group else "a text"
     for other, held_out in others.items():
-        theirs = set().union(*held_out.keys(held_out.chooses))
+        theirs = {key for example in held_out.chooses for key in held_out.keys(example)}
         kept = [(example, keys) for example, keys in learnt if not keys & theirs]
         if left := len(learnt) - len(kept):
             log.info("%s: %d rows have %s of the dev part of %s, and are left out", name, left, what, other)
@@ -114,10 +115,12 @@ def read_dev(task_class: type[Task[Any]], request: Request, config: RunConfig, r
 
 
 def config_of(config: RunConfig, name: str) -> RunConfig:
-    """The settings of a run, as a run of one of its tasks alone would have them."""
-    columns = config.data.columns
+    """The settings of a run, as a run of one of its tasks alone would have them: of a single one all."""
+    own, columns = configs_of(config.task).get(name), config.data.columns
+    if own is None:
+        return config
     data = replace(config.data, columns=columns_of(columns, name), group=group_of(columns, name, config.data.group))
-    return replace(config, task=configs_of(config.task).get(name, config.task), data=data)
+    return replace(config, task=own, data=data)
 
 
 def texts(task_class: type[Task[Any]], examples: Sequence[Example], *, written: bool = False) -> Iterator[str]:

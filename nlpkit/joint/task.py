@@ -53,8 +53,8 @@ class JointTask(Task[JointConfig]):
         """``text`` of every task that has such a field; of one ``sentiment.text``, and its ``sentiment.group``."""
         fields = {name: list(own.fields) for name, own in cls.classes.items()}
         shared = dict.fromkeys(field for own in fields.values() for field in own)
-        own = [f"{attribute(name)}.{one}" for name, of in fields.items() for one in dict.fromkeys((*of, GROUP))]
-        return (*shared, *own)
+        of_one = [f"{attribute(name)}.{key}" for name, own in fields.items() for key in dict.fromkeys((*own, GROUP))]
+        return (*shared, *of_one)
 
     @classmethod
     def divided(cls, examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -68,8 +68,8 @@ class JointTask(Task[JointConfig]):
     @classmethod
     def extra_tokens(cls, config: JointConfig) -> Sequence[str]:
         """Those of all tasks."""
-        own = [given.texts(own, "extra_tokens", config.of(name)) for name, own in cls.classes.items()]
-        return list(dict.fromkeys(token for tokens in own for token in tokens))
+        tokens = [given.texts(own, "extra_tokens", config.of(name)) for name, own in cls.classes.items()]
+        return list(dict.fromkeys(token for own in tokens for token in own))
 
     def encode(self, example: Example) -> Features:
         """Features of the task that an example is of; of a new text those of every task."""
