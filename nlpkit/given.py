@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlpkit.owners import kind, useless
@@ -120,6 +120,11 @@ def completed(task: Task[Any], answer: dict[str, Any], example: Example) -> dict
     if not isinstance(found, dict):
         raise useless(type(task), "complete", f"gives {kind(found)}, expected a dict")
     return found
+
+
+def used(task_class: type[Task[Any]], function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives that works on what one of several tasks gave: errors are told by this call whose it is."""
+    return function(*arguments)
 
 
 def _listed(task_class: type[Task[Any]], method: str, found: Any, of: type, expected: str) -> list[Any]:

@@ -63,7 +63,7 @@ def _rows(name: str, batch: Batch, keys: Sequence[str]) -> Iterator[Tensor]:
     columns["attention_mask"] = mask
     for key in keys:
         if ids.dim() != 2 or key not in columns or columns[key].shape != ids.shape:
-            others = ", which another has" if key in _MORE else ""
+            others = ", which another has" if key not in columns else ""
             raise PluginError(f"task '{name}' makes batches without {key} (B, L){others}", "fit it by itself")
     stacked = torch.stack([columns[key] for key in keys], -1)  # (R, L, K)
     lengths = (mask.flip(1).cumsum(1) > 0).sum(1).clamp(min=1)

@@ -106,7 +106,7 @@ class JointTask(Task[JointConfig]):
         """The same from given heads of each task."""
         from nlpkit.joint.head import JointHead
 
-        return JointHead(heads, self.config.weights)
+        return JointHead(heads, self.config.weights, self.classes)
 
     def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
         """What each task does as a run begins."""

@@ -28,6 +28,7 @@ from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
 from nlpkit.joint.task import JointTask, TaskExample, joint_task
 from nlpkit.plugins import Registry
+from nlpkit.plugins.blame import plugin_error
 from nlpkit.predictor import Predictor
 from nlpkit.request import Request
 from nlpkit.scores import metrics_of
@@ -531,6 +532,18 @@ def test_what_a_part_gives_is_looked_at_as_if_it_were_alone(method: str, moods: 
             learn_and_answer(",".join(data), data, plugin)
         messages.append(error.value.message)
     assert messages[0].startswith(f"plugin 'bad' ({plugin}): Bad.{method} gives ")
+    assert messages[0] == messages[1]
+
+
+def test_our_error_over_what_a_part_gave_names_its_plugin(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    messages = []
+    for module, rows, prefix in ((single(joint, "sentiment"), SENTIMENTS, ""), (joint, BOTH, "sentiment/")):
+        batch = batch_of(module.task, rows)
+        with pytest.raises(IndexError) as error:
+            module.loss_of({**batch, f"{prefix}labels": batch[f"{prefix}labels"] + 7})
+        messages.append(getattr(plugin_error(error.value), "message", "a bug in nlpkit"))
+    assert "Sentiment.encode: nlpkit's Head.loss cannot use what it gives: IndexError: Target 8" in messages[0]
     assert messages[0] == messages[1]
 
 
