@@ -215,17 +215,16 @@ def _limited(settings: TaskConfig, architecture: PretrainedConfig, words: PreTra
 
 def _say_what_is_cut(task: Task[Any], samples: EncodedExamples) -> None:
     """Say where many texts are as long as their task takes them; longer ones are read in windows."""
-    parts, lengths = tasks_in(task), samples.lengths.reshape(len(samples.lengths), -1)
-    for number, (name, part) in enumerate(parts.items()):
-        several = len(parts) > 1
-        own, longest = lengths[samples.kinds == number] if several else lengths, part.config.max_length
+    lengths = samples.lengths.reshape(len(samples.lengths), -1)
+    for number, (name, part) in enumerate(tasks_in(task).items()):
+        own, whose, setting = lengths, "", "task.max_length"
+        if part is not task:
+            own, whose, setting = lengths[samples.kinds == number], f" of {name}", f"task.{attribute(name)}.max_length"
+        longest = part.config.max_length
         cut = 100 * float((own == longest).any(1).sum()) / max(1, len(own))
-        what, setting = (f" of {name}", f"{attribute(name)}.") if several else ("", "")
         if cut > 1:
-            log.info(
-                "%.0f%% of the texts%s are longer than %d tokens and are cut (task.%smax_length)",
-                *(cut, what, longest, setting),
-            )
+            what = "%.0f%% of the texts%s are longer than %d tokens and are cut (%s)"
+            log.info(what, cut, whose, longest, setting)
 
 
 def _source(request: Request, setup: Path | None) -> str:

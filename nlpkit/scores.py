@@ -21,7 +21,7 @@ log = logging.getLogger("nlpkit")
 
 
 own_metrics = given.metrics
-"""The task's metrics alone."""
+"""The task's metrics alone, at zero."""
 
 
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:

@@ -55,15 +55,11 @@ class JointHead(Head):
         return head
 
     def _each(self, method: str, hidden: Tensor, batch: Batch) -> dict[str, Any]:
-        """What the head of each task that the batch has rows of says to the hidden states of these."""
+        """What the head of each task that the batch has rows of makes of their hidden states."""
         found = {}
         for name in rows.names_in(batch):
-            asked, own, part = (
-                getattr(self.of(name), method),
-                rows.hidden_of(hidden, batch, name),
-                rows.batch_of(batch, name),
-            )
-            found[name] = given.used(self.classes[name], asked, own, part)
+            asked, own = getattr(self.of(name), method), rows.hidden_of(hidden, batch, name)
+            found[name] = given.used(self.classes[name], asked, own, rows.batch_of(batch, name))
         return found
 
     def forward(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]

@@ -133,9 +133,9 @@ class JointTask(Task[JointConfig]):
         """What the metrics of each task are updated with, and the terms of its loss."""
         from nlpkit.joint.rows import batch_of
 
-        parts = self.parts.items()
-        own = {n: given.compared(part, predictions[n], batch_of(batch, n)) for n, part in parts if n in predictions}
-        return own, predictions.terms
+        found = predictions.items()
+        parts = {name: given.compared(self.parts[name], own, batch_of(batch, name)) for name, own in found}
+        return parts, predictions.terms
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
         """The answers of the tasks for each example, by their names."""
