@@ -116,6 +116,24 @@ def share(items: Items, place: Place) -> Items:
     return items[place.rank :: place.world]
 
 
+def dealt(order: NDArray[np.int64], kinds: NDArray[np.int64], place: Place) -> NDArray[np.int64]:
+    """What a process gets of samples that are only scored, in their order: of each kind its share.
+
+    Of a kind with fewer samples than processes each gets all, which changes no mean over that kind: a metric of it
+    that keeps lists would wait for ever for those of a process that has none.
+
+    Args:
+        order: numbers of the samples.
+        kinds: of every sample (N,).
+        place: of the process.
+    """
+    own = np.zeros(len(kinds), np.bool_)
+    for kind in np.unique(kinds):
+        alike = order[kinds[order] == kind]
+        own[alike if len(alike) < place.world else share(alike, place)] = True
+    return order[own[order]]
+
+
 def sorted_batches(lengths: Sequence[int] | NDArray[np.int64], tokens: int, rows: int) -> Iterator[NDArray[np.int64]]:
     """Batches for prediction: longest first, so that memory runs out at once or never."""
     sizes = np.asarray(lengths, np.int64)

@@ -16,15 +16,16 @@ from safetensors.torch import load_file, save_file, save_model
 from transformers import PreTrainedModel
 
 from nlpkit import config as config_module
-from nlpkit import dev_part, handover, seen, tokenizer
+from nlpkit import dev_part, given, handover, seen, tokenizer
 from nlpkit.errors import ModelError, NlpkitError, PluginError, RunFolderError, UsageError, nearest
 from nlpkit.files import leavings, new_folder, recover, verify_manifest, write_json
 from nlpkit.folder import RunFolder, read_json, versions
 from nlpkit.heads import Head, TransformersHead, vocabulary_of
 from nlpkit.joint.head import JointHead
 from nlpkit.joint.names import attribute, module_name
+from nlpkit.joint.parts import tasks_in
 from nlpkit.joint.task import JointTask
-from nlpkit.owners import kind, useless
+from nlpkit.owners import kind
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.seen import Seen
 from nlpkit.task import Task, TaskConfig
@@ -256,9 +257,7 @@ def check_metrics(source: str, record: dict[str, Any], task: Task[Any], registry
 
 def _records(task: Task[Any], record: dict[str, Any]) -> list[tuple[Task[Any], dict[str, Any]]]:
     """Each task of a model, and what nlpkit.json says of its plugins."""
-    if not isinstance(task, JointTask):
-        return [(task, record)]
-    return [(part, record.get("tasks", {}).get(name, {})) for name, part in task.parts.items()]
+    return [(part, record.get("tasks", {}).get(name, record)) for name, part in tasks_in(task).items()]
 
 
 def _owners(task: Task[Any], registry: Registry) -> dict[str, Any]:
@@ -278,14 +277,10 @@ def plain(plugin: Plugin) -> dict[str, str]:
 def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
     """The task's own head, or the one that ``task.head`` names; of several tasks those of each."""
     if isinstance(task, JointTask):
-        heads = {name: build_head(part, architecture, registry) for name, part in task.parts.items()}
-        return JointHead(heads, task.config.weights)
+        return task.head_from({name: build_head(part, architecture, registry) for name, part in task.parts.items()})
     with handover.quiet():  # transformers says what programmers may want of the class
         if not task.config.head:
-            head = task.build_head(architecture)
-            if not isinstance(head, Head):
-                raise useless(type(task), "build_head", f"gives {kind(head)}, expected an nlpkit.Head")
-            return head
+            return given.head(task, architecture)
         name = task.config.head
         head = registry.head(name)(task, architecture)
     if not isinstance(head, Head):

@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from nlpkit import given
 from nlpkit.ahead import made_ahead
-from nlpkit.batching import BatchPlan, cut, mean_length, share, sorted_batches
-from nlpkit.owners import kind, useless
-from nlpkit.processes import place
+from nlpkit.batching import BatchPlan, by_length, cut, dealt, mean_length, share
+from nlpkit.joint.parts import features_in
+from nlpkit.processes import Place, place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
 
@@ -47,10 +48,11 @@ class EncodedExamples:
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
         self._where = [getattr(example, "where", "") for example in examples]
-        if examples:
-            _check_features(task, self._features[0], self._where[0])
-        self.lengths = np.array([task.lengths(f) for f in self._features], np.int64)
         self.kinds = np.array([task.kind(f) for f in self._features], np.int64)  # (N,)
+        for first in np.unique(self.kinds, return_index=True)[1]:
+            for part, features in features_in(task, self._features[first]):
+                given.check_features(part, features, self._where[first])
+        self.lengths = np.array([task.lengths(f) for f in self._features], np.int64)
 
     def features(self, index: int, seed: int = 0) -> Features:
         """The features of one example."""
@@ -59,23 +61,6 @@ class EncodedExamples:
     def where(self, index: int) -> str:
         """``file:line`` of one example, or its number."""
         return self._where[index] or f"example {index + 1}"
-
-
-def _check_features(task: Task[Any], features: Any, where: str) -> None:
-    """Look at what a task makes of its first example; the others will be alike."""
-    at = f"; at {where}" if where else ""
-    if not isinstance(features, dict):
-        what = f"gives {kind(features)}, expected a dict such as {{'input_ids': [...]}}{at}"
-        raise useless(type(task), "encode", what)
-    if type(task).lengths is Task.lengths and not isinstance(features.get("input_ids"), list):
-        found = kind(features["input_ids"]) if "input_ids" in features else f"only {', '.join(features) or 'nothing'}"
-        what = f"gives {found} where 'input_ids' was expected, a list of token numbers{at}"
-        raise useless(type(task), "encode", what)
-    for key, value in features.items() if type(task).collate is Task.collate else ():
-        odd = [one for one in (value if isinstance(value, list) else [value]) if one is None or isinstance(one, str)]
-        if odd:
-            what = f"gives '{key}' with {odd[0]!r}, expected a number or a list of integers{at}"
-            raise useless(type(task), "encode", what)
 
 
 class Turn(NamedTuple):
@@ -175,8 +160,7 @@ class CountedLoader:
 class FixedLoader:
     """The same batches in the same order each time, longest first, or in the order of the samples.
 
-    Processes that train together take turns, and divide the samples where there are fewer batches than processes. Of
-    fewer samples than processes each takes all, which changes no mean.
+    Processes that train together divide the samples, of each kind (see `dealt`).
 
     Args:
         task: collates.
@@ -190,9 +174,9 @@ class FixedLoader:
     def __init__(
         self, task: Task[Any], samples: Samples, tokens: int, rows: int, seed: int = 0, *, in_order: bool = False
     ) -> None:
-        self.task, self.samples, self.seed = task, samples, seed
-        every, lengths = np.arange(len(samples.lengths)), samples.lengths
-        self.rows = cut(every, lengths, tokens, rows) if in_order else list(sorted_batches(lengths, tokens, rows))
+        self.task, self.samples, self.seed, self._most = task, samples, seed, (tokens, rows)
+        self.order = np.arange(len(samples.lengths)) if in_order else by_length(-samples.lengths)
+        self._made: dict[Place, list[NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         return len(self._own())
@@ -204,27 +188,20 @@ class FixedLoader:
             yield batch
 
     def _own(self) -> list[NDArray[np.int64]]:
-        here, batches = place(), self.rows
-        if sum(map(len, batches)) < here.world:
-            return batches
-        if len(batches) < here.world:
-            batches = np.array_split(np.concatenate(batches), here.world)
-        return share(batches, here)
+        """The batches of this process, which may learn only after this loader was made which one it is."""
+        here, lengths = place(), self.samples.lengths
+        if here not in self._made:
+            kinds = getattr(self.samples, "kinds", np.zeros(len(lengths), np.int64))
+            self._made[here] = cut(dealt(self.order, kinds, here), lengths, *self._most)
+        return self._made[here]
 
 
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
     """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
-    if task.seeded:
-        seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
-        batch = task.collate([{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
-    else:
-        batch = task.collate([samples.features(int(i)) for i in rows])
-    if not isinstance(batch, dict):
-        raise useless(type(task), "collate", f"gives {kind(batch)}, expected a dict of tensors")
-    for key, value in batch.items():
-        if not isinstance(value, torch.Tensor):
-            raise useless(type(task), "collate", f"gives {kind(value)} as '{key}', expected a tensor")
-    return batch
+    if not task.seeded:
+        return given.batch(task, [samples.features(int(i)) for i in rows])
+    seeds = [seed_of(seed, 2, epoch, int(i)) for i in rows]
+    return given.batch(task, [{**samples.features(int(i), s), "seed": s} for i, s in zip(rows, seeds, strict=True)])
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from nlpkit import config as config_module
 from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder
-from nlpkit.joint.task import JointTask
+from nlpkit.joint.parts import divided
 from nlpkit.labelled import read_dev
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
@@ -51,4 +51,4 @@ def read(model: Path, record: Mapping[str, Any], task_class: type[Task[Any]], re
     if fingerprint(examples) != expected:
         files = ", ".join(request.dev or request.data) or "the sample"
         raise DataError(f"{files}: the dev part is not what it was when the model was fitted")
-    return whole.divided(examples)[task_class.name] if issubclass(whole, JointTask) else examples
+    return divided(whole, examples).get(task_class.name, examples)

@@ -53,7 +53,7 @@ class Head(nn.Module, ABC):
         return self.loss(self(hidden, batch), batch)
 
     def terms(self, hidden: Tensor, batch: Batch) -> list[tuple[Tensor, int]]:
-        """The same as means that add up to it, 8 at most, each with its `count`: so several processes are as one."""
+        """The same as means that add up to it, 32 at most, each with its `count`: so several processes are as one."""
         return [(self.loss_from(hidden, batch), self.count(batch))]
 
     def count(self, batch: Batch) -> int:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nlpkit import splits
+from nlpkit import given, splits
 from nlpkit.config import RunConfig
 from nlpkit.errors import DataError
 from nlpkit.examples import check_parts, read_parts, texts_of
 from nlpkit.examples import read_dev as read_dev_of
-from nlpkit.joint.config import JointConfig
-from nlpkit.joint.names import attribute, columns_of
-from nlpkit.joint.task import JointTask, TaskExample
-from nlpkit.owners import kind, useless
+from nlpkit.joint.config import configs_of, with_configs
+from nlpkit.joint.names import attribute, columns_of, group_of
+from nlpkit.joint.parts import classes_in, divided, together
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.task import Example, Task, TaskConfig
@@ -43,87 +42,92 @@ class Labelled:
 def read(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> Labelled:
     """Read and divide the rows of a request.
 
-    Of several tasks each is read and divided as by itself. A text that chooses the best step of one is not learnt by
-    another, either.
+    Of several tasks each is read and divided as by itself, but that none learns from what another holds out.
 
     Raises:
         DataError: no labels, one class only, or a class that the dev part lacks.
     """
-    train, dev, guessed = _read(task_class, request, config, registry)
-    train = list(task_class.select(config.task, train))
-    settings = task_class.prepare(config.task, train)
-    if not isinstance(settings, task_class.config_class):
-        expected = f"expected the settings, a {task_class.config_class.__qualname__}"
-        raise useless(task_class, "prepare", f"gives {kind(settings)}, {expected}")
-    for own, part, (learnt, chooses) in _each(task_class, settings, train, dev):
-        columns = columns_of(config.data.columns, own.name)
-        check_parts(own, learnt, chooses, part.labels, columns.get("label", ""))
-    return Labelled(settings, train, dev, guessed)
-
-
-def _read(
-    task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry
-) -> tuple[list[Example], list[Example], dict[str, str]]:
-    if not issubclass(task_class, JointTask):
-        return read_parts(task_class, request.data, request.dev, config, registry)
-    parts: dict[str, tuple[list[Example], list[Example]]] = {}
+    parts: dict[str, _Part] = {}
     guessed: dict[str, str] = {}
-    for name, own in task_class.classes.items():
-        asked = request.part(name)
-        log.info("%s:", name)
-        learnt, chooses, columns = read_parts(own, asked.data, asked.dev, config_of(config, name), registry)
-        parts[name] = learnt, chooses
-        guessed |= {f"{attribute(name)}.{field}": column for field, column in columns.items()}
-    for name in task_class.classes:
-        parts[name] = _without_others(task_class, name, parts), parts[name][1]
-    train, dev = ([TaskExample(e, n) for n, part in parts.items() for e in part[i]] for i in (0, 1))
-    return list(train), list(dev), guessed
+    for name, own in classes_in(task_class).items():
+        if own is not task_class:
+            log.info("%s:", name)
+        mine, asked = config_of(config, name), request.part(name)
+        learnt, chooses, columns = read_parts(own, asked.data, asked.dev, mine, registry)
+        parts[name] = _Part(own, mine, learnt, chooses)
+        prefix = "" if own is task_class else f"{attribute(name)}."
+        guessed |= {prefix + field: column for field, column in columns.items()}
+    train: dict[str, list[Example]] = {}
+    settings: dict[str, TaskConfig] = {}
+    for name, part in parts.items():
+        own, before = part.task_class, part.config.task
+        train[name] = given.examples(own, "select", before, _without_others(name, parts))
+        settings[name] = given.settings(own, before, train[name])
+        column = part.config.data.columns.get("label", "")
+        check_parts(own, train[name], part.chooses, settings[name].labels, column)
+    dev = together(task_class, {name: part.chooses for name, part in parts.items()})
+    return Labelled(with_configs(config.task, settings), together(task_class, train), dev, guessed)
 
 
-def _without_others(
-    task_class: type[JointTask], name: str, parts: dict[str, tuple[list[Example], list[Example]]]
-) -> list[Example]:
-    """Rows of one task to learn from, without the texts that choose the best step of another."""
-    learnt, text = parts[name][0], next(iter(task_class.classes[name].fields))
-    for other, (_, chooses) in parts.items():
-        if other == name:
-            continue
-        held_out = [{text: example[next(iter(task_class.classes[other].fields))]} for example in chooses]
-        left = set(splits.overlap(map(Example, held_out), learnt, text=text))
-        if left:
-            log.info("%s: %d rows have a text of the dev part of %s, and are left out", name, len(left), other)
-        if learnt and len(left) == len(learnt):
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one task: to learn from, and those that choose the best step."""
+
+    task_class: type[Task[Any]]
+    config: RunConfig
+    learnt: list[Example]
+    chooses: list[Example]
+
+    def keys(self, example: Example) -> set[int]:
+        """What it may have in common with none that another task holds out: its texts, and its group."""
+        texts = [name for name, field in self.task_class.fields.items() if field.required]
+        return splits.keys(example, texts, self.config.data.group)
+
+
+def _without_others(name: str, parts: Mapping[str, _Part]) -> list[Example]:
+    """Rows of one task to learn from, without the texts and the groups that another holds out."""
+    part, others = parts[name], {other: part for other, part in parts.items() if other != name}
+    if not others:
+        return part.learnt
+    learnt = [(example, part.keys(example)) for example in part.learnt]
+    what = f"a text or the '{part.config.data.group}'" if part.config.data.group else "a text"
+    for other, held_out in others.items():
+        theirs = {key for example in held_out.chooses for key in held_out.keys(example)}
+        kept = [(example, keys) for example, keys in learnt if not keys & theirs]
+        if left := len(learnt) - len(kept):
+            log.info("%s: %d rows have %s of the dev part of %s, and are left out", name, left, what, other)
+        if left and not kept:
             raise DataError(
-                f"{name}: all {len(left)} rows to learn from have a text of the dev part of {other}",
+                f"{name}: all {left} rows to learn from have {what} of the dev part of {other}",
                 f"other texts for {name}, or --dev {other}=FILE with others",
             )
-        learnt = [example for i, example in enumerate(learnt) if i not in left]
-    return learnt
+        learnt = kept
+    return [example for example, _ in learnt]
 
 
 def read_dev(task_class: type[Task[Any]], request: Request, config: RunConfig, registry: Registry) -> list[Example]:
     """The rows that choose the best step alone, as `read` gives them."""
-    if not issubclass(task_class, JointTask):
-        return read_dev_of(task_class, request.data, request.dev, config, registry)
-    parts = {name: request.part(name) for name in task_class.classes}
-    return [
-        TaskExample(example, name)
-        for name, asked in parts.items()
-        for example in read_dev_of(task_class.classes[name], asked.data, asked.dev, config_of(config, name), registry)
-    ]
+    parts = {}
+    for name, own in classes_in(task_class).items():
+        asked = request.part(name)
+        parts[name] = read_dev_of(own, asked.data, asked.dev, config_of(config, name), registry)
+    return together(task_class, parts)
 
 
 def config_of(config: RunConfig, name: str) -> RunConfig:
-    """The settings of a run of several tasks, as a run of one of them would have them."""
-    assert isinstance(config.task, JointConfig)
-    data = replace(config.data, columns=columns_of(config.data.columns, name))
-    return replace(config, task=config.task.of(name), data=data)
+    """The settings of a run, as a run of one of its tasks alone would have them: of a single one all."""
+    own, columns = configs_of(config.task).get(name), config.data.columns
+    if own is None:
+        return config
+    data = replace(config.data, columns=columns_of(columns, name), group=group_of(columns, name, config.data.group))
+    return replace(config, task=own, data=data)
 
 
 def texts(task_class: type[Task[Any]], examples: Sequence[Example], *, written: bool = False) -> Iterator[str]:
     """Every text that the model will read, and ``written`` ones too, for a tokenizer of its own."""
-    for own, rows in _by_class(task_class, examples):
-        yield from texts_of(rows, own, written=written)
+    classes = classes_in(task_class)
+    for name, rows in divided(task_class, examples).items():
+        yield from texts_of(rows, classes[name], written=written)
 
 
 def unfolded(task_class: type[Task[Any]], rows: Labelled, request: Request) -> tuple[list[Example], list[Example]]:
@@ -134,8 +138,8 @@ def unfolded(task_class: type[Task[Any]], rows: Labelled, request: Request) -> t
         rows: as they were read.
         request: says whether they were divided here; else it is only said how many texts both have.
     """
-    learnt, chooses = (list(task_class.unfold(rows.settings, part)) for part in (rows.train, rows.dev))
-    if len(learnt) == len(rows.train) or issubclass(task_class, JointTask):
+    learnt, chooses = (given.examples(task_class, "unfold", rows.settings, part) for part in (rows.train, rows.dev))
+    if len(learnt) == len(rows.train):
         return learnt, chooses
     text = next(iter(task_class.fields))
     if not request.dev:
@@ -150,30 +154,10 @@ def unfolded(task_class: type[Task[Any]], rows: Labelled, request: Request) -> t
 
 def counts(task_class: type[Task[Any]], rows: Labelled) -> dict[str, dict[str, Any]]:
     """Of each of several tasks its rows in both parts, and the score that it chooses by; of a single one nothing."""
-    if not issubclass(task_class, JointTask):
-        return {}
-    train, dev = task_class.divided(rows.train), task_class.divided(rows.dev)
+    classes = classes_in(task_class)
+    train, dev = divided(task_class, rows.train), divided(task_class, rows.dev)
     return {
         name: {"train": len(train[name]), "dev": len(dev[name]), "score": own.score}
-        for name, own in task_class.classes.items()
+        for name, own in classes.items()
+        if own is not task_class
     }
-
-
-def _by_class(
-    task_class: type[Task[Any]], examples: Sequence[Example]
-) -> Iterable[tuple[type[Task[Any]], Sequence[Example]]]:
-    if not issubclass(task_class, JointTask):
-        return [(task_class, examples)]
-    return [(task_class.classes[name], own) for name, own in task_class.divided(examples).items()]
-
-
-def _each(
-    task_class: type[Task[Any]], settings: Any, *parts: list[Example]
-) -> Iterator[tuple[type[Task[Any]], TaskConfig, list[list[Example]]]]:
-    """Each task with its settings and its rows of some parts."""
-    if not issubclass(task_class, JointTask):
-        yield task_class, settings, list(parts)
-        return
-    divided = [task_class.divided(part) for part in parts]
-    for name, own in task_class.classes.items():
-        yield own, settings.of(name), [part[name] for part in divided]

@@ -14,6 +14,8 @@ LONGEST_DOCUMENT = 32 * 2**20
 """Characters in one text of several lines; a longer file is cut between paragraphs."""
 SEEN_TEXTS = 2**20
 """Fingerprints of one stage's texts that a bundle keeps, 8 bytes each; of more texts, a sample of as many."""
+LOSS_TERMS = 32
+"""Means that a loss is the sum of: those of a head, or one of each task that shares a model."""
 CONTROL_VALUES = 100
 """Different values of a column that texts can be asked for by."""
 CONTROL_CHARACTERS = 100

@@ -8,8 +8,7 @@ import torch
 from torchmetrics import Metric
 
 from nlpkit.errors import PluginError
-
-MOST_TERMS = 8  # of a loss
+from nlpkit.limits import LOSS_TERMS
 
 
 class MeanLoss(Metric):
@@ -22,17 +21,17 @@ class MeanLoss(Metric):
     def __init__(self) -> None:
         super().__init__()
         for name in ("sums", "counts"):
-            self.add_state(name, torch.zeros(MOST_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(LOSS_TERMS, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, terms: Sequence[tuple[torch.Tensor, int]]) -> None:
         """Add the terms of a batch; a mean over nothing counts for nothing, whatever it is.
 
         Raises:
-            PluginError: more terms than `MOST_TERMS`.
+            PluginError: more terms than `LOSS_TERMS`.
         """
-        if len(terms) > MOST_TERMS:
+        if len(terms) > LOSS_TERMS:
             raise PluginError(
-                f"the head's loss has {len(terms)} terms, at most {MOST_TERMS} can be scored", "add some up"
+                f"the head's loss has {len(terms)} terms, at most {LOSS_TERMS} can be scored", "add some up"
             )
         for place, (mean, count) in enumerate(terms):
             if count:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 from transformers import PreTrainedModel
 
-from nlpkit import activation, bundle
+from nlpkit import activation, bundle, given
 from nlpkit.apart import Apart
 from nlpkit.config import OptimConfig
 from nlpkit.dropout import quick_dropout
@@ -27,7 +27,6 @@ from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.mean_loss import MeanLoss
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
-from nlpkit.owners import kind, useless
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
@@ -225,11 +224,7 @@ class TaskModule(pl.LightningModule):
             else:
                 terms, predictions = self.head.terms(hidden, part), self.predictions(asked)
             loss.update(terms)
-            compared = self.task.compare(predictions, asked)
-            if not isinstance(compared, tuple):
-                what = f"gives {kind(compared)}, expected a tuple such as (predictions, batch['labels'])"
-                raise useless(type(self.task), "compare", what)
-            metrics.update(*compared)
+            metrics.update(*given.compared(self.task, predictions, asked))
 
     def _log_scores(self, part: str, *, full: bool = True) -> None:
         scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.metrics) if full else {})}

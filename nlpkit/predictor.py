@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torchmetrics import MetricCollection
 
+from nlpkit import given
 from nlpkit.batching import sorted_batches
 from nlpkit.bundle import Loaded
 from nlpkit.data import Samples, batch_named, encoded, make_batch
 from nlpkit.errors import DataError
 from nlpkit.module import TaskModule
-from nlpkit.owners import kind, useless
 from nlpkit.packed import pack
 from nlpkit.plugins.blame import isolated
 from nlpkit.scores import own_metrics
-from nlpkit.task import Example, Task
+from nlpkit.task import Example
 
 _WINDOW = 2048  # texts that are sorted by length together
 _BATCH_TOKENS = 4096
@@ -79,12 +79,9 @@ class Predictor:
         answers: list[dict[str, Any]] = [{}] * len(window)
         for rows, batch in self._batches([_without_label(e, self.task) for e in window]):
             with _batch_named(window, rows):
-                found = self.module.predict_step(batch)
-                _check_answers(self.task, found, len(rows))
+                found = given.answers(self.task, self.module.predict_step(batch), len(rows))
                 for row, answer in zip(rows, found, strict=True):
-                    answers[row] = self.task.complete(answer, window[row])
-                    if not isinstance(answers[row], dict):
-                        raise useless(type(self.task), "complete", f"gives {kind(answers[row])}, expected a dict")
+                    answers[row] = given.completed(self.task, answer, window[row])
         return answers
 
     def _batches(self, examples: Sequence[Example] | Samples) -> Iterator[tuple[list[int], Any]]:
@@ -108,15 +105,6 @@ def _batch_named(window: Sequence[Example], rows: Sequence[int]) -> Iterator[Non
     except Exception as error:
         error.add_note(f"in the batch of {window[rows[0]].where}{f' and {len(rows) - 1} more' * (len(rows) > 1)}")
         raise
-
-
-def _check_answers(task: Task[Any], answers: Any, expected: int) -> None:
-    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
-        found = next((a for a in answers if not isinstance(a, dict)), None) if isinstance(answers, list) else answers
-        what = f"a list with {kind(found)}" if isinstance(answers, list) else kind(found)
-        raise useless(type(task), "decode", f"gives {what}, expected a list of dicts")
-    if len(answers) != expected:
-        raise useless(type(task), "decode", f"gives {len(answers)} answers for {expected} examples")
 
 
 @contextlib.contextmanager

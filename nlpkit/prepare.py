@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from nlpkit import adopting, backbone, bundle, labelled, readers, seen, word_vectors
+from nlpkit import adopting, backbone, bundle, given, labelled, readers, seen, word_vectors
 from nlpkit.beside import guard_of, watched
 from nlpkit.config import RunConfig
 from nlpkit.corpus import TokenStore, View
@@ -19,13 +19,15 @@ from nlpkit.data import EncodedExamples, Samples
 from nlpkit.errors import DataError
 from nlpkit.examples import fingerprint
 from nlpkit.heads import Head
-from nlpkit.joint.config import JointConfig, configs_of
+from nlpkit.joint.config import configs_of, with_configs
+from nlpkit.joint.names import attribute
+from nlpkit.joint.parts import features_in, tasks_in
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
 from nlpkit.starting import architecture_of, input_length, start_body, tokenizer_of, train_tokenizer
-from nlpkit.task import Example, Features, Task, TaskConfig
+from nlpkit.task import Example, Task, TaskConfig
 from nlpkit.texts import LOOKED_AT, OWN_LANGUAGE, Texts, check_known
 
 log = logging.getLogger("nlpkit")
@@ -95,18 +97,18 @@ def pretraining(request: Request, config: RunConfig, registry: Registry, setup: 
     assert issubclass(task_class, Objective)  # the registry refuses others
     texts = Texts(task_class, readers.expand(list(request.data)), config, registry)
     source, named = _source(request, setup), ", ".join(request.data)
-    given = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
+    brought = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
     if not source and request.tokenizer:
-        given = adopting.adopt(request.tokenizer, task_class, config.model.sequence_length)
+        brought = adopting.adopt(request.tokenizer, task_class, config.model.sequence_length)
     columns = texts.count_control()
     guard = guard_of(task_class, request, config, registry)
-    words = given or train_tokenizer(guard.keep(texts.read()) if guard else texts.read(), named, config.model)
+    words = brought or train_tokenizer(guard.keep(texts.read()) if guard else texts.read(), named, config.model)
     architecture = architecture_of(source, config.model, words, request.hub)
     length = input_length(config.task, architecture, words, config.model.sequence_length)
     task = task_class(replace(config.task, max_length=length), words)
     config = replace(config, task=task.config)
     task.check_architecture(architecture)
-    store = texts.store(words, guard, report=given is not None)  # the tokenizer's pass has said it
+    store = texts.store(words, guard, report=brought is not None)  # the tokenizer's pass has said it
     log.info("corpus: %s documents, %s tokens", f"{store.documents:,}", f"{len(store):,}")
     excluded = _excluded(store, request)
     learnt, held_out = store.holdout(config.data.dev_share, config.seed)
@@ -153,14 +155,14 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     """
     task_class = registry.task(request.task, stage="finetune")
     source = _source(request, setup)
-    given = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
+    brought = tokenizer_of(source, request.hub, task_class.slow_tokenizers)
     rows = labelled.read(task_class, request, config, registry)
     settings = rows.settings
-    words = given or train_tokenizer(
+    words = brought or train_tokenizer(
         labelled.texts(task_class, rows.train, written=True),
         ", ".join(request.data),
         config.model,
-        task_class.extra_tokens(settings),
+        given.texts(task_class, "extra_tokens", settings),
     )
     train, dev = labelled.unfolded(task_class, rows, request)
     architecture = architecture_of(source, config.model, words, request.hub)
@@ -169,19 +171,16 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
     dropout = 0.1 if config.model.dropout is None else config.model.dropout
     backbone.set_dropout(architecture, dropout)
     task = task_class(_limited(settings, architecture, words), words)
-    length = task.config.max_length
     config = replace(config, task=task.config)
     head, body, parent = _start(task, architecture, source, request, registry, setup)
-    further = [] if setup else list(task.start(head, architecture))
+    further = [] if setup else given.texts(task, "start", head, architecture)
     others = [{"source": other, "history": _history(other)} for other in further]
     facts = {"examples": {"train": len(train), "dev": len(dev)}, "parent": parent, "also_from": others}
     if counts := labelled.counts(task_class, rows):
         facts["tasks"] = counts
     samples = EncodedExamples(task, train), EncodedExamples(task, dev)
-    check_known(_first_tokens(samples[0]), words, request.data)
-    cut = float((samples[0].lengths.reshape(len(train), -1) == length).any(1).mean())  # longer ones are read in windows
-    if cut > 0.01:
-        log.info("%.0f%% of the texts are longer than %d tokens and are cut (task.max_length)", 100 * cut, length)
+    check_known(_first_tokens(task, samples[0]), words, request.data)
+    _say_what_is_cut(task, samples[0])
     before, held_out = _seen_before(source), list(labelled.texts(task_class, dev))
     for other in further:
         before = seen.join(before, _seen_before(bundle.find(other)))
@@ -206,13 +205,26 @@ def fine_tuning(request: Request, config: RunConfig, registry: Registry, setup: 
 
 def _limited(settings: TaskConfig, architecture: PretrainedConfig, words: PreTrainedTokenizerBase) -> TaskConfig:
     """The settings with the length of inputs; each of several tasks has its own, or that of all."""
-    if not isinstance(settings, JointConfig):
-        return replace(settings, max_length=input_length(settings, architecture, words, _DEFAULT_LENGTH))
-    parts = {
-        name: _limited(replace(own, max_length=own.max_length or settings.max_length), architecture, words)
-        for name, own in configs_of(settings).items()
-    }
-    return replace(settings.changed(parts), max_length=max(own.max_length for own in parts.values()))
+    parts = {}
+    for name, own in configs_of(settings).items():
+        own = replace(own, max_length=own.max_length or settings.max_length)
+        parts[name] = replace(own, max_length=input_length(own, architecture, words, _DEFAULT_LENGTH))
+    longest = max(own.max_length for own in parts.values())
+    return replace(with_configs(settings, parts), max_length=longest)
+
+
+def _say_what_is_cut(task: Task[Any], samples: EncodedExamples) -> None:
+    """Say where many texts are as long as their task takes them; longer ones are read in windows."""
+    lengths = samples.lengths.reshape(len(samples.lengths), -1)
+    for number, (name, part) in enumerate(tasks_in(task).items()):
+        own, whose, setting = lengths, "", "task.max_length"
+        if part is not task:
+            own, whose, setting = lengths[samples.kinds == number], f" of {name}", f"task.{attribute(name)}.max_length"
+        longest = part.config.max_length
+        cut = 100 * float((own == longest).any(1).sum()) / max(1, len(own))
+        if cut > 1:
+            what = "%.0f%% of the texts%s are longer than %d tokens and are cut (%s)"
+            log.info(what, cut, whose, longest, setting)
 
 
 def _source(request: Request, setup: Path | None) -> str:
@@ -280,15 +292,10 @@ def _history(source: str) -> list[Any]:
     return list((bundle.read_record(bundle.find(source)) or {}).get("history", []))
 
 
-def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:
+def _first_tokens(task: Task[Any], samples: EncodedExamples) -> NDArray[np.int64]:
     count = min(len(samples.lengths), 2000)
-    return np.concatenate([np.asarray(_ids(samples.features(i)), np.int64) for i in range(count)])
-
-
-def _ids(features: Features) -> list[int]:
-    """Token ids of an example, which one of several tasks has encoded."""
-    ids: list[int] = features["input_ids"] if "input_ids" in features else next(iter(features.values()))["input_ids"]
-    return ids
+    found = [own for i in range(count) for _, own in features_in(task, samples.features(i))]
+    return np.concatenate([np.asarray(own["input_ids"], np.int64) for own in found])
 
 
 def _word_entropy(store: TokenStore) -> float:

@@ -68,7 +68,9 @@ class Request:
         return replace(self, source=source, **files, **beside)
 
     def part(self, task: str) -> Request:
-        """What was asked for of one of several tasks."""
+        """What was asked for of one task: of a single one all."""
+        if task == self.task:
+            return self
         data = tuple(file for file, of in zip(self.data, self.data_of, strict=True) if of == task)
         dev = tuple(file for file, of in zip(self.dev, self.dev_of, strict=True) if of == task)
         return replace(self, task=task, data=data, dev=dev, data_of=(), dev_of=())

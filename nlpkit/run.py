@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, corpus, planning, readers, running
+from nlpkit import bundle, corpus, given, planning, readers, running
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
@@ -19,9 +19,8 @@ from nlpkit.errors import DataError, ModelError
 from nlpkit.examples import Remembered, read_examples
 from nlpkit.folder import RunFolder
 from nlpkit.generation import WRITERS, Generator
-from nlpkit.joint.names import Data, Name, Paths, files_of, settings_of
+from nlpkit.joint.names import Data, Name, Paths, check_named, files_of, settings_of
 from nlpkit.joint.names import paths_of as names
-from nlpkit.joint.task import JointTask
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry, Stage
 from nlpkit.plugins.blame import isolated
@@ -294,20 +293,20 @@ def evaluate(
         how many of the texts the model has ``seen`` in each stage that it remembers, ``pretrain`` and ``finetune``.
         Of files by task the ``scores`` are behind the names of their tasks, and ``tasks`` has all of it for each.
     """
+    check_named(task, data)
     if isinstance(data, Mapping):
         return _evaluate_each(run, data, typed(overrides), plugins, device)
     registry = Registry(files=names(plugins))
     of_task, of_data = by_owner(typed(overrides))
     loaded = bundle.load(os.fspath(run), registry, settings=of_task, part=task)
-    if isinstance(loaded.task, JointTask):
-        files_of(loaded.task.name, data, "--data")  # says that it must be said
+    files_of(loaded.task.name, data, "--data")  # of several tasks it must be said which they are for
     predictor = Predictor(loaded, device)
     bundle.check_metrics(os.fspath(run), predictor.record, predictor.task, registry)
     config, columns = _how_to_read(predictor, data, of_data, registry)
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     metrics = metrics_of(predictor.task, registry)
     scores = predictor.score(samples, metrics)
-    about: dict[str, Any] = {"about": known} if (known := predictor.task.about_scores()) else {}
+    about: dict[str, Any] = {"about": known} if (known := given.mapping(predictor.task, "about_scores")) else {}
     about |= {"lower_is_better": lower} if (lower := lower_is_better(metrics)) else {}
     return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 

@@ -9,13 +9,19 @@ from typing import Any
 import torch
 from torchmetrics import Metric, MetricCollection
 
+from nlpkit import given
 from nlpkit.errors import PluginError, UsageError
+from nlpkit.joint.parts import tasks_in
 from nlpkit.joint.task import JointTask
-from nlpkit.owners import kind, useless
+from nlpkit.owners import useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
 log = logging.getLogger("nlpkit")
+
+
+own_metrics = given.metrics
+"""The task's metrics alone, at zero."""
 
 
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
@@ -46,18 +52,6 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
     return metrics
 
 
-def own_metrics(task: Task[Any]) -> MetricCollection:
-    """The task's metrics alone, at zero.
-
-    Raises:
-        PluginError: it makes something else.
-    """
-    metrics = task.build_metrics()
-    if not isinstance(metrics, MetricCollection):
-        raise useless(type(task), "build_metrics", f"gives {kind(metrics)}, expected a torchmetrics MetricCollection")
-    return metrics
-
-
 def lower_is_better(metrics: MetricCollection) -> list[str]:
     """Names of the metrics that say so themselves."""
     return [name for name, metric in metrics.items() if metric.higher_is_better is False]
@@ -69,7 +63,7 @@ def check_direction(task: Task[Any]) -> None:
     Raises:
         PluginError: it is, and the worst step would be kept.
     """
-    for part in task.parts.values() if isinstance(task, JointTask) else [task]:
+    for part in tasks_in(task).values():
         if part.score in lower_is_better(own_metrics(part)):
             raise useless(
                 type(part),

@@ -111,6 +111,19 @@ def overlap(train: Iterable[Example], test: Sequence[Example], *, text: str | Se
     return [index for index, found in enumerate(words) if found.strip() and fingerprint(found) in seen]
 
 
+def keys(example: Example, texts: Sequence[str], group: str = "") -> set[int]:
+    """What tells that two examples, of whatever tasks, have a text or a group in common; blank ones tell nothing.
+
+    Args:
+        example: of one task.
+        texts: keys of its texts, each of which counts by itself.
+        group: column of its group; empty: none.
+    """
+    found = {fingerprint(text) for key in texts if (text := _text(example, key)).strip()}
+    value = _text(example, group).strip() if group else ""
+    return found | {_hash(f"{group}:{value}")} if value else found
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 

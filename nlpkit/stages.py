@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from nlpkit import bundle, handover, lightning, recipes, seen, swapped, trainer
+from nlpkit import bundle, given, handover, lightning, recipes, seen, swapped, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
@@ -23,7 +23,7 @@ from nlpkit.folder import RunFolder, read_json
 from nlpkit.heads import TransformersHead, parts_of
 from nlpkit.joint.config import configs_of
 from nlpkit.joint.names import agreed, columns_of
-from nlpkit.joint.task import JointTask
+from nlpkit.joint.parts import tasks_in
 from nlpkit.meeting import Meeting
 from nlpkit.metrics_log import scores_at
 from nlpkit.module import Origin, TaskModule
@@ -252,7 +252,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
     dev = scores_at(folder.metrics, outcome.best_step, "dev") | _searched(run, body)
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
-    if about := task.about_scores():
+    if about := given.mapping(task, "about_scores"):
         results["about"] = about
     results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k not in OF_SOURCES}
     if isinstance(task, Objective) and task.generates:
@@ -261,7 +261,7 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
         start, end = (scores_at(folder.metrics, step, "watch") for step in (0, outcome.best_step))
         results["watch"] = {"file": run.facts["request"]["watch"], "start": start, "end": end}
     train, held_out = prepared.examples
-    if train and (baselines := task.baselines(train, held_out)):
+    if train and (baselines := given.mapping(task, "baselines", train, held_out)):
         results["baselines"] = baselines
     if prepared.word_frequencies:
         results["word_frequencies"] = prepared.word_frequencies
@@ -298,13 +298,13 @@ def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
 def record_of(prepared: Prepared, source: str) -> dict[str, Any]:
     """What nlpkit.json says of a model before it has learnt anything here."""
     task, parent = prepared.task, prepared.facts.get("parent") or {}
-    parts = list(task.parts) if isinstance(task, JointTask) else []
+    parts = tasks_in(task)
     return {
         "history": list(parent.get("history", [])),
         "source": source,
         **({"also_from": others} if (others := prepared.facts.get("also_from")) else {}),
         "data": _how_it_was_read(prepared),
-        **({"tasks": {name: {"data": _how_it_was_read(prepared, name)} for name in parts}} if parts else {}),
+        **({"tasks": {name: {"data": _how_it_was_read(prepared, name)} for name in parts}} if len(parts) > 1 else {}),
         **prepared.record,
     }
 

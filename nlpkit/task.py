@@ -157,7 +157,7 @@ class Task(ABC, Generic[ConfigT]):
         return len(features["input_ids"])
 
     def kind(self, features: Features) -> int:
-        """A number for the kind of an example, where there are several: a training batch has of each its share."""
+        """A number for the kind of an example, where there are several: batches and processes have of each a share."""
         return 0
 
     @abstractmethod

@@ -13,7 +13,7 @@ from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.cli.results import print_scores
 from nlpkit.errors import GateError, UsageError, nearest
-from nlpkit.joint.names import paths_of, typed_data
+from nlpkit.joint.names import check_named, paths_of, typed_data
 
 _LOWER_IS_BETTER = {"loss", "perplexity", "bits_per_byte"}
 
@@ -58,9 +58,8 @@ def _evaluate(
     files, settings = files_and_settings(rest)
     if not files and not data:
         raise UsageError("no text given", f"nlpkit evaluate {run} FILES...")
-    if data and task:
-        raise UsageError("--task beside --data, which names the task of each file", "leave out --task")
     labelled = typed_data("TASK", files, data, "--data")
+    check_named(task, labelled)
     of_model(settings)
     wanted = _gates(gates)
     from nlpkit import readers

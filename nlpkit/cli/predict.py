@@ -16,6 +16,7 @@ from nlpkit.cli.arguments import OF_MODELS, files_and_settings, of_model, own_op
 from nlpkit.cli.interrupts import interruptible
 from nlpkit.cli.options import Common, shared
 from nlpkit.errors import PluginError, RunFolderError, UsageError
+from nlpkit.joint.parts import classes_in
 from nlpkit.owners import useless
 
 if TYPE_CHECKING:
@@ -126,5 +127,6 @@ def _no_json(row: dict[str, Any], task: type[Task[Any]]) -> PluginError:
             json.dumps({key: value}, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             what = "a number that is not finite" if "float" in str(error) else str(error)
-            return useless(task, "decode", f"gives what JSON does not have in '{key}': {what}")
+            part = classes_in(task).get(key, task)
+            return useless(part, "decode", f"gives what JSON does not have in '{key}': {what}")
     return useless(task, "decode", "gives what JSON does not have")

@@ -64,6 +64,11 @@ def config_class(classes: Mapping[str, type[Task[Any]]]) -> type[JointConfig]:
     return make_dataclass("JointConfig", members, bases=(JointConfig,), namespace=namespace)
 
 
+def with_configs(config: TaskConfig, parts: Mapping[str, TaskConfig]) -> TaskConfig:
+    """The settings with those of each of several tasks in their place; of a single one these themselves."""
+    return config.changed(parts) if isinstance(config, JointConfig) else next(iter(parts.values()))
+
+
 def configs_of(config: TaskConfig) -> dict[str, TaskConfig]:
     """The settings of each of several tasks; of a single one its own, without a name."""
     return {name: config.of(name) for name in config.sections} if isinstance(config, JointConfig) else {"": config}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from nlpkit import given
 from nlpkit.heads import Head, TransformersHead, detach_pooler
 from nlpkit.joint import rows
 from nlpkit.joint.names import module_name
-from nlpkit.task import Batch
+from nlpkit.task import Batch, Task
 
 Terms = list[tuple[Tensor, int]]
 
@@ -36,10 +37,14 @@ class JointHead(Head):
     Args:
         heads: by task.
         weights: of the losses by task; 1 where there is none.
+        classes: of the tasks.
     """
 
-    def __init__(self, heads: Mapping[str, Head], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, heads: Mapping[str, Head], weights: Mapping[str, float], classes: Mapping[str, type[Task[Any]]]
+    ) -> None:
         super().__init__()
+        self.classes = classes
         self.heads = nn.ModuleDict({module_name(name): head for name, head in heads.items()})
         self.weights = {name: weights.get(name, 1.0) for name in heads}
 
@@ -49,14 +54,17 @@ class JointHead(Head):
         assert isinstance(head, Head)
         return head
 
-    def _parts(self, hidden: Tensor, batch: Batch) -> Iterator[tuple[str, Head, Tensor, Batch]]:
-        """Of each task that the batch has rows of: name, head, hidden states of its rows, and its batch."""
+    def _each(self, method: str, hidden: Tensor, batch: Batch) -> dict[str, Any]:
+        """What the head of each task that the batch has rows of makes of their hidden states."""
+        found = {}
         for name in rows.names_in(batch):
-            yield name, self.of(name), rows.hidden_of(hidden, batch, name), rows.batch_of(batch, name)
+            asked, own = getattr(self.of(name), method), rows.hidden_of(hidden, batch, name)
+            found[name] = given.used(self.classes[name], asked, own, rows.batch_of(batch, name))
+        return found
 
     def forward(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Map hidden states (U, L, D) to the logits of each task."""
-        return {name: head(own, part) for name, head, own, part in self._parts(hidden, batch)}
+        return self._each("__call__", hidden, batch)
 
     def loss(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:  # type: ignore[override]
         """The weighted sum of the losses, in nats."""
@@ -69,8 +77,7 @@ class JointHead(Head):
 
     def terms(self, hidden: Tensor, batch: Batch) -> Terms:
         """The weighted loss of each task, in the order of the tasks."""
-        found = {name: head.terms(own, part) for name, head, own, part in self._parts(hidden, batch)}
-        return self._weighted(found, batch)
+        return self._weighted(self._each("terms", hidden, batch), batch)
 
     def _weighted(self, found: Mapping[str, Terms], batch: Batch) -> Terms:
         """One term for each task, in every process: all of them add up the same number."""
@@ -90,11 +97,11 @@ class JointHead(Head):
 
     def predict(self, hidden: Tensor, batch: Batch) -> Predictions:
         """What each head predicts for its rows."""
-        return Predictions({name: head.predict(own, part) for name, head, own, part in self._parts(hidden, batch)})
+        return Predictions(self._each("predict", hidden, batch))
 
     def scored(self, hidden: Tensor, batch: Batch) -> tuple[Terms, Predictions]:
         """Terms and predictions; the terms of each task by itself are with its predictions."""
-        both = {name: head.scored(own, part) for name, head, own, part in self._parts(hidden, batch)}
+        both = self._each("scored", hidden, batch)
         terms = {name: own for name, (own, _) in both.items()}
         return self._weighted(terms, batch), Predictions({name: value for name, (_, value) in both.items()}, terms)
 

@@ -13,7 +13,10 @@ Name = str | os.PathLike[str]
 Paths = Name | Sequence[Name]
 Data = Paths | Mapping[str, Paths]
 """Files of one task, or of each of several by its name."""
-_TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed")  # of JointConfig
+GROUP = "group"
+"""``data.NAME.group`` is ``data.group`` of one task, and stands among its columns."""
+_TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed", "columns")
+"""What is something else already in the settings of several tasks, or in ``data.columns``."""
 
 
 def names_of(tasks: str) -> list[str]:
@@ -101,6 +104,20 @@ def paths_of(data: Paths) -> tuple[str, ...]:
     return tuple(os.fspath(path) for path in ((data,) if isinstance(data, str | os.PathLike) else data))
 
 
+def check_named(task: str, data: Data) -> None:
+    """Make sure that files of several tasks are not said to be of one.
+
+    Args:
+        task: that files are for; empty: nothing is said.
+        data: files, by task where there are several.
+
+    Raises:
+        UsageError: they are.
+    """
+    if task and isinstance(data, Mapping):
+        raise UsageError("--task beside --data, which names the task of each file", "leave out --task")
+
+
 def check_all(tasks: str, named: Sequence[str]) -> None:
     """Make sure that each of several tasks has data.
 
@@ -148,4 +165,10 @@ def columns_of(columns: Mapping[str, str], name: str) -> dict[str, str]:
     """Columns by field, as one of several tasks has them: ``sentiment.text`` of sentiment alone, ``text`` of all."""
     prefix = f"{attribute(name)}."
     own = {field.removeprefix(prefix): column for field, column in columns.items() if field.startswith(prefix)}
+    own.pop(GROUP, None)
     return {**{field: column for field, column in columns.items() if "." not in field}, **own}
+
+
+def group_of(columns: Mapping[str, str], name: str, shared: str) -> str:
+    """The column whose rows stay together, of one of several tasks: ``data.sentiment.group`` before ``data.group``."""
+    return columns.get(f"{attribute(name)}.{GROUP}", shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from nlpkit.errors import PluginError
 from nlpkit.task import Batch
 
 _ROWS, _EXAMPLES = "@rows", "@examples"
+_MORE = ("token_type_ids", "documents", "position_ids")  # that a backbone may read beside ids and mask
 
 
 def pool(batches: Mapping[str, Batch], examples: Mapping[str, list[int]], pad: int) -> Batch:
@@ -23,19 +24,21 @@ def pool(batches: Mapping[str, Batch], examples: Mapping[str, list[int]], pad: i
         pad: token id of padding.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and, where a task has them, ``token_type_ids`` of U different rows
-        (U, longest L), which the backbone reads; and all of every batch behind the name of its task. Token types of a
-        task that has none are 0, for which encoders take them.
+        ``input_ids``, ``attention_mask``, and where a task has them ``token_type_ids``, ``documents`` and
+        ``position_ids``, of U different rows (U, longest L), which the backbone reads; and all of every batch behind
+        the name of its task. Token types of a task that has none are 0, for which encoders take them, and each of its
+        rows is one document.
 
     Raises:
-        PluginError: a task whose batch is of another kind.
+        PluginError: a task whose batch is of another kind, or that alone says where tokens stand.
     """
+    keys = ["input_ids", "attention_mask", *(k for k in _MORE if any(k in batch for batch in batches.values()))]
     places: dict[bytes, int] = {}
     rows: list[Tensor] = []
     rest: Batch = {}
     for name, batch in batches.items():
         index = []
-        for row in _rows(name, batch):
+        for row in _rows(name, batch, keys):
             key = row.numpy().tobytes()
             if key not in places:
                 places[key] = len(rows)
@@ -44,21 +47,25 @@ def pool(batches: Mapping[str, Batch], examples: Mapping[str, list[int]], pad: i
         rest |= {f"{name}/{key}": value for key, value in batch.items()}
         rest[f"{name}/{_ROWS}"], rest[f"{name}/{_EXAMPLES}"] = torch.tensor(index), torch.tensor(examples[name])
     longest = max(batch["input_ids"].size(1) for batch in batches.values())  # which a task may have padded further
-    rows.append(torch.empty(longest, 3, dtype=rows[0].dtype))
-    ids, mask, kinds = (pad_sequence([r[:, i] for r in rows], True, (pad, 0, 0)[i])[:-1] for i in range(3))  # (U, L)
-    of_kinds = {"token_type_ids": kinds} if any("token_type_ids" in batch for batch in batches.values()) else {}
-    return {"input_ids": ids, "attention_mask": mask, **of_kinds, **rest}
+    rows.append(torch.empty(longest, len(keys), dtype=rows[0].dtype))
+    pooled = {
+        key: pad_sequence([row[:, i] for row in rows], True, 0 if i else pad)[:-1]  # (U, L)
+        for i, key in enumerate(keys)
+    }
+    return {**pooled, **rest}
 
 
-def _rows(name: str, batch: Batch) -> Iterator[Tensor]:
-    """Ids, mask and token types (l, 3) of each row, without the padding behind it."""
-    if batch.get("input_ids", torch.empty(0)).dim() != 2 or batch.get("attention_mask", batch["input_ids"]).dim() != 2:
-        raise PluginError(
-            f"task '{name}' makes batches without input_ids (B, L), so it cannot share a backbone", "fit it by itself"
-        )
-    ids = batch["input_ids"]
+def _rows(name: str, batch: Batch, keys: Sequence[str]) -> Iterator[Tensor]:
+    """What the backbone reads of each row (l, K), without the padding behind it."""
+    ids = batch.get("input_ids", torch.empty(0))
     mask = batch.get("attention_mask", torch.ones_like(ids)).long()
-    stacked = torch.stack([ids, mask, batch.get("token_type_ids", torch.zeros_like(ids))], -1)  # (R, L, 3)
+    columns = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "documents": mask, **batch}
+    columns["attention_mask"] = mask
+    for key in keys:
+        if ids.dim() != 2 or key not in columns or columns[key].shape != ids.shape:
+            others = ", which another has" if key not in columns else ""
+            raise PluginError(f"task '{name}' makes batches without {key} (B, L){others}", "fit it by itself")
+    stacked = torch.stack([columns[key] for key in keys], -1)  # (R, L, K)
     lengths = (mask.flip(1).cumsum(1) > 0).sum(1).clamp(min=1)
     return (row[:length].contiguous() for row, length in zip(stacked, lengths.tolist(), strict=True))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nlpkit import given
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
-from nlpkit.joint.names import attribute
-from nlpkit.task import Batch, Example, Features, Field, Task
+from nlpkit.joint.names import GROUP, attribute
+from nlpkit.limits import LOSS_TERMS
+from nlpkit.task import Batch, Example, Features, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -48,10 +50,11 @@ class JointTask(Task[JointConfig]):
 
     @classmethod
     def named_columns(cls) -> tuple[str, ...]:
-        """``text`` of every task that has such a field, ``sentiment.text`` of one."""
+        """``text`` of every task that has such a field; of one ``sentiment.text``, and its ``sentiment.group``."""
         fields = {name: list(own.fields) for name, own in cls.classes.items()}
         shared = dict.fromkeys(field for own in fields.values() for field in own)
-        return (*shared, *(f"{attribute(name)}.{field}" for name, own in fields.items() for field in own))
+        of_one = [f"{attribute(name)}.{key}" for name, own in fields.items() for key in dict.fromkeys((*own, GROUP))]
+        return (*shared, *of_one)
 
     @classmethod
     def divided(cls, examples: Iterable[Example]) -> dict[str, list[Example]]:
@@ -63,27 +66,10 @@ class JointTask(Task[JointConfig]):
         return found
 
     @classmethod
-    def prepare(cls, config: JointConfig, examples: Sequence[Example]) -> JointConfig:
-        """The settings of each task, completed from its examples."""
-        parts = cls.divided(examples)
-        return config.changed({name: own.prepare(config.of(name), parts[name]) for name, own in cls.classes.items()})
-
-    @classmethod
-    def select(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
-        """Those that each task learns from."""
-        parts = cls.divided(examples)
-        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.select(config.of(n), parts[n])]
-
-    @classmethod
-    def unfold(cls, config: JointConfig, examples: Sequence[Example]) -> Sequence[Example]:
-        """What the rows of each task stand for."""
-        parts = cls.divided(examples)
-        return [TaskExample(e, n) for n, own in cls.classes.items() for e in own.unfold(config.of(n), parts[n])]
-
-    @classmethod
     def extra_tokens(cls, config: JointConfig) -> Sequence[str]:
         """Those of all tasks."""
-        return list(dict.fromkeys(t for name, own in cls.classes.items() for t in own.extra_tokens(config.of(name))))
+        tokens = [given.texts(own, "extra_tokens", config.of(name)) for name, own in cls.classes.items()]
+        return list(dict.fromkeys(token for own in tokens for token in own))
 
     def encode(self, example: Example) -> Features:
         """Features of the task that an example is of; of a new text those of every task."""
@@ -109,25 +95,30 @@ class JointTask(Task[JointConfig]):
         for name, found in places.items():
             seed = [{"seed": features[i]["seed"]} if self.parts[name].seeded else {} for i in found]
             own = [{**features[i][name], **s} for i, s in zip(found, seed, strict=True)]
-            batches[name] = self.parts[name].collate(own)
+            batches[name] = given.batch(self.parts[name], own)
         return pool(batches, places, self.tokenizer.pad_token_id)
 
     def build_head(self, backbone: PretrainedConfig) -> Head:
         """The head of each task over the same backbone."""
+        return self.head_from({name: given.head(part, backbone) for name, part in self.parts.items()})
+
+    def head_from(self, heads: Mapping[str, Head]) -> Head:
+        """The same from given heads of each task."""
         from nlpkit.joint.head import JointHead
 
-        return JointHead({name: part.build_head(backbone) for name, part in self.parts.items()}, self.config.weights)
+        return JointHead(heads, self.config.weights, self.classes)
 
     def start(self, head: Head, backbone: PretrainedConfig) -> Sequence[str]:
         """What each task does as a run begins."""
         from nlpkit.joint.head import JointHead
 
         assert isinstance(head, JointHead)
-        return [folder for name, part in self.parts.items() for folder in part.start(head.of(name), backbone)]
+        own = [given.texts(part, "start", head.of(name), backbone) for name, part in self.parts.items()]
+        return [folder for folders in own for folder in folders]
 
     def build_metrics(self) -> MetricCollection:
         """The metrics of each task behind its name, and the mean of the scores that choose."""
-        return self.metrics_from({name: part.build_metrics() for name, part in self.parts.items()})
+        return self.metrics_from({name: given.metrics(part) for name, part in self.parts.items()})
 
     def metrics_from(self, metrics: Mapping[str, MetricCollection]) -> MetricCollection:
         """The same from given metrics of each task."""
@@ -142,7 +133,8 @@ class JointTask(Task[JointConfig]):
         """What the metrics of each task are updated with, and the terms of its loss."""
         from nlpkit.joint.rows import batch_of
 
-        parts = {name: self.parts[name].compare(own, batch_of(batch, name)) for name, own in predictions.items()}
+        found = predictions.items()
+        parts = {name: given.compared(self.parts[name], own, batch_of(batch, name)) for name, own in found}
         return parts, predictions.terms
 
     def decode(self, predictions: Any, batch: Batch) -> list[dict[str, Any]]:
@@ -152,26 +144,35 @@ class JointTask(Task[JointConfig]):
         places = {name: examples_of(batch, name) for name in predictions}
         answers: list[dict[str, Any]] = [{} for _ in range(1 + max(max(found) for found in places.values()))]
         for name, own in predictions.items():
-            for place, answer in zip(places[name], self.parts[name].decode(own, batch_of(batch, name)), strict=True):
+            part = self.parts[name]
+            found = given.answers(part, part.decode(own, batch_of(batch, name)), len(places[name]))
+            for place, answer in zip(places[name], found, strict=True):
                 answers[place][name] = answer
         return answers
 
     def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
         """Each answer as its task completes it."""
-        return {name: self.parts[name].complete(own, example) for name, own in answer.items()}
+        return {name: given.completed(self.parts[name], own, example) for name, own in answer.items()}
+
+    def page(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+        """Each task draws a page of its own answers alone."""
+        able = [name for name, own in self.classes.items() if own.page is not Task.page]
+        ways = " or ".join(f"--task {name}" for name in able)
+        raise UsageError(f"{', '.join(self.parts)} draw no page together", ways or "leave out --html")
 
     def about_scores(self) -> dict[str, str]:
         """What the mean is, and what each task says of its own."""
         chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
         about = {"mean_score": f"the mean of {' and '.join(chosen)}, which chooses the best step"}
-        return about | {f"{name}/{k}": line for name, p in self.parts.items() for k, line in p.about_scores().items()}
+        own = {name: given.mapping(part, "about_scores") for name, part in self.parts.items()}
+        return about | {f"{name}/{key}": line for name, lines in own.items() for key, line in lines.items()}
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
         """Those of each task, its scores behind its name."""
         learnt, held_out = self.divided(train), self.divided(test)
         found: dict[str, dict[str, float]] = {}
         for name, part in self.parts.items():
-            for method, scores in part.baselines(learnt[name], held_out[name]).items():
+            for method, scores in given.mapping(part, "baselines", learnt[name], held_out[name]).items():
                 found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
         return found
 
@@ -197,8 +198,14 @@ def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
                 f"'{name}' makes several examples of a row, or its head ready, which it cannot do beside other tasks",
                 f"nlpkit fit --task {name}",
             )
-    required = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
-    fields: dict[str, Field] = required
+    if len(classes) > LOSS_TERMS:
+        raise UsageError(f"{len(classes)} tasks, and at most {LOSS_TERMS} share a model", "fit some of them")
+    fields = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
+    taken = (*fields, "seed")
+    for name in classes:
+        if name in taken:
+            what = f"a task that shares a model cannot be called '{name}': a row has {', '.join(taken)} already"
+            raise UsageError(what, f"nlpkit fit --task {name}")
     members = {
         "__doc__": f"{', '.join(classes)} on one backbone.",
         "__module__": __name__,

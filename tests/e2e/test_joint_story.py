@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import nlpkit
 from nlpkit import checkpoints
+from nlpkit.errors import UsageError
 
 SAMPLE = Path(nlpkit_ner.__file__).parent / "sample.conll"
 SETTINGS = ("model.preset=tiny", "model.vocabulary=600", "model.sequence_length=64", "trainer.threads=1")
@@ -175,26 +176,6 @@ def test_a_further_task_takes_the_body(both: Path, shop: Path, command: Any, tmp
     assert [stage["task"] for stage in history] == [TASKS, "sentiment"]
 
 
-def test_a_text_that_chooses_the_best_step_of_one_task_is_not_learnt_by_the_other(
-    shop: Path, command: Any, tmp_path: Path
-) -> None:
-    texts = [f"Tom Abara came home on day {i}" for i in range(30)]
-    span = [{"start": 0, "end": 9, "label": "person"}]
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t, "entities": span}) + "\n" for t in texts))
-    (tmp_path / "dev.csv").write_text("text,label\n" + "".join(f"{t},{'ab'[i % 2]}\n" for i, t in enumerate(texts[:9])))
-    rows = [f"row {i},{'ab'[i % 2]}\n" for i in range(20)]
-    (tmp_path / "train.csv").write_text("text,label\n" + "".join(rows))
-    files = ("--data", f"sentiment={tmp_path}/train.csv", "--data", f"ner={tmp_path}/a.jsonl")
-    dev = ("--dev", f"sentiment={tmp_path}/dev.csv")
-    ended = command("fit", "--task", TASKS, *files, *dev, "--out", tmp_path / "run", *SETTINGS, "trainer.max_steps=1")
-    assert ended.code == 0, ended.err
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    left = 30 - sum(results["tasks"]["ner"][part] for part in ("train", "dev"))
-    assert 0 < left <= 9  # the others are in its own dev part
-    assert f"ner: {left} rows have a text of the dev part of sentiment, and are left out\n" in ended.err
-    assert results["tasks"]["sentiment"] == {"train": 20, "dev": 9, "score": "f1_macro"}
-
-
 def test_a_plan_counts_both_tasks(shop: Path, command: Any) -> None:
     files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}")
     ended = command("fit", "--task", TASKS, *files, "--plan", "--json", *SETTINGS, "trainer.max_steps=20")
@@ -202,15 +183,46 @@ def test_a_plan_counts_both_tasks(shop: Path, command: Any) -> None:
     assert json.loads(ended.out)["task"] == TASKS
 
 
+LISTS = """
+import nlpkit
+
+@nlpkit.hookimpl
+def nlpkit_metrics():
+    import torchmetrics
+
+    class Lists(torchmetrics.Metric):
+        "The share of rows with an entity, by a list of them, as scores over all rows at once keep one."
+
+        full_state_update = False
+
+        def __init__(self):
+            super().__init__()
+            self.add_state("rows", [], dist_reduce_fx="cat")
+
+        def update(self, predictions, labels):
+            self.rows.append(labels.flatten(1).gt(0).any(1, keepdim=True))
+
+        def compute(self):
+            return torchmetrics.utilities.dim_zero_cat(self.rows).float().mean()
+
+    return {"lists": lambda task: Lists()}
+"""
+
+
 def test_two_processes_have_the_losses_and_scores_of_one(shop: Path, tmp_path: Path, command: Any) -> None:
-    files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}")
+    plugin, short = tmp_path / "lists.py", tmp_path / "short.conll"
+    plugin.write_text(LISTS)
+    short.write_text("Tom B-person\nlaughs O\n\nTea O\n")  # one for each process
+    files = ("--data", f"sentiment={shop}/labelled.csv", "--data", f"ner={SAMPLE}", "--dev", f"ner={short}")
     settings = (*SETTINGS, "model.dropout=0", "trainer.max_steps=6", "trainer.batch_size=3", "task.weights.ner=0.5")
-    alone = ("fit", "--task", TASKS, *files, *settings)
-    assert command(*alone, "--out", tmp_path / "one").code == 0
+    alone = ("fit", "--task", TASKS, *files, *settings, "--plugin", plugin, "task.ner.metrics=[lists]")
+    ended = command(*alone, "--out", tmp_path / "one")
+    assert ended.code == 0, ended.err
     words = [sys.executable, "-m", "nlpkit", *alone, "--out", tmp_path / "two", "trainer.devices=2"]
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     one, two = (lines((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two"))
+    assert "dev/ner/lists" in one[-1]
     assert two == approximately_equal(one)
 
 
@@ -290,5 +302,10 @@ def test_a_model_of_several_tasks_is_asked_for_those_it_has(both: Path, new: Pat
         f"error: {SAMPLE}: for which of sentiment, ner?",
         "hint: --data sentiment=FILE --data ner=FILE",
     ]
+    ended = command("predict", both, new, "--html", new.with_suffix(".html"))
+    assert ended.err.splitlines()[-2:] == ["error: sentiment, ner draw no page together", "hint: --task ner"]
+    assert command("predict", both, new, "--task", "ner", "--html", new.with_suffix(".html")).code == 0
+    with pytest.raises(UsageError, match="--task beside --data, which names"):
+        nlpkit.evaluate(both, {"ner": SAMPLE}, task="ner")
     assert command("evaluate", both, SAMPLE, "--data", f"ner={SAMPLE}").code == 2
     assert command("evaluate", both, "--task", "ner", "--data", f"ner={SAMPLE}").code == 2

@@ -6,25 +6,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nlpkit_ner
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_ner import Ner, NerConfig
+from nlpkit_paraphrase import Paraphrase
 from nlpkit_sentiment import SentimentConfig
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+import nlpkit
 from nlpkit import TaskModule, backbone, bundle, labelled
 from nlpkit.batching import BatchPlan, mixed
 from nlpkit.config import OptimConfig, compose, load, save
 from nlpkit.data import EncodedExamples
-from nlpkit.errors import DataError, UsageError
-from nlpkit.joint.names import attribute, columns_of, files_of, names_of, settings_of, typed_data
+from nlpkit.errors import DataError, PluginError, UsageError
+from nlpkit.joint.names import attribute, columns_of, files_of, group_of, names_of, settings_of, typed_data
+from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
 from nlpkit.joint.task import JointTask, TaskExample, joint_task
 from nlpkit.plugins import Registry
+from nlpkit.plugins.blame import plugin_error
 from nlpkit.predictor import Predictor
+from nlpkit.request import Request
 from nlpkit.scores import metrics_of
 from nlpkit.task import Example, Task
 
@@ -246,6 +252,7 @@ def test_defaults_are_those_of_sections_and_what_all_tasks_want(registry: Regist
 def test_settings_are_read_again_as_they_were_saved(registry: Registry, tmp_path: Path) -> None:
     made = registry.task("sentiment,ner")
     typed = [
+        "data.ner.group=Thread",
         "task.ner.stride=8",
         "task.weights.ner=0.5",
         "data.ner.text=Post",
@@ -257,6 +264,15 @@ def test_settings_are_read_again_as_they_were_saved(registry: Registry, tmp_path
     assert load(made, tmp_path / "config.yaml") == config
     assert columns_of(config.data.columns, "ner") == {"text": "Post", "label": "Stars"}
     assert columns_of(config.data.columns, "sentiment") == {"label": "Stars"}
+    assert [group_of(config.data.columns, name, "all") for name in ("ner", "sentiment")] == ["Thread", "all"]
+
+
+def test_columns_are_read_again_where_a_task_is_called_so(registry: Registry, tmp_path: Path) -> None:
+    made = joint_task({"columns": type("Odd", (registry.task("sentiment"),), {"name": "columns"}), "ner": Ner})
+    config = compose(made, overrides=["data.text=Post", "data.columns_.text=Cell"]).config
+    save(config, tmp_path / "config.yaml")
+    assert load(made, tmp_path / "config.yaml") == config
+    assert [columns_of(config.data.columns, name)["text"] for name in made.classes] == ["Cell", "Post"]
 
 
 def test_a_setting_of_one_task_is_named_where_it_was_meant(registry: Registry) -> None:
@@ -297,7 +313,7 @@ def test_a_step_with_zero_weight_leaves_that_head_to_its_decay(make_joint: Calla
     assert changed == {"task_sentiment"}
 
 
-@pytest.mark.parametrize("name", ["20news", "type", "keys", "of", "sections", "my-task"])
+@pytest.mark.parametrize("name", ["20news", "type", "keys", "of", "columns", "my-task"])
 def test_tasks_of_any_name_share_a_model(
     name: str, registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
 ) -> None:
@@ -310,6 +326,31 @@ def test_tasks_of_any_name_share_a_model(
     rows = [TaskExample(SENTIMENTS[0], name), TaskExample(ENTITIES[0], "ner")]
     scores = module.score([batch_of(task, rows)], metrics_of(task, registry))
     assert set(scores) >= {"mean_score", f"{name}/accuracy", "ner/f1"}
+
+
+@pytest.mark.parametrize("name", ["text", "seed"])
+def test_a_task_is_called_by_no_name_that_a_row_has(name: str, registry: Registry) -> None:
+    odd = type("Odd", (registry.task("sentiment"),), {"name": name})
+    with pytest.raises(UsageError) as error:
+        joint_task({name: odd, "ner": Ner})
+    said = f"a task that shares a model cannot be called '{name}': a row has text, seed already"
+    assert (error.value.message, error.value.hint) == (said, f"nlpkit fit --task {name}")
+
+
+def test_many_tasks_share_a_model_and_too_many_are_refused_at_once(
+    registry: Registry, words: PreTrainedTokenizerBase, small_config: Callable[..., PretrainedConfig]
+) -> None:
+    kind = registry.task("sentiment")
+    classes: Any = {f"t{i}": type("One", (kind,), {"name": f"t{i}"}) for i in range(33)}
+    made = joint_task({name: classes[name] for name in list(classes)[:32]})
+    own = SentimentConfig(labels=["neg", "pos"], max_length=32)
+    task = made(made.config_class(**dict.fromkeys(made.classes, own)), words)  # type: ignore[arg-type]
+    module = TaskModule(task, backbone.build(small_config("bert")), task.build_head(small_config("bert")))
+    scores = module.score([batch_of(task, [TaskExample(SENTIMENTS[0], name) for name in made.classes])], module.metrics)
+    assert scores["loss"] == pytest.approx(sum(scores[f"{name}/loss"] for name in made.classes), rel=1e-5)
+    with pytest.raises(UsageError) as error:
+        joint_task(classes)
+    assert error.value.message == "33 tasks, and at most 32 share a model"
 
 
 @torch.no_grad()
@@ -328,6 +369,34 @@ def test_a_task_may_pad_its_rows_further_than_they_need(make_joint: Callable[...
     assert float(joint.loss_of(batch_of(joint.task, BOTH))) == pytest.approx(expected, abs=1e-5)
 
 
+@torch.no_grad()
+def test_documents_of_a_part_are_read_each_by_itself(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint(ner=0.0)
+    alone = single(joint, "sentiment")
+    encode, whole = alone.task.encode, float(alone.loss_of(batch_of(alone.task, SENTIMENTS)))
+
+    def in_two(example: Example) -> Any:
+        features = encode(example)
+        return {**features, "documents": [1 + (i > 4) for i in range(len(features["input_ids"]))]}
+
+    alone.task.encode = in_two  # type: ignore[method-assign]
+    divided = float(alone.loss_of(batch_of(alone.task, SENTIMENTS)))
+    assert abs(divided - whole) > 1e-3
+    joint.task.parts["sentiment"].encode = in_two  # type: ignore[attr-defined]
+    assert float(joint.loss_of(batch_of(joint.task, BOTH))) == pytest.approx(divided, abs=1e-5)
+
+
+def test_positions_are_those_of_all_parts_or_of_none() -> None:
+    ids, places = torch.tensor([[5, 6, 7]]), torch.tensor([[0, 2, 1]])
+    with_them, without = {"input_ids": ids, "position_ids": places}, {"input_ids": ids}
+    pooled = pool({"a": with_them, "b": {**with_them, "position_ids": places + 1}}, {"a": [0], "b": [1]}, 0)
+    assert pooled["position_ids"].tolist() == [[0, 2, 1], [1, 3, 2]]
+    for odd, what in ((without, "position_ids (B, L), which another has"), ({}, "input_ids (B, L)")):
+        with pytest.raises(PluginError) as error:
+            pool({"a": with_them, "b": odd}, {"a": [0], "b": [1]}, 0)
+        assert error.value.message == f"task 'b' makes batches without {what}"
+
+
 def test_a_task_that_makes_several_examples_of_a_row_is_refused() -> None:
     class Folded(Ner):
         name = "folded"
@@ -341,9 +410,154 @@ def test_a_task_that_makes_several_examples_of_a_row_is_refused() -> None:
     assert error.value.message.startswith("'folded' makes several examples of a row")
 
 
-def test_a_task_whose_rows_all_choose_for_another_says_so(registry: Registry) -> None:
-    made: Any = registry.task("sentiment,ner")
+def read(
+    classes: dict[str, type[Task[Any]]], tables: dict[str, list[str]], registry: Registry, folder: Path, *settings: str
+) -> labelled.Labelled:
+    """The rows of a fit of several tasks; a table ``NAME`` is learnt, ``NAME.dev`` chooses."""
+    for name, rows in tables.items():
+        (folder / f"{name}.csv").write_text("".join(f"{row}\n" for row in rows))
+    made: Any = joint_task(classes)
+    parts: dict[bool, list[str]] = {dev: [n for n in tables if n.endswith(".dev") is dev] for dev in (False, True)}
+    data, dev = (tuple(f"{folder}/{name}.csv" for name in parts[of]) for of in (False, True))
+    of = {"data_of": tuple(parts[False]), "dev_of": tuple(name.removesuffix(".dev") for name in parts[True])}
+    config = compose(made, overrides=settings).config
+    return labelled.read(made, Request(made.name, data, dev, **of), config, registry)
+
+
+def test_what_one_task_holds_out_in_any_text_is_not_learnt_by_another(
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes: Any = {"sentiment": registry.task("sentiment"), "paraphrase": Paraphrase}
+    others = [f"one {i},two {i},{'yn'[i % 2]}" for i in range(4)]
+    tables = {
+        "sentiment": ["text,label", *(f"text {i},{'ab'[i % 2]}" for i in range(6)), "Held  out,a"],
+        "sentiment.dev": ["text,label", "chosen a,a", "chosen b,b"],
+        "paraphrase": ["first,second,label", *others, "first,Chosen B,y"],
+        "paraphrase.dev": ["first,second,label", "any,held out,y", "some,more,n"],
+    }
+    with caplog.at_level("INFO", "nlpkit"):
+        rows = read(classes, tables, registry, tmp_path)
+    assert [example["text"] for example in rows.train if "text" in example] == [f"text {i}" for i in range(6)]
+    assert [example["second"] for example in rows.train if "second" in example] == [f"two {i}" for i in range(4)]
+    assert len(rows.dev) == 4
+    left = "rows have a text of the dev part of"
+    assert f"sentiment: 1 {left} paraphrase, and are left out" in caplog.messages
+    assert f"paraphrase: 1 {left} sentiment, and are left out" in caplog.messages
+
+
+@pytest.mark.parametrize("settings_", [["data.group=who"], ["data.one.group=who", "data.two.group=who"]])
+def test_a_group_that_one_task_holds_out_is_not_learnt_by_another(
+    settings_: list[str], registry: Registry, tmp_path: Path
+) -> None:
+    kind = registry.task("sentiment")
+    classes = {name: type(name.title(), (kind,), {"name": name}) for name in ("one", "two")}
+    people = {"one": range(13), "two": range(6, 11)}  # so that they hold out different ones
+    rows = {n: [f"{n} text {i},{'ab'[i % 2]},{of[i % len(of)]}" for i in range(60)] for n, of in people.items()}
+    found = read(classes, {n: ["text,label,who", *of] for n, of in rows.items()}, registry, tmp_path, *settings_)
+    held, learnt = ({(e["text"][:3], e["who"]) for e in part} for part in (found.dev, found.train))
+    assert {who for _, who in held} & {who for _, who in learnt} == set()
+    assert {name for name, _ in held} == {name for name, _ in learnt} == {"one", "two"}
+
+
+def test_each_task_may_have_a_column_of_groups_of_its_own(registry: Registry, tmp_path: Path) -> None:
+    classes: Any = {"sentiment": registry.task("sentiment"), "paraphrase": Paraphrase}
+    tables = {
+        "sentiment": ["text,label,who", *(f"text {i},{'ab'[i % 2]},{i % 9}" for i in range(60))],
+        "paraphrase": ["first,second,label,document", *(f"a {i},b {i},{'yn'[i % 2]},{i % 11}" for i in range(60))],
+    }
+    groups = ["data.sentiment.group=who", "data.paraphrase.group=document"]
+    found = read(classes, tables, registry, tmp_path, *groups)
+    for column in ("who", "document"):
+        held, learnt = ({e[column] for e in part if column in e} for part in (found.dev, found.train))
+        assert held and learnt and not held & learnt
+    assert len(found.train) + len(found.dev) == 120  # numbers in columns of other names are others
     with pytest.raises(DataError) as error:
-        labelled._without_others(made, "sentiment", {"sentiment": (SENTIMENTS, []), "ner": ([], SENTIMENTS)})
-    said = "sentiment: all 3 rows to learn from have a text of the dev part of ner"
-    assert (error.value.message, error.value.hint) == (said, "other texts for sentiment, or --dev ner=FILE with others")
+        read(classes, tables, registry, tmp_path, "data.group=who")
+    assert "no column 'who'" in error.value.message
+
+
+def test_a_task_whose_rows_all_choose_for_another_says_so(registry: Registry, tmp_path: Path) -> None:
+    classes: Any = {"sentiment": registry.task("sentiment"), "paraphrase": Paraphrase}
+    rows = [f"text {i},other {i},{'ab'[i % 2]}" for i in range(4)]
+    tables = {"sentiment": ["text,second,label", *rows], "paraphrase": ["text1,text2,label", *rows * 2]}
+    with pytest.raises(DataError) as error:
+        read(classes, {**tables, "paraphrase.dev": tables["paraphrase"]}, registry, tmp_path)
+    said = "sentiment: all 2 rows to learn from have a text of the dev part of paraphrase"
+    assert error.value.message == said
+    assert error.value.hint == "other texts for sentiment, or --dev paraphrase=FILE with others"
+
+
+SMALL = ("model.preset=tiny", "model.vocabulary=100", "data.dev_share=0.3")
+BAD = """
+import nlpkit
+from nlpkit_sentiment import Sentiment
+
+class Bad(Sentiment):
+    name = "bad"
+    METHOD
+
+@nlpkit.hookimpl
+def nlpkit_tasks():
+    return [Bad]
+"""
+GIVEN = {
+    "prepare": "@classmethod\n    def prepare(cls, config, examples): pass",
+    "select": "@classmethod\n    def select(cls, config, examples): pass",
+    "labels_of": "@classmethod\n    def labels_of(cls, example): return example['label']",
+    "encode": "def encode(self, example): return {'ids': [1]}",
+    "start": "def start(self, head, backbone): pass",
+    "build_head": "def build_head(self, backbone): return backbone",
+    "build_metrics": "def build_metrics(self): return {}",
+    "collate": "def collate(self, features): return list(features)",
+    "compare": "def compare(self, predictions, batch): return predictions",
+    "decode": "def decode(self, predictions, batch): return [{}]",
+    "complete": "def complete(self, answer, example): pass",
+}
+
+
+@pytest.fixture(scope="module")
+def moods(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("moods") / "moods.csv"
+    path.write_text("text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(12)))
+    return path
+
+
+@pytest.mark.parametrize("method", GIVEN)
+def test_what_a_part_gives_is_looked_at_as_if_it_were_alone(method: str, moods: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(BAD.replace("METHOD", GIVEN[method]))
+    messages = []
+    for data in ({"bad": moods}, {"ner": nlpkit_ner.__path__[0] + "/sample.conll", "bad": moods}):
+        with pytest.raises(PluginError) as error:
+            learn_and_answer(",".join(data), data, plugin)
+        messages.append(error.value.message)
+    assert messages[0].startswith(f"plugin 'bad' ({plugin}): Bad.{method} gives ")
+    assert messages[0] == messages[1]
+
+
+def test_our_error_over_what_a_part_gave_names_its_plugin(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    messages = []
+    for module, rows, prefix in ((single(joint, "sentiment"), SENTIMENTS, ""), (joint, BOTH, "sentiment/")):
+        batch = batch_of(module.task, rows)
+        with pytest.raises(IndexError) as error:
+            module.loss_of({**batch, f"{prefix}labels": batch[f"{prefix}labels"] + 7})
+        messages.append(getattr(plugin_error(error.value), "message", "a bug in nlpkit"))
+    assert "Sentiment.encode: nlpkit's Head.loss cannot use what it gives: IndexError: Target 8" in messages[0]
+    assert messages[0] == messages[1]
+
+
+def test_of_each_task_it_is_said_how_many_of_its_texts_are_cut(moods: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = ["task.sentiment.max_length=4", "task.ner.max_length=200"]
+    data = {"sentiment": moods, "ner": nlpkit_ner.__path__[0] + "/sample.conll"}
+    with caplog.at_level("INFO", "nlpkit"):
+        nlpkit.assemble("sentiment,ner", data, overrides=[*SMALL, *limits])
+    said = "100% of the texts of sentiment are longer than 4 tokens and are cut (task.sentiment.max_length)"
+    assert [line for line in caplog.messages if " are cut " in line] == [said]
+
+
+def learn_and_answer(task: str, data: Any, plugin: Path) -> None:
+    module, batches = nlpkit.assemble(task, data, plugins=plugin, overrides=SMALL)
+    module.eval().loss_of(next(iter(batches.train_dataloader())))
+    module.score(batches.val_dataloader(), module.metrics)
+    Predictor(bundle.Loaded(module.task, module.backbone, module.head, {}), "cpu").predict(TEXTS)

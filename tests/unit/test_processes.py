@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_runs import examples, mlm, sentiment
 
 from nlpkit import data, meeting, run
-from nlpkit.batching import share
+from nlpkit.batching import dealt, share
 from nlpkit.config import TrainerConfig
 from nlpkit.data import TaskDataModule
 from nlpkit.errors import UsageError
@@ -118,32 +118,30 @@ def test_hidden_words_do_not_depend_on_who_hides_them(monkeypatch: pytest.Monkey
     assert sorted(rows(Place(0, 2)) + rows(Place(1, 2))) == sorted(rows(Place()))
 
 
-@pytest.mark.parametrize(("examples_", "world"), [(40, 3), (1, 2)])
-def test_dev_batches_take_turns_or_are_everybodys(examples_: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("examples_", "world"), [(40, 3), (5, 2), (1, 2)])
+def test_dev_rows_are_divided_or_are_everybodys(examples_: int, world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = TaskDataModule(sentiment(), dev=examples(examples_), batch_tokens=64).val_dataloader()
+    assert isinstance(loader, data.FixedLoader)
     found = []
     for rank in range(world):
         monkeypatch.setattr(data, "place", lambda rank=rank: Place(rank, world))
-        data_module = TaskDataModule(sentiment(), dev=examples(examples_), batch_tokens=64)
-        loader = data_module.val_dataloader()
-        assert isinstance(loader, data.FixedLoader)
-        loader.rows = [np.array([i]) for i in range(examples_)]
-        assert len(loader) == sum(1 for _ in loader) > 0
-        found += [tuple(batch["input_ids"][0].tolist()) for batch in loader]
+        batches = list(loader)
+        assert len(loader) == len(batches) > 0
+        found += [tuple(i for i in row if i) for batch in batches for row in batch["input_ids"].tolist()]
     copies = 1 if examples_ >= world else world
     assert sorted(found) == sorted(tuple(sentiment().encode(e)["input_ids"]) for e in examples(examples_)) * copies
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_one_dev_batch_is_divided_among_processes(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[int] = []
-    for rank in range(world):
-        monkeypatch.setattr(data, "place", lambda rank=rank: Place(rank, world))
-        loader = TaskDataModule(sentiment(), dev=examples(5)).val_dataloader()
-        assert isinstance(loader, data.FixedLoader)
-        assert len(loader.rows) == len(loader) == 1
-        found += [row for batch in loader for row in map(tuple, batch["input_ids"][:, 1:3].tolist())]
-    assert len(found) == 5
-    assert sorted(found) == sorted(tuple(sentiment().encode(e)["input_ids"][1:3]) for e in examples(5))
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 4))
+def test_every_process_scores_rows_of_every_kind(kinds: list[int], world: int) -> None:
+    order = np.random.default_rng(0).permutation(len(kinds))
+    parts = [dealt(order, np.array(kinds), Place(rank, world)).tolist() for rank in range(world)]
+    for kind in set(kinds):
+        rows = [i for i in range(len(kinds)) if kinds[i] == kind]
+        own = [[i for i in part if kinds[i] == kind] for part in parts]
+        assert all(own)
+        assert sorted(i for part in own for i in part) == sorted(rows * (1 if len(rows) >= world else world))
+    assert all(part == [i for i in order.tolist() if i in part] for part in parts)
 
 
 def test_spare_rows_are_no_input_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:

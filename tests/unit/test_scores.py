@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nlpkit.errors import PluginError
-from nlpkit.mean_loss import MOST_TERMS, MeanLoss
+from nlpkit.limits import LOSS_TERMS
+from nlpkit.mean_loss import MeanLoss
 
 
 def test_each_term_is_a_mean_over_what_it_counts_and_nothing_counts_for_nothing() -> None:
@@ -18,5 +19,5 @@ def test_each_term_is_a_mean_over_what_it_counts_and_nothing_counts_for_nothing(
 
 def test_more_terms_than_can_be_scored_are_refused() -> None:
     with pytest.raises(PluginError) as caught:
-        MeanLoss().update([(torch.tensor(1.0), 1)] * (MOST_TERMS + 1))
-    assert caught.value.message == "the head's loss has 9 terms, at most 8 can be scored"
+        MeanLoss().update([(torch.tensor(1.0), 1)] * (LOSS_TERMS + 1))
+    assert caught.value.message == "the head's loss has 33 terms, at most 32 can be scored"
