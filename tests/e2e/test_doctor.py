@@ -35,7 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginSite
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The process as it was, whatever a plugin has done to it."""
     root, ours = logging.getLogger(), logging.getLogger("nlpkit")
-    folder, dtype = os.getcwd(), torch.get_default_dtype()
+    folder, dtype, threads = os.getcwd(), torch.get_default_dtype(), torch.get_num_threads()
     level, handlers, disabled = root.level, list(root.handlers), root.manager.disable
     of_ours = ours.level, ours.disabled
     variables, path, limit, hook = dict(os.environ), list(sys.path), sys.getrecursionlimit(), sys.excepthook
@@ -48,6 +48,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_default_dtype(dtype)
     torch.set_default_device(None)
     torch.set_grad_enabled(True)
+    torch.set_num_threads(threads)
     os.environ.clear()
     os.environ.update(variables)
     sys.path[:], sys.excepthook = path, hook
@@ -128,6 +129,7 @@ CHANGES = {
     "import torch; torch.set_default_dtype(torch.float64)": "torch's default dtype",
     "import torch; torch.set_default_device('meta')": "torch's default device",
     "import torch; torch.set_grad_enabled(False)": "whether torch keeps gradients",
+    "import torch; torch.set_num_threads(torch.get_num_threads() + 1)": "torch's number of threads",
     "import threading as t; t.Thread(target=t.Event().wait, args=(9,), name='beat', daemon=True).start()": (
         "the threads that run (beat)"
     ),
@@ -169,13 +171,14 @@ def test_libraries_that_a_plugin_imports_are_no_change_of_its_own(site: PluginSi
 def test_seeds_and_dtype_are_noticed_where_the_plugin_brings_the_library(site: PluginSite) -> None:
     source = "import numpy, torch\nnumpy.random.seed(0)\ntorch.manual_seed(0)\ntorch.set_default_dtype(torch.float16)\n"
     source += "torch.set_default_device('meta')\ntorch.set_grad_enabled(False)\n"
+    source += "torch.set_num_interop_threads(torch.get_num_interop_threads() + 1)\n"
     site.install("mood", source + mood())
 
     said = fresh_doctor(site)
 
     (mine,) = [row for row in said["plugins"] if row["name"] == "mood"]
     of_torch = ["torch's default dtype", "torch's default device", "whether torch keeps gradients", "the seed of torch"]
-    assert mine["changed"] == ["the seed of numpy", *of_torch]
+    assert mine["changed"] == ["the seed of numpy", *of_torch, "torch's number of threads"]
     assert [f["topic"] for f in said["findings"] if f["plugin"]["name"] == "mood"] == ["import", "state"]
 
 
