@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import opcode
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
@@ -43,6 +44,7 @@ _AROUND_THE_BODY = tuple(
     f"nlpkit.{name}" for name in ("apart", "dropout", "feed_forward", "last_layer", "packed", "pieces")
 )
 _KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
+_RAISE = opcode.opmap["RAISE_VARARGS"]
 _functions: dict[int, tuple[CodeType, str]] = {}
 """By ``id``, beside the code that keeps it: two functions of one text on one line have equal code."""
 
@@ -70,6 +72,11 @@ class _Step(NamedTuple):
         """File and line."""
         return f"{self.frame.f_code.co_filename}:{self.traceback.tb_lineno}"
 
+    @property
+    def raises(self) -> bool:
+        """Whether it came to a ``raise``; what a signal raises comes between other statements."""
+        return self.frame.f_code.co_code[self.traceback.tb_lasti] == _RAISE
+
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
@@ -92,12 +99,21 @@ def plugin_error(error: BaseException) -> PluginError | None:
     """What an exception is for the user if a plugin is at fault; None: it is not, or the exception says what it is."""
     if isinstance(error, PluginError):
         return error
-    if isinstance(error, (NlpkitError, KeyboardInterrupt, GeneratorExit)) or _lacks_resources(error):
+    if isinstance(error, (NlpkitError, GeneratorExit)) or is_of_user(error) or _lacks_resources(error):
         return None
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # Python's own "generator raised StopIteration", behind which are the author's lines
     steps = _steps(error.__traceback__)
     return _raised(error, steps) or _not_usable(error, steps)
+
+
+def is_of_user(error: BaseException | None) -> bool:
+    """Whether it is a Ctrl-C: a ``KeyboardInterrupt`` that no statement of a plugin has raised of its own accord."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    last = _steps(error.__traceback__)[-1:]
+    raised = any(step.raises and step.owner not in ("", "nlpkit") for step in last)
+    return not raised or is_of_user(error.__context__)
 
 
 def _lacks_resources(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ import pluggy
 from nlpkit import hookspecs
 from nlpkit.errors import nearest
 from nlpkit.owners import claim
-from nlpkit.plugins.blame import describe, lines_of, remember
+from nlpkit.plugins.blame import describe, is_of_user, lines_of, remember
 from nlpkit.plugins.installed import CORE, Plugin, Problem
 from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 
@@ -100,7 +100,7 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
         watched: also find out what it changes for the whole process.
 
     Raises:
-        KeyboardInterrupt: the user's own, the only exception that passes.
+        KeyboardInterrupt: the user's Ctrl-C, the only exception that passes.
     """
     steps, heard = _Load(plugin), _Heard()
     modules, changes = set(sys.modules), _watch() if watched else tuple
@@ -110,11 +110,11 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
     try:
         with contextlib.redirect_stdout(cast(IO[str], heard)):
             values = steps.run()
-    except KeyboardInterrupt:
-        raise
     except (_Refused, Rubbish) as error:
         problem = Problem(plugin, steps.moment, str(error), names=tuple(steps.names))
     except BaseException as error:
+        if is_of_user(error):
+            raise
         problem = _problem(steps, error)
     seconds = time.perf_counter() - began
     slow = tuple(name for name in HEAVY if name in sys.modules and name not in modules)

@@ -185,12 +185,32 @@ def test_head_that_raises_for_new_texts_is_named(
     assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)}); in the batch of AT")
 
 
-def test_exit_in_the_middle_of_a_task_is_an_error(run: Path, site: PluginSite, data: Path, command: Any) -> None:
-    module = site.install("mood", mood("    def encode(self, example): raise SystemExit(0)"))
+ENDS = ("SystemExit", "KeyboardInterrupt")  # the second is no Ctrl-C of the user
 
-    ended = command("predict", run, data)
 
-    assert_says(ended, f"{OWNER}: Mood.encode: SystemExit: 0 ({place(module, 'SystemExit')}); at AT")
+@pytest.mark.parametrize("error", ENDS)
+def test_end_of_the_program_in_a_task_is_an_error(
+    error: str, run: Path, site: PluginSite, data: Path, command: Any, fit: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(f"    def encode(self, example): raise {error}"))
+    said = f"{OWNER}: Mood.encode: {error} ({place(module, error)}); at AT"
+
+    assert_says(command("predict", run, data), said)
+    assert_says(fit(), said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", ENDS)
+@pytest.mark.parametrize("more", [(), ("--plan",)])
+def test_end_of_the_program_in_a_head_is_an_error(
+    more: tuple[str, ...], error: str, site: PluginSite, fit: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(HEAD.replace("return self.output(hidden[:, 0])", f"raise {error}")))
+
+    ended = fit(*more)
+
+    assert_says(ended, f"{OWNER}: Mood.build_head.Own.forward: {error} ({place(module, error)})")
+    assert not (tmp_path / "run").exists()
 
 
 GIVEN = {

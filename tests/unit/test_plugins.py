@@ -187,6 +187,7 @@ BROKEN = {
     "exit": ("import sys; sys.exit(0)", "import", r"SystemExit: 0 \(.*_plugin.py:1\)"),
     "recursion": ("def f(): f()\nf()", "import", r"RecursionError: maximum recursion depth exceeded.*"),
     "bare exception": ("raise BaseException('no')", "import", r"BaseException: no \(.*_plugin.py:1\)"),
+    "an interrupt of its own": ("raise KeyboardInterrupt", "import", r"KeyboardInterrupt \(.*_plugin.py:1\)"),
     "generator exit": ("raise GeneratorExit", "import", r"GeneratorExit \(.*_plugin.py:1\)"),
     "exception that cannot be shown": (
         "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
@@ -349,8 +350,8 @@ def test_rubbish_from_the_other_hooks_is_refused(hook: str, value: str, install:
     assert problem.error.startswith(NAMED[hook, value])
 
 
-def test_keyboard_interrupt_is_not_swallowed(install: Install) -> None:
-    install("bad", "raise KeyboardInterrupt")
+def test_ctrl_c_while_a_plugin_is_imported_is_not_swallowed(install: Install) -> None:
+    install("bad", "import signal; signal.raise_signal(signal.SIGINT)")
 
     with pytest.raises(KeyboardInterrupt):
         Registry().tasks()
