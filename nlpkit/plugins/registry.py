@@ -18,7 +18,8 @@ Kind = Literal["task", "dataset", "head", "metric"]
 Stage = Literal["pretrain", "finetune"]
 _WORD = {"finetune": "task", "pretrain": "objective"}
 _COMMAND = {"finetune": "nlpkit fit --task", "pretrain": "nlpkit pretrain --objective"}
-_said: set[Problem] = set()
+_LONG = 5.0  # seconds that a plugin may take before its user is told who lets them wait
+_said: set[str] = set()
 _OWN = {name: f"nlpkit-{name}" for name in ("sentiment", "ner", "translation")}
 
 
@@ -110,10 +111,16 @@ class Registry:
 
     def _report(self) -> None:
         for problem in self.problems():
-            if problem not in _said:
-                _said.add(problem)
-                left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
-                self._warn(f"{left_out}{problem}; see nlpkit plugins doctor")
+            left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
+            self._warn_once(f"{left_out}{problem}")
+        for one in self.loaded():
+            if one.seconds > _LONG:
+                self._warn_once(f"plugin {one.plugin}: import: takes {one.seconds:.1f} seconds")
+
+    def _warn_once(self, text: str) -> None:
+        if text not in _said:
+            _said.add(text)
+            self._warn(f"{text}; see nlpkit plugins doctor")
 
     def tasks(self, stage: Stage | None = None) -> dict[str, type[Task[Any]]]:
         """Tasks by name, sorted, of one stage or of both; names that two plugins claim are left out."""
