@@ -27,7 +27,8 @@ class Registry:
     """All plugins of this installation, plus files; nothing is imported before something is asked for.
 
     Args:
-        files: paths of unpackaged plugins; one of them that is broken is an error, because it was asked for.
+        files: paths of plugins that are not installed, files or folders; one of them that is broken is an error,
+            because it was asked for.
         enabled: names of plugins or distributions to use, besides the core's own; an empty one: only the core's.
             None: what the environment variable NLPKIT_PLUGINS says, or all that are not switched off.
         warn: is told which plugins are left out; None: the log.
@@ -42,10 +43,8 @@ class Registry:
         watched: bool = False,
     ) -> None:
         self._installed, self._metadata_problems = find_installed()
-        self._files = [
-            Plugin(os.path.basename(path).removesuffix(".py"), "", "", path)
-            for path in {os.path.realpath(path): path for path in files}.values()
-        ]
+        named = map(Plugin.of_file, files)
+        self._files = list({os.path.realpath(plugin.value): plugin for plugin in named}.values())
         self.selection = Selection.of_user() if enabled is None else Selection(only=enabled)
         self._warn = warn or _log
         self._watched = watched
@@ -103,7 +102,7 @@ class Registry:
         """Name -> value for all names that have one owner; says once which plugins are left out."""
         for one in self.loaded():
             if one.problem and not one.plugin.distribution:
-                raise _with_lines(_sentence(one.problem), "correct the file, or leave out its --plugin", one.problem)
+                raise _with_lines(_sentence(one.problem), _of_file(one.problem), one.problem)
         self._report()
         owners = self._owners(kind)
         pairs = [pair for one in self.loaded() for pair in one.values.get(kind, {}).items()]
@@ -219,14 +218,14 @@ class Registry:
         """Why a plugin that was there once does not give what it gave, and what to do.
 
         Args:
-            plugin: as it was; of a file only the name is looked at.
+            plugin: as it was; of a file only what `Plugin.file` says of it.
 
         Returns:
             Behind "which", and a hint.
         """
         if not plugin.distribution:
-            return "is not given", f"--plugin {plugin.name}.py"
-        exact = f"pip install {plugin.distribution}=={plugin.version}"
+            return "is not given", f"--plugin {plugin.file}"
+        exact = f"pip install {plugin.distribution}=={plugin.version}, or from where you had it"
         of_it = [pair for pair in self.installed() if pair[0].distribution == plugin.distribution]
         if not of_it:
             return "is not installed", exact
@@ -271,6 +270,13 @@ def _sentence(problem: Problem) -> str:
     """The problem of a file; a syntax error names the file and line itself."""
     path = os.path.abspath(problem.plugin.value)
     return problem.error if problem.error.startswith(f"{path}:") else f"{problem.plugin.value}: {problem.error}"
+
+
+def _of_file(problem: Problem) -> str:
+    """What to do about it."""
+    several = "; a plugin of several files is a folder with __init__.py: --plugin FOLDER"
+    lacks = problem.moment == "import" and problem.error.startswith(("ImportError", "ModuleNotFoundError"))
+    return f"correct the file, or leave out its --plugin{several if lacks else ''}"
 
 
 def _choose(owners: Sequence[Plugin]) -> str:

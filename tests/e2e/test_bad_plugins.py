@@ -502,7 +502,7 @@ def test_run_of_a_removed_plugin_says_what_to_install(
     ended = command("fit", "--resume", broken_off)
 
     assert_says(ended, f"{broken_off}: began with task 'mood' {lost}")
-    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0"
+    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0, or from where you had it"
 
 
 def test_body_of_a_removed_plugins_run_is_a_start_for_another_task(
@@ -524,7 +524,7 @@ def test_run_of_a_later_version_without_the_task_says_so(run: Path, site: Plugin
         ended,
         f"{run}/model: made by task 'mood' of nlpkit-mood 0.3.0, which is there in version 0.4.0, without it",
     )
-    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0"
+    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0, or from where you had it"
 
 
 def test_run_of_a_plugin_that_is_broken_now_says_how(run: Path, site: PluginSite, data: Path, command: Any) -> None:

@@ -78,9 +78,9 @@ and a test compares the two. [Write a task](../write-a-task.md) is the way in, a
 stability](../explanation/stability.md) says what may change and when. This is API version {hookspecs.API_VERSION}.
 
 A plugin is a module that a distribution names in its entry points, `[project.entry-points.nlpkit]`, or a file that
-`--plugin FILE.py` names. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All
-plugins are asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what
-is wrong.
+`--plugin FILE.py` names; `--plugin FOLDER` names a package, whose modules import each other as `.NAME` or by the
+folder's name. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All plugins are
+asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what is wrong.
 """
 _TASK = """
 ## Task
