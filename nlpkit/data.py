@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nlpkit.ahead import made_ahead
 from nlpkit.batching import BatchPlan, cut, mean_length, share, sorted_batches
-from nlpkit.owners import kind, useless
+from nlpkit.owners import fed_by, kind, useless
 from nlpkit.processes import place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
@@ -44,6 +44,7 @@ class EncodedExamples:
         examples: in any order.
     """
 
+    @fed_by("lengths", "kind", "encode")
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
         self._where = [getattr(example, "where", "") for example in examples]
@@ -212,6 +213,7 @@ class FixedLoader:
         return share(batches, here)
 
 
+@fed_by("encode")
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
     """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
     if task.seeded:

@@ -21,6 +21,7 @@ from nlpkit.examples import fingerprint
 from nlpkit.heads import Head
 from nlpkit.joint.config import JointConfig, configs_of
 from nlpkit.objectives.objective import Objective
+from nlpkit.owners import fed_by
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
@@ -280,6 +281,7 @@ def _history(source: str) -> list[Any]:
     return list((bundle.read_record(bundle.find(source)) or {}).get("history", []))
 
 
+@fed_by("encode")
 def _first_tokens(samples: EncodedExamples) -> NDArray[np.int64]:
     count = min(len(samples.lengths), 2000)
     return np.concatenate([np.asarray(_ids(samples.features(i)), np.int64) for i in range(count)])

@@ -11,7 +11,7 @@ from torchmetrics import Metric, MetricCollection
 
 from nlpkit.errors import PluginError, UsageError
 from nlpkit.joint.task import JointTask
-from nlpkit.owners import kind, useless
+from nlpkit.owners import fed_by, kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
@@ -79,6 +79,7 @@ def check_direction(task: Task[Any]) -> None:
             )
 
 
+@fed_by("compare", "build_metrics")
 def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:
     """What the metrics come to.
 

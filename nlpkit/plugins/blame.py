@@ -15,34 +15,12 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from nlpkit.errors import DISK_FULL, NlpkitError, PluginError
-from nlpkit.owners import named, owner_of
+from nlpkit.owners import FED_BY, named, owner_of
 from nlpkit.task import Example, Task
 
 _LINES = 20
 _RAISED = "this is for the plugin's author; the same command with -v shows their lines"
 _UNUSABLE = "nlpkit.testing.check_task tries a task in all its parts; where it passes, this is a bug in nlpkit"
-_WORKS_ON = {
-    "nlpkit.task": ("labels_of",),
-    "nlpkit.examples": ("check", "labels_of"),
-    "nlpkit.splits": ("labels_of",),
-    "nlpkit.data": ("encode",),
-    "nlpkit.module": ("collate", "encode"),
-    "nlpkit.heads": ("collate", "encode"),
-    "nlpkit.scores": ("compare", "build_metrics"),
-}
-"""Module of ours -> the methods of a task whose results it works on, the nearest first."""
-_FUNCTIONS = {
-    "Task.collate": ("encode",),
-    "Task.lengths": ("encode",),
-    "_first_tokens": ("encode",),
-    "TaskModule._score": ("compare", "build_metrics"),
-    "TaskModule.score": ("compare", "build_metrics"),
-    "TaskModule._log_scores": ("compare", "build_metrics"),
-}
-"""The same of functions that differ from their module."""
-_AROUND_THE_BODY = tuple(
-    f"nlpkit.{name}" for name in ("apart", "dropout", "feed_forward", "last_layer", "packed", "pieces")
-)
 _KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 _functions: dict[int, tuple[CodeType, str]] = {}
@@ -171,17 +149,16 @@ def _name(code: CodeType) -> str:
 
 def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
     """The error of our own code that works on what a plugin's class gave it, as far as that can be told."""
-    ours = [step for step in steps if step.owner == "nlpkit" and step.module not in _AROUND_THE_BODY]
-    name = _name(ours[-1].frame.f_code).partition(".<")[0] if ours else ""  # without its <listcomp>
-    methods = _FUNCTIONS.get(name) or _WORKS_ON.get(ours[-1].module if ours else "", ())
-    for step in reversed(ours if methods else []):
-        for cls in _classes(step.frame):
-            made = _first_of(cls, methods if issubclass(cls, Task) else ("forward",))
-            if made:
-                what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error, 'nlpkit')}"
-                known = PluginError(f"{what}{_whence(error)}", _UNUSABLE)
-                known.lines = _format(error, error.__traceback__)
-                return known
+    ours = [step for step in reversed(steps) if step.owner == "nlpkit"]
+    code = next((step.frame.f_code for step in ours if step.frame.f_code in FED_BY), None)
+    if code is None:
+        return None
+    for cls in (cls for step in ours for cls in _classes(step.frame)):
+        if made := _first_of(cls, FED_BY[code] if issubclass(cls, Task) else ("forward",)):
+            cannot = f"nlpkit's {_name(code)} cannot use what it gives: {describe(error, 'nlpkit')}"
+            known = PluginError(f"{named(cls)}{made}: {cannot}{_whence(error)}", _UNUSABLE)
+            known.lines = _format(error, error.__traceback__)
+            return known
     return None
 
 
