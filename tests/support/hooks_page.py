@@ -39,7 +39,7 @@ TASK = {
     "kind": "an example was encoded.",
     "build_head": "the backbone's configuration is known: in `fit`, and whenever a model is loaded.",
     "start": "a new run begins.",
-    "build_metrics": "training or scoring begins.",
+    "build_metrics": "training or scoring begins, and in `predict` as the model is put together.",
     "collate": "a batch is made.",
     "as_predicted": "a batch is scored, in validation and `evaluate`.",
     "compare": "a batch that is scored has its predictions.",
