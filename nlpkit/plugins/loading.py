@@ -10,8 +10,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import IO, Any, NamedTuple, cast
 
@@ -184,12 +182,16 @@ def _is_free(name: str, folder: str) -> bool:
     """Whether no module but the package in this folder is called so."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__path__", None) == [folder]
+    from importlib.util import find_spec
+
     found = find_spec(name) if name.isidentifier() else None
     return name.isidentifier() and (found is None or found.submodule_search_locations == [folder])
 
 
 def import_file(plugin: Plugin) -> ModuleType:
     """Run a file as a module without writing compiled code beside it; a package is imported once, with its modules."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
     path = os.path.abspath(plugin.value)
     package = [os.path.dirname(path)] if os.path.basename(path) == PACKAGE else None
     with _file_problems():
@@ -201,7 +203,7 @@ def import_file(plugin: Plugin) -> ModuleType:
     if package and getattr(sys.modules.get(name), "__path__", None) == package:
         return sys.modules[name]
     spec = spec_from_file_location(name, path, submodule_search_locations=package)
-    module = module_from_spec(cast(ModuleSpec, spec))
+    module = module_from_spec(cast(Any, spec))
     code = compile(source, path, "exec", dont_inherit=True)
     sys.modules[name] = module  # dataclasses look their module up
     try:
@@ -234,6 +236,8 @@ def _check_version(wanted: Any, plugin: Plugin) -> None:
 def _declared_version(plugin: Plugin) -> int:
     """What a module that cannot be imported says in its text; a later nlpkit may well have what it lacks."""
     with contextlib.suppress(Exception):
+        from importlib.util import find_spec
+
         found = find_spec(_module_of(plugin)) if plugin.distribution else None
         path = (found.origin or "") if found else plugin.value
         with open(path, encoding="utf-8") as stream:

@@ -18,6 +18,7 @@ from plugin_site import PluginSite, mood
 
 import nlpkit
 from nlpkit.errors import PluginError
+from nlpkit.plugins import switches as switched
 
 OWNER = "plugin 'mood' (nlpkit-mood 0.3.0)"
 TINY = ("model.preset=tiny", "model.vocabulary=300", "model.sequence_length=32", "trainer.max_steps=2")
@@ -570,6 +571,18 @@ def test_disabled_plugin_is_out_of_use_until_it_is_enabled(
     assert command("plugins", "enable", "mood").err == "mood is on\n"
     assert in_use(command)["mood"] == ""
     assert "mood_plugin" not in sys.modules
+
+
+@pytest.mark.parametrize("variables", [{"XDG_CONFIG_HOME": "/home/me/.config"}, {"HOME": "/home/me"}])
+def test_switches_are_kept_where_a_user_has_settings(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NLPKIT_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert str(switched.path()) == "/home/me/.config/nlpkit/plugins.json"
 
 
 def test_distribution_that_is_disabled_takes_its_plugins_with_it(

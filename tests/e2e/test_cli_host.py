@@ -119,7 +119,20 @@ def test_tasks_imports_nothing_heavy(nlpkit: Run) -> None:
     assert "mlm" in result.stdout
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_fit_imports_nothing_that_only_a_run_needs(nlpkit: Run) -> None:
+    program = (
+        "import sys; from nlpkit.cli import main; code = main(sys.argv[1:]);"
+        "print([m for m in ('logging', 'subprocess', 'tempfile', 'importlib.metadata') if m in sys.modules],"
+        " file=sys.stderr)"
+    )
+
+    result = nlpkit("fit", "--help", program=program)
+
+    assert (result.returncode, result.stderr) == (0, "[]\n")
+    assert result.stdout.startswith("Usage: nlpkit fit ")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "fit"])
 def test_verb_has_help_of_its_own(verb: str, nlpkit: Run) -> None:
     result = nlpkit(verb, "--help")
 
