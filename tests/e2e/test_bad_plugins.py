@@ -202,6 +202,17 @@ def test_end_of_the_program_in_a_task_is_an_error(
 
 
 @pytest.mark.parametrize("error", ENDS)
+def test_end_of_the_program_as_a_page_is_drawn_is_an_error(
+    error: str, run: Path, site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(f"    def page(self, rows): raise {error}"))
+
+    ended = command("predict", run, data, "--html", tmp_path / "page.html")
+
+    assert_says(ended, f"{OWNER}: Mood.page: {error} ({place(module, error)})")
+
+
+@pytest.mark.parametrize("error", ENDS)
 @pytest.mark.parametrize("more", [(), ("--plan",)])
 def test_end_of_the_program_in_a_head_is_an_error(
     more: tuple[str, ...], error: str, site: PluginSite, fit: Any, tmp_path: Path
