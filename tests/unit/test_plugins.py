@@ -350,8 +350,10 @@ def test_rubbish_from_the_other_hooks_is_refused(hook: str, value: str, install:
     assert problem.error.startswith(NAMED[hook, value])
 
 
-def test_ctrl_c_while_a_plugin_is_imported_is_not_swallowed(install: Install) -> None:
-    install("bad", "import signal; signal.raise_signal(signal.SIGINT)")
+@pytest.mark.parametrize("then", ["raise", "raise KeyboardInterrupt('all is closed')"])
+def test_ctrl_c_while_a_plugin_is_imported_is_not_swallowed(then: str, install: Install) -> None:
+    source = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    "
+    install("bad", source + then)
 
     with pytest.raises(KeyboardInterrupt):
         Registry().tasks()
