@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,11 +134,11 @@ def test_help_of_fit_imports_nothing_that_only_a_run_needs(nlpkit: Run) -> None:
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "fit"])
-def test_verb_has_help_of_its_own(verb: str, nlpkit: Run) -> None:
-    result = nlpkit(verb, "--help")
+def test_verb_has_help_of_its_own(verb: str, command: Any) -> None:
+    ended = command(verb, "--help")
 
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"Usage: nlpkit {verb} ")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(f"Usage: nlpkit {verb} ")
 
 
 @pytest.mark.parametrize(
@@ -148,8 +149,8 @@ def test_verb_has_help_of_its_own(verb: str, nlpkit: Run) -> None:
         ("evaluate", "or a pre-trained one on any text"),
     ],
 )
-def test_help_says_all_that_an_option_is_for(verb: str, says: str, nlpkit: Run) -> None:
-    assert says in " ".join(nlpkit(verb, "--help").stdout.split())
+def test_help_says_all_that_an_option_is_for(verb: str, says: str, command: Any) -> None:
+    assert says in " ".join(command(verb, "--help").out.split())
 
 
 def test_version_is_printed(nlpkit: Run) -> None:
