@@ -103,7 +103,7 @@ class _Maker(Dataset[Any], Generic[TurnT]):
     def __getitem__(self, turn: TurnT) -> Any:
         try:
             return self.make(turn)
-        except (Exception, SystemExit):  # the training process tries again, and has the error
+        except BaseException:  # the training process tries again, and has the error
             return None
 
 

@@ -271,7 +271,8 @@ def _owners(task: Task[Any], registry: Registry) -> dict[str, Any]:
 
 def plain(plugin: Plugin) -> dict[str, str]:
     """A plugin as JSON, for `of_plugin`."""
-    return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    of_file = {"file": plugin.file} if plugin.file else {}
+    return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, **of_file}
 
 
 def build_head(task: Task[Any], architecture: Any, registry: Registry) -> Head:
@@ -341,11 +342,10 @@ def of_plugin(what: str, plugin: Any, registry: Registry, look_up: Callable[[], 
     try:
         return look_up()
     except NlpkitError as error:
-        name, distribution, version = (str(plugin.get(key) or "") for key in ("name", "distribution", "version"))
-        was = Plugin(name, distribution, version, "")
+        was = Plugin(*(str(plugin.get(key) or "") for key in ("name", "distribution", "version", "file")))
         reason, hint = registry.absence(was)
         logging.getLogger("nlpkit").debug("%s: %s", what, error)
-        of = was.owner or f"the plugin file {was.name}.py"
+        of = was.owner if was.distribution else f"the plugin file {was.file}"
         known = PluginError(f"{what} of {of}, which {reason}", hint)
         known.lines = getattr(error, "lines", "")
         raise known from error

@@ -15,6 +15,7 @@ from nlpkit import given
 from nlpkit.ahead import made_ahead
 from nlpkit.batching import BatchPlan, by_length, cut, dealt, mean_length, share
 from nlpkit.joint.parts import features_in
+from nlpkit.owners import fed_by
 from nlpkit.processes import Place, place
 from nlpkit.randomness import seed_of
 from nlpkit.task import SPARE, Batch, Example, Features, Task
@@ -45,6 +46,7 @@ class EncodedExamples:
         examples: in any order.
     """
 
+    @fed_by("lengths", "kind", "encode")
     def __init__(self, task: Task[Any], examples: Sequence[Example]) -> None:
         self._features = [task.encode(example) for example in examples]
         self._where = [getattr(example, "where", "") for example in examples]
@@ -196,6 +198,7 @@ class FixedLoader:
         return self._made[here]
 
 
+@fed_by("encode")
 def make_batch(task: Task[Any], samples: Samples, rows: NDArray[np.int64], seed: int, epoch: int) -> Batch:
     """Collate some samples; a task that is ``seeded`` finds in each a ``seed`` of (run, epoch, sample)."""
     if not task.seeded:

@@ -16,7 +16,7 @@ from typing import Any
 from nlpkit import advice, readers, splits
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, ModelError, PluginError, UsageError
-from nlpkit.owners import kind, useless
+from nlpkit.owners import fed_by, kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Task, files_of
 
@@ -317,6 +317,7 @@ def _check_row(example: Example, must: Mapping[str, bool], reader: str) -> None:
             raise DataError(f"{example.where}: half a surrogate pair in '{key}' of reader '{reader}'", _MEND) from None
 
 
+@fed_by("check")
 def read_labelled(
     task_class: type[Task[Any]],
     paths: Sequence[str],
@@ -433,6 +434,7 @@ def _sample(task_class: type[Task[Any]], registry: Registry) -> list[str]:
     return [sample.files["train"]]
 
 
+@fed_by("labels_of")
 def check_parts(
     task_class: type[Task[Any]], train: list[Example], dev: list[Example], labels: list[str], column: str = ""
 ) -> None:
@@ -497,6 +499,7 @@ def _check_repeat(counts: Mapping[str, int], examples: Sequence[Example], column
         )
 
 
+@fed_by("labels_of")
 def check_labels(
     task_class: type[Task[Any]], examples: Iterable[Example], labels: Sequence[str], what: str, hint: str
 ) -> None:

@@ -13,6 +13,7 @@ from transformers import EncoderDecoderConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from nlpkit.errors import ModelError
+from nlpkit.owners import fed_by
 from nlpkit.task import Batch
 
 _BY_FIRST = {
@@ -42,6 +43,7 @@ class Head(nn.Module, ABC):
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Map hidden states (B, L, D) to logits (..., C)."""
 
+    @fed_by("collate", "encode")
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Cross entropy of ``batch["labels"]`` in nats, averaged; labels of -100 do not count."""
         labels = batch["labels"].reshape(-1)
@@ -56,11 +58,13 @@ class Head(nn.Module, ABC):
         """The same as means that add up to it, 32 at most, each with its `count`: so several processes are as one."""
         return [(self.loss_from(hidden, batch), self.count(batch))]
 
+    @fed_by("collate", "encode")
     def count(self, batch: Batch) -> int:
         """What `loss` is the mean of: labels where there are any, else examples. A batch weighs as much in many."""
         labels = batch.get("labels")
         return len(next(iter(batch.values()))) if labels is None else int((labels != -100).sum())
 
+    @fed_by("collate", "encode")
     def predict(self, hidden: Tensor, batch: Batch) -> Any:
         """Class probabilities (..., C)."""
         return self(hidden, batch).float().softmax(-1)
@@ -131,6 +135,7 @@ class TransformersHead(Head):
         self._output = _name_of(self.model, self.model.get_output_embeddings())
         self._keep_head_of(self.model, body)
 
+    @fed_by("collate", "encode")
     def forward(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Run the class on given hidden states (B, L, D); returns its logits."""
         ids = batch.get("input_ids")
@@ -148,6 +153,7 @@ class TransformersHead(Head):
         finally:
             body.hidden = None
 
+    @fed_by("collate", "encode")
     def places(self, batch: Batch) -> Tensor | None:
         """The first place, where that is what the class reads; a subclass may read others and says so itself."""
         if type(self) is not TransformersHead or not reads_first(self.model):

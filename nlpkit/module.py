@@ -27,6 +27,7 @@ from nlpkit.heads import Head
 from nlpkit.last_layer import only_at
 from nlpkit.mean_loss import MeanLoss
 from nlpkit.optim import build_optimizer, parameter_groups, schedule
+from nlpkit.owners import fed_by
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
@@ -147,6 +148,7 @@ class TaskModule(pl.LightningModule):
             bundle.save(path, task, self.backbone, self.head, bundle.carried(record), origin.registry, origin.seen)
         return path
 
+    @fed_by("collate", "encode")
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden states (B, L, D) of a batch; 0 where the head does not read, if that saves work."""
         inputs = {k: v for k, v in batch.items() if k in self._inputs}
@@ -216,6 +218,7 @@ class TaskModule(pl.LightningModule):
             self._score({k: v.to(self.device) for k, v in batch.items()}, loss, metrics)
         return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(metrics).items()}}
 
+    @fed_by("compare", "build_metrics")
     def _score(self, batch: Batch, loss: MeanLoss, metrics: MetricCollection) -> None:
         for part, asked in self.task.as_predicted(batch):
             hidden = self.hidden(part)

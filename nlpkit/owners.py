@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, TypeVar
+
 from nlpkit.errors import PluginError
 
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+FED_BY: dict[CodeType, tuple[str, ...]] = {}
+"""Functions of ours by their code -> the methods of a task whose results they work on, the nearest first."""
 _owners: dict[str, str] = {}
 _FOR_THE_AUTHOR = "this is for the plugin's author; nlpkit.testing.check_task tries a task in all its parts"
 
@@ -24,6 +31,16 @@ def owner_of(module: str) -> str:
     while module not in _owners and "." in module:
         module = module.rpartition(".")[0]
     return _owners.get(module, "")
+
+
+def fed_by(*methods: str) -> Callable[[FunctionT], FunctionT]:
+    """Mark a function of ours that works on what these methods of a task give: where it cannot, they are named."""
+
+    def marked(function: FunctionT) -> FunctionT:
+        FED_BY[function.__code__] = methods
+        return function
+
+    return marked
 
 
 def named(cls: type) -> str:

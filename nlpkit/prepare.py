@@ -23,6 +23,7 @@ from nlpkit.joint.config import configs_of, with_configs
 from nlpkit.joint.names import attribute
 from nlpkit.joint.parts import features_in, tasks_in
 from nlpkit.objectives.objective import Objective
+from nlpkit.owners import fed_by
 from nlpkit.plugins import Registry
 from nlpkit.request import Request
 from nlpkit.seen import Seen, Sketch
@@ -292,6 +293,7 @@ def _history(source: str) -> list[Any]:
     return list((bundle.read_record(bundle.find(source)) or {}).get("history", []))
 
 
+@fed_by("encode")
 def _first_tokens(task: Task[Any], samples: EncodedExamples) -> NDArray[np.int64]:
     count = min(len(samples.lengths), 2000)
     found = [own for i in range(count) for _, own in features_in(task, samples.features(i))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import signal
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,8 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
     with (
         trainer.quiet(),
         trainer.memory_errors(),
+        _signals_raised(),
+        trainer.not_ended(),
         compiled(module, config.trainer.compile),
         trainer.by_rows(module, config),
     ):
@@ -79,13 +83,20 @@ def probe(module: TaskModule, data: TaskDataModule, config: RunConfig, length: t
             began = time.perf_counter()
             runner.validate(module, datamodule=data, verbose=False)
             scored = time.perf_counter() - began
-        except SystemExit as ended:  # what Lightning makes of SIGTERM, and of a KeyboardInterrupt
-            raised = getattr(ended.__context__, "args", ())
-            raise KeyboardInterrupt(*((signal.SIGTERM,) if isinstance(ended, SIGTERMException) else raised)) from None
         finally:
             signals.give_back(before)
     gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     return Probe(len(clock.seconds), clock.typical(), scored / max(1, batches), _peak_memory(), gpu, state)
+
+
+@contextlib.contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Undo what Lightning makes of SIGTERM, and of a KeyboardInterrupt."""
+    try:
+        yield
+    except SystemExit as ended:
+        raised = getattr(ended.__context__, "args", ())
+        raise KeyboardInterrupt(*((signal.SIGTERM,) if isinstance(ended, SIGTERMException) else raised)) from None
 
 
 class _Clock(pl.Callback):

@@ -17,7 +17,7 @@ from nlpkit.config import RunConfig, flat, to_plain
 from nlpkit.errors import DataError, ModelError, NlpkitError, UsageError
 from nlpkit.examples import fingerprint
 from nlpkit.folder import RunFolder, versions
-from nlpkit.plugins import Registry, Stage
+from nlpkit.plugins import Plugin, Registry, Stage
 from nlpkit.prepare import OF_SOURCES, Prepared
 from nlpkit.request import Request
 from nlpkit.task import Task
@@ -153,12 +153,13 @@ class Began:
 
 def _check_plugins(folder: RunFolder, before: tuple[str, ...], given: tuple[str, ...]) -> None:
     """Files may have been moved, and are compared by their names."""
-    one, two = ({os.path.basename(file): file for file in files} for files in (before, given))
-    if lacking := [two_words for name, file in one.items() if name not in two for two_words in ("--plugin", file)]:
-        options = shlex.join(lacking)
+    one, two = ({Plugin.of_file(file).file: file for file in files} for files in (before, given))
+    if lacking := [file for name, file in one.items() if name not in two]:
+        options = shlex.join(word for file in lacking for word in ("--plugin", file))
+        moved = "" if all(map(os.path.exists, lacking)) else "; one that was moved, from where it is now"
         raise UsageError(
             f"{folder.path}: the run began with {options}, which is code and must be asked for again",
-            f"add {options}, if you trust it",
+            f"add {options}, if you trust it{moved}",
         )
     if strange := [name for name in two if name not in one]:
         raise UsageError(

@@ -13,7 +13,7 @@ from nlpkit import given
 from nlpkit.errors import PluginError, UsageError
 from nlpkit.joint.parts import tasks_in
 from nlpkit.joint.task import JointTask
-from nlpkit.owners import useless
+from nlpkit.owners import fed_by, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Task
 
@@ -73,6 +73,7 @@ def check_direction(task: Task[Any]) -> None:
             )
 
 
+@fed_by("compare", "build_metrics")
 def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:
     """What the metrics come to.
 

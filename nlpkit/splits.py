@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlpkit.errors import UsageError
+from nlpkit.owners import fed_by
 from nlpkit.task import Example
 
 _ODD_SPACE = re.compile(r"[\t\n\r\x0b\x0c\x1c-\x1f]")  # in ASCII
@@ -46,6 +47,7 @@ def _label(example: Example) -> list[Any]:
     return [example.get("label")]
 
 
+@fed_by("labels_of")
 def split(
     examples: Sequence[Example],
     share: float,

@@ -29,6 +29,7 @@ from nlpkit.metrics_log import scores_at
 from nlpkit.module import Origin, TaskModule
 from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
+from nlpkit.plugins.blame import isolated
 from nlpkit.prepare import OF_SOURCES, Prepared, fine_tuning, pretraining
 from nlpkit.randomness import seed_of
 from nlpkit.request import Request
@@ -97,6 +98,7 @@ def _own_defaults(task: type[Task[Any]]) -> dict[str, Any]:
     return {key.removeprefix("model."): value for key, value in task.defaults.items() if key.startswith("model.")}
 
 
+@isolated()  # here, so that nobody around takes what a plugin raises for a signal
 def prepare(request: Request, stage: Stage, config: RunConfig, registry: Registry, setup: Path | None) -> Prepared:
     """Everything a run trains with; ``setup`` is that of the run that is resumed."""
     if config.trainer.threads:
@@ -219,6 +221,7 @@ class Watched:
     callbacks: Sequence[Any] = ()
 
 
+@isolated()
 def train(run: Made, checkpoint: Path | None, watched: Watched, meeting: Meeting) -> dict[str, Any]:
     """Train, or go on from a checkpoint, and finish the run; returns what results.json says.
 

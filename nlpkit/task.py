@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from nlpkit.errors import DataError, UsageError
+from nlpkit.owners import fed_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +153,7 @@ class Task(ABC, Generic[ConfigT]):
     def encode(self, example: Example) -> Features:
         """Turn one example into the model's input; must also work where the label is missing."""
 
+    @fed_by("encode")
     def lengths(self, features: Features) -> int | tuple[int, ...]:
         """Tokens of an example, by which batches are put together; of a pair one for each list padded by itself."""
         return len(features["input_ids"])
@@ -192,6 +194,7 @@ class Task(ABC, Generic[ConfigT]):
         """Turn what the head predicts into JSON values, one for each example of the batch."""
 
     @classmethod
+    @fed_by("labels_of")
     def prepare(cls, config: ConfigT, examples: Sequence[Example]) -> ConfigT:
         """Complete the config from the training examples: here the label names, sorted, numbers by value.
 
@@ -228,6 +231,7 @@ class Task(ABC, Generic[ConfigT]):
         """Tokens that a tokenizer of its own gets, and that no text can spell; ``config`` is complete."""
         return ()
 
+    @fed_by("encode")
     def collate(self, features: Sequence[Features]) -> Batch:
         """Pad lists to the longest of the batch (B, L) and stack numbers (B,).
 
@@ -271,6 +275,7 @@ class Task(ABC, Generic[ConfigT]):
         """
         yield batch, batch
 
+    @fed_by("collate", "encode")
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """What the metrics are updated with: here the predictions and ``batch["labels"]``."""
         return predictions, batch["labels"]

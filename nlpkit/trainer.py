@@ -31,7 +31,7 @@ from nlpkit.folder import RunFolder
 from nlpkit.loggers import loggers
 from nlpkit.meeting import ANSWER, Meeting
 from nlpkit.module import TaskModule
-from nlpkit.plugins.blame import describe, plugin_error
+from nlpkit.plugins.blame import describe, is_of_user, plugin_error
 from nlpkit.processes import place
 from nlpkit.row_adamw import looked_up_by_rows
 from nlpkit.silence import silenced
@@ -143,7 +143,7 @@ def train(
         signals.explained(),
         memory_errors(),
         explain_death(),
-        _not_ended(),
+        not_ended(),
         _idle_weights(),
         lightning.explained(),
         meeting.training(accelerator_of(config)),
@@ -262,12 +262,13 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _not_ended() -> Iterator[None]:
+def not_ended() -> Iterator[None]:
     """Say whose code ends the program: a command would end as if all were done, and without a model."""
     try:
         yield
-    except SystemExit as error:
-        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+    except SystemExit as ended:
+        error = ended.__context__ if isinstance(ended.__context__, KeyboardInterrupt) else ended
+        if isinstance(error, SIGTERMException) or is_of_user(error):
             raise  # how Lightning ends at a signal
         known = PluginError(
             f"the program is ended while training: {describe(error)}",

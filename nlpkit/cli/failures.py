@@ -30,10 +30,10 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         _silence_stdout()
         return 141
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    known = _translate(error) or plugin_fault(error)
+    if known is None and isinstance(error, (KeyboardInterrupt, click.Abort)):
         click.echo("interrupted", err=True)
         return 130
-    known = _translate(error) or plugin_fault(error)
     if known is None:
         return _bug(error)
     if isinstance(known, ResourceError):

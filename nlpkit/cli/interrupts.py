@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from nlpkit import signals
+from nlpkit.cli.failures import plugin_fault
 from nlpkit.errors import Interrupted
 
 
@@ -28,6 +29,8 @@ def interruptible(message: str = "interrupted") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
+        if plugin_fault(error):
+            raise
         raise Interrupted(message, signal_number=error.args[0] if error.args else signal.SIGINT) from None
     finally:
         signals.give_back(taken)

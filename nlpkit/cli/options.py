@@ -58,7 +58,9 @@ _OPTIONS = [
     click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
     click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but warnings and errors."),
     click.option("-v", "--verbose", count=True, help="Print more on stderr."),
-    click.option("--plugin", "plugins", multiple=True, metavar="FILE.py", help="Use a plugin that is not packaged."),
+    click.option(
+        "--plugin", "plugins", multiple=True, metavar="FILE|FOLDER", help="Use a plugin that is not installed."
+    ),
     click.option("--no-plugins", is_flag=True, help="Leave out installed plugins, except the core's own."),
 ]
 

@@ -1,10 +1,12 @@
-"""What ``pretrain`` and ``fit`` have in common: their options, and how a run is started or gone on with."""
+"""What ``pretrain`` and ``fit`` have in common: their options, and how a run is started or gone on with.
+
+What only a run needs is imported by it: ``--help`` and a mistyped option are to be answered at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +18,11 @@ import click
 from nlpkit.cli import TYPED
 from nlpkit.cli.arguments import given_options, refuse_with_resume
 from nlpkit.cli.interrupts import interruptible
-from nlpkit.cli.launch import end_with_launcher, launch
-from nlpkit.cli.log import set_up_log
 from nlpkit.cli.options import Common
 from nlpkit.cli.plan import print_plan
 from nlpkit.cli.progress import progress_for
 from nlpkit.cli.results import print_run
 from nlpkit.errors import NlpkitError, UsageError
-from nlpkit.folder import RunFolder, make_next
 from nlpkit.processes import started
 
 if TYPE_CHECKING:
@@ -137,6 +136,9 @@ def train(common: Common, training: Training, typed: Typed) -> None:
     Raises:
         Interrupted: Ctrl-C, SIGTERM or SIGHUP.
     """
+    from nlpkit.cli.launch import end_with_launcher
+    from nlpkit.cli.log import set_up_log
+
     end_with_launcher()
     if not started().first:  # the first speaks for all
         common.quiet = True
@@ -210,6 +212,9 @@ def _launch_if_several(asked: TrainerConfig, out: str | None, name: str = "") ->
     """
     if asked.devices == 1 or asked.nodes > 1 or started().world > 1:
         return
+    from nlpkit.cli.launch import launch
+    from nlpkit.folder import RunFolder, make_next
+
     folder = RunFolder(Path(out) if out else make_next(Path("runs"), name))
     typed = list(click.get_current_context().meta[TYPED])
     code = launch(typed if out else [typed[0], "--out", str(folder.path), *typed[1:]], asked.devices, folder)
@@ -266,5 +271,7 @@ def _trainer_of(folder: Path, common: Common) -> TrainerConfig:
 
 
 def _task_of(folder: Path, common: Common) -> type[Task[Any]]:
+    import json
+
     request = json.loads((folder / "run.json").read_text("utf-8"))["request"]
     return common.registry.task(request["task"])

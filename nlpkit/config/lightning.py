@@ -30,7 +30,8 @@ DECIDED: Mapping[str, str] = {
     "min_steps": "trainer.patience=0 keeps a run from ending early",
     "model_registry": "the model is in RUN/model",
     "num_nodes": "trainer.nodes=N",
-    "overfit_batches": "fit a file of a few rows, with the same file as --dev and trainer.max_epochs=N",
+    "overfit_batches": "to Lightning a run is one epoch, which would end after so many batches, none of them repeated; "
+    "fit a file of a few rows, the same as --dev, with trainer.max_epochs=N",
     "plugins": _OWN_TRAINER,
     "reload_dataloaders_every_n_epochs": _OWN_TRAINER,
     "strategy": "strategy=NAME says which weights learn, trainer.devices=N how many devices share a batch",

@@ -8,41 +8,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import opcode
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NamedTuple
 
 from nlpkit.errors import DISK_FULL, NlpkitError, PluginError
-from nlpkit.owners import named, owner_of
+from nlpkit.owners import FED_BY, named, owner_of
 from nlpkit.task import Example, Task
 
 _LINES = 20
 _RAISED = "this is for the plugin's author; the same command with -v shows their lines"
 _UNUSABLE = "nlpkit.testing.check_task tries a task in all its parts; where it passes, this is a bug in nlpkit"
-_WORKS_ON = {
-    "nlpkit.task": ("labels_of",),
-    "nlpkit.examples": ("check", "labels_of"),
-    "nlpkit.splits": ("labels_of",),
-    "nlpkit.data": ("encode",),
-    "nlpkit.module": ("collate", "encode"),
-    "nlpkit.heads": ("collate", "encode"),
-    "nlpkit.scores": ("compare", "build_metrics"),
-}
-"""Module of ours -> the methods of a task whose results it works on, the nearest first."""
-_FUNCTIONS = {
-    "Task.collate": ("encode",),
-    "Task.lengths": ("encode",),
-    "_first_tokens": ("encode",),
-    "TaskModule._score": ("compare", "build_metrics"),
-    "TaskModule.score": ("compare", "build_metrics"),
-    "TaskModule._log_scores": ("compare", "build_metrics"),
-}
-"""The same of functions that differ from their module."""
-_AROUND_THE_BODY = tuple(
-    f"nlpkit.{name}" for name in ("apart", "dropout", "feed_forward", "last_layer", "packed", "pieces")
-)
 _KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
+_RAISE = opcode.opmap["RAISE_VARARGS"]
 _functions: dict[int, tuple[CodeType, str]] = {}
 """By ``id``, beside the code that keeps it: two functions of one text on one line have equal code."""
 
@@ -70,6 +50,11 @@ class _Step(NamedTuple):
         """File and line."""
         return f"{self.frame.f_code.co_filename}:{self.traceback.tb_lineno}"
 
+    @property
+    def raises(self) -> bool:
+        """Whether it came to a ``raise``; what a signal raises comes between other statements."""
+        return self.frame.f_code.co_code[self.traceback.tb_lasti] == _RAISE
+
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
@@ -92,12 +77,21 @@ def plugin_error(error: BaseException) -> PluginError | None:
     """What an exception is for the user if a plugin is at fault; None: it is not, or the exception says what it is."""
     if isinstance(error, PluginError):
         return error
-    if isinstance(error, (NlpkitError, KeyboardInterrupt, GeneratorExit)) or _lacks_resources(error):
+    if isinstance(error, (NlpkitError, GeneratorExit)) or is_of_user(error) or _lacks_resources(error):
         return None
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
         error = error.__cause__  # Python's own "generator raised StopIteration", behind which are the author's lines
     steps = _steps(error.__traceback__)
     return _raised(error, steps) or _not_usable(error, steps)
+
+
+def is_of_user(error: BaseException | None) -> bool:
+    """Whether it is a Ctrl-C: a ``KeyboardInterrupt`` that no statement of a plugin has raised of its own accord."""
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    last = _steps(error.__traceback__)[-1:]
+    raised = any(step.raises and step.owner not in ("", "nlpkit") for step in last)
+    return not raised or is_of_user(error.__context__)
 
 
 def _lacks_resources(error: BaseException) -> bool:
@@ -155,17 +149,16 @@ def _name(code: CodeType) -> str:
 
 def _not_usable(error: BaseException, steps: list[_Step]) -> PluginError | None:
     """The error of our own code that works on what a plugin's class gave it, as far as that can be told."""
-    ours = [step for step in steps if step.owner == "nlpkit" and step.module not in _AROUND_THE_BODY]
-    name = _name(ours[-1].frame.f_code).partition(".<")[0] if ours else ""  # without its <listcomp>
-    methods = _FUNCTIONS.get(name) or _WORKS_ON.get(ours[-1].module if ours else "", ())
-    for step in reversed(ours if methods else []):
-        for cls in _classes(step.frame):
-            made = _first_of(cls, methods if issubclass(cls, Task) else ("forward",))
-            if made:
-                what = f"{named(cls)}{made}: nlpkit's {name} cannot use what it gives: {describe(error, 'nlpkit')}"
-                known = PluginError(f"{what}{_whence(error)}", _UNUSABLE)
-                known.lines = _format(error, error.__traceback__)
-                return known
+    ours = [step for step in reversed(steps) if step.owner == "nlpkit"]
+    code = next((step.frame.f_code for step in ours if step.frame.f_code in FED_BY), None)
+    if code is None:
+        return None
+    for cls in (cls for step in ours for cls in _classes(step.frame)):
+        if made := _first_of(cls, FED_BY[code] if issubclass(cls, Task) else ("forward",)):
+            cannot = f"nlpkit's {_name(code)} cannot use what it gives: {describe(error, 'nlpkit')}"
+            known = PluginError(f"{named(cls)}{made}: {cannot}{_whence(error)}", _UNUSABLE)
+            known.lines = _format(error, error.__traceback__)
+            return known
     return None
 
 

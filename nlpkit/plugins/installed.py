@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 GROUP = "nlpkit"
 CORE = "nlpkit-core"
+PACKAGE = "__init__.py"
 
 
 class Plugin(NamedTuple):
@@ -21,13 +22,28 @@ class Plugin(NamedTuple):
         name: of the entry point, or of the file without ``.py``.
         distribution: the package to install or uninstall; empty for a file named by ``--plugin``.
         version: of the distribution.
-        value: ``module`` or ``module:object``, or the path of the file.
+        value: ``module`` or ``module:object``, or the path of the file; of a package that of its ``__init__.py``.
     """
 
     name: str
     distribution: str
     version: str
     value: str
+
+    @classmethod
+    def of_file(cls, path: str) -> Plugin:
+        """A file, or a folder that is a package; that of its ``__init__.py`` is the same."""
+        path = os.path.join(path, PACKAGE) if os.path.isdir(path) else path
+        whole = os.path.abspath(path)
+        named = os.path.dirname(whole) if os.path.basename(whole) == PACKAGE else whole
+        return cls(os.path.basename(named).removesuffix(".py"), "", "", path)
+
+    @property
+    def file(self) -> str:
+        """What names it in ``--plugin``, seen from the folder that it lies in; empty for one that is installed."""
+        if self.distribution:
+            return ""
+        return f"{self.name}/{PACKAGE}" if os.path.basename(self.value) == PACKAGE else f"{self.name}.py"
 
     @property
     def owner(self) -> str:

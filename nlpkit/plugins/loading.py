@@ -18,8 +18,8 @@ import pluggy
 from nlpkit import hookspecs
 from nlpkit.errors import nearest
 from nlpkit.owners import claim
-from nlpkit.plugins.blame import describe, lines_of, remember
-from nlpkit.plugins.installed import CORE, Plugin, Problem
+from nlpkit.plugins.blame import describe, is_of_user, lines_of, remember
+from nlpkit.plugins.installed import CORE, PACKAGE, Plugin, Problem
 from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 
 HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklearn")
@@ -100,7 +100,7 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
         watched: also find out what it changes for the whole process.
 
     Raises:
-        KeyboardInterrupt: the user's own, the only exception that passes.
+        KeyboardInterrupt: the user's Ctrl-C, the only exception that passes.
     """
     steps, heard = _Load(plugin), _Heard()
     modules, changes = set(sys.modules), _watch() if watched else tuple
@@ -110,11 +110,11 @@ def load(plugin: Plugin, watched: bool = False) -> Loaded:
     try:
         with contextlib.redirect_stdout(cast(IO[str], heard)):
             values = steps.run()
-    except KeyboardInterrupt:
-        raise
     except (_Refused, Rubbish) as error:
         problem = Problem(plugin, steps.moment, str(error), names=tuple(steps.names))
     except BaseException as error:
+        if is_of_user(error):
+            raise
         problem = _problem(steps, error)
     seconds = time.perf_counter() - began
     slow = tuple(name for name in HEAVY if name in sys.modules and name not in modules)
@@ -172,25 +172,44 @@ def _module_of(plugin: Plugin) -> str:
     """The name of its module."""
     if plugin.distribution:
         return plugin.value.partition(":")[0]
+    folder, file = os.path.split(os.path.abspath(plugin.value))
+    if file == PACKAGE and _is_free(name := os.path.basename(folder), folder):
+        return name  # its modules may name it so
     return "nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name)
 
 
+def _is_free(name: str, folder: str) -> bool:
+    """Whether no module but the package in this folder is called so."""
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__path__", None) == [folder]
+    from importlib.util import find_spec
+
+    found = find_spec(name) if name.isidentifier() else None
+    return name.isidentifier() and (found is None or found.submodule_search_locations == [folder])
+
+
 def import_file(plugin: Plugin) -> ModuleType:
-    """Run a file as a module without writing compiled code beside it."""
+    """Run a file as a module without writing compiled code beside it; a package is imported once, with its modules."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
     path = os.path.abspath(plugin.value)
+    package = [os.path.dirname(path)] if os.path.basename(path) == PACKAGE else None
     with _file_problems():
         if not path.endswith(".py"):
             raise _Refused("not a .py file")
         with open(path, "rb") as stream:
             source = stream.read()
-    module = ModuleType(_module_of(plugin))
-    module.__file__ = path
+    name = _module_of(plugin)
+    if package and getattr(sys.modules.get(name), "__path__", None) == package:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, path, submodule_search_locations=package)
+    module = module_from_spec(cast(Any, spec))
     code = compile(source, path, "exec", dont_inherit=True)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     try:
         exec(code, module.__dict__)
     except BaseException:
-        sys.modules.pop(module.__name__, None)
+        sys.modules.pop(name, None)
         raise
     return module
 

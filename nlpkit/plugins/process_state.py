@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -27,6 +29,8 @@ _FRESH = {
 }
 """What a library has as it is imported."""
 _THREADS = "the threads that run"
+_THREADS_OF_TORCH = "torch's number of threads"
+_ASK_TORCH = "import torch; print([torch.get_num_threads(), torch.get_num_interop_threads()])"
 _BLANKET = (Warning, UserWarning, DeprecationWarning, FutureWarning, RuntimeWarning)
 
 
@@ -48,7 +52,7 @@ def differences(before: State, after: State) -> tuple[str, ...]:
     """What differs, in words; what a library sets as it is imported is no difference."""
     changed = []
     for what, now in after.items():
-        if before.get(what, _FRESH.get(what, now)) == now:
+        if (before[what] if what in before else _fresh(what, now, before)) == now:
             continue
         if what == "the environment" and isinstance(now, dict) and isinstance(before[what], dict):
             names = {name for name, _ in set(before[what].items()) ^ set(now.items())}
@@ -59,6 +63,18 @@ def differences(before: State, after: State) -> tuple[str, ...]:
             what = f"{what} ({', '.join(began)})"
         changed.append(what)
     return tuple(changed)
+
+
+def _fresh(what: str, now: Any, before: State) -> Any:
+    """What a library had that was imported since; ``now`` where nobody knows."""
+    if what != _THREADS_OF_TORCH:
+        return _FRESH.get(what, now)
+    try:  # it depends on the machine and the environment: a fresh process tells
+        words = [sys.executable, "-c", _ASK_TORCH]
+        asked = subprocess.run(words, env=before["the environment"], capture_output=True, check=True, timeout=60)
+        return json.loads(asked.stdout)
+    except Exception:
+        return now
 
 
 def _is_blanket(found: tuple[Any, ...]) -> bool:
@@ -110,6 +126,6 @@ _LOOKS: dict[str, Callable[[], Any]] = {
     "torch's default device": _of_torch(lambda torch: str(torch.get_default_device())),
     "whether torch keeps gradients": _of_torch(lambda torch: torch.is_grad_enabled()),
     "the seed of torch": _of_torch(_seed_of_torch),
-    "torch's number of threads": _of_torch(lambda torch: torch.get_num_threads()),
+    _THREADS_OF_TORCH: _of_torch(lambda torch: [torch.get_num_threads(), torch.get_num_interop_threads()]),
 }
 """What is looked at, in words."""

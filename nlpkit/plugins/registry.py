@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nlpkit.errors import PluginError, UsageError, nearest
 from nlpkit.plugins.installed import CORE, Plugin, Problem, find_installed
@@ -18,7 +19,8 @@ Kind = Literal["task", "dataset", "head", "metric"]
 Stage = Literal["pretrain", "finetune"]
 _WORD = {"finetune": "task", "pretrain": "objective"}
 _COMMAND = {"finetune": "nlpkit fit --task", "pretrain": "nlpkit pretrain --objective"}
-_said: set[Problem] = set()
+_LONG = 5.0  # seconds that a plugin may take before its user is told who lets them wait
+_said: set[str] = set()
 _OWN = {name: f"nlpkit-{name}" for name in ("sentiment", "ner", "translation")}
 
 
@@ -26,7 +28,8 @@ class Registry:
     """All plugins of this installation, plus files; nothing is imported before something is asked for.
 
     Args:
-        files: paths of unpackaged plugins; one of them that is broken is an error, because it was asked for.
+        files: paths of plugins that are not installed, files or folders; one of them that is broken is an error,
+            because it was asked for.
         enabled: names of plugins or distributions to use, besides the core's own; an empty one: only the core's.
             None: what the environment variable NLPKIT_PLUGINS says, or all that are not switched off.
         warn: is told which plugins are left out; None: the log.
@@ -41,10 +44,8 @@ class Registry:
         watched: bool = False,
     ) -> None:
         self._installed, self._metadata_problems = find_installed()
-        self._files = [
-            Plugin(os.path.basename(path).removesuffix(".py"), "", "", path)
-            for path in {os.path.realpath(path): path for path in files}.values()
-        ]
+        named = map(Plugin.of_file, files)
+        self._files = list({os.path.realpath(plugin.value): plugin for plugin in named}.values())
         self.selection = Selection.of_user() if enabled is None else Selection(only=enabled)
         self._warn = warn or _log
         self._watched = watched
@@ -79,45 +80,53 @@ class Registry:
         return [*metadata, *broken, *self._clashes()]
 
     def _clashes(self) -> list[Problem]:
-        kinds: tuple[Kind, ...] = ("task", "dataset", "head", "metric")
         return [
             Problem(owners[-1], "clash", f"{kind} '{name}' is also registered by {' and '.join(map(str, owners[:-1]))}")
-            for kind in kinds
-            for name, owners in self._owners(kind).items()
-            if len(owners) > 1
+            for kind, named in self._registered.items()
+            for name, entries in named.items()
+            if len(owners := [plugin for plugin, _ in entries]) > 1
         ]
 
-    def _owners(self, kind: Kind) -> dict[str, list[Plugin]]:
-        """Name -> the plugins that register it; two entries for one and the same object count as one."""
-        first: dict[str, list[Any]] = {}
-        owners: dict[str, list[Plugin]] = {}
+    @functools.cached_property
+    def _registered(self) -> dict[Kind, dict[str, list[tuple[Plugin, Any]]]]:
+        """Kind -> name -> plugins with what they register so; two entries for one and the same object count as one."""
+        registered: dict[Kind, dict[str, list[tuple[Plugin, Any]]]] = {kind: {} for kind in get_args(Kind)}
         for one in self.loaded():
-            for name, value in one.values.get(kind, {}).items():
-                if all(value is not other for other in first.setdefault(name, [])):
-                    first[name].append(value)
-                    owners.setdefault(name, []).append(one.plugin)
-        return owners
+            for kind, named in registered.items():
+                for name, value in one.values.get(kind, {}).items():
+                    entries = named.setdefault(name, [])
+                    if all(value is not other for _, other in entries):
+                        entries.append((one.plugin, value))
+        return registered
 
-    def _collect(self, kind: Kind) -> dict[str, Any]:
-        """Name -> value for all names that have one owner; says once which plugins are left out."""
+    @functools.cached_property
+    def _found(self) -> dict[Kind, dict[str, Any]]:
+        """Kind -> name -> value for all names that have one owner; says which plugins are left out."""
         for one in self.loaded():
             if one.problem and not one.plugin.distribution:
-                raise _with_lines(_sentence(one.problem), "correct the file, or leave out its --plugin", one.problem)
+                raise _with_lines(_sentence(one.problem), _of_file(one.problem), one.problem)
         self._report()
-        owners = self._owners(kind)
-        pairs = [pair for one in self.loaded() for pair in one.values.get(kind, {}).items()]
-        return {name: value for name, value in reversed(pairs) if len(owners[name]) == 1}
+        return {
+            kind: {name: entries[0][1] for name, entries in reversed(named.items()) if len(entries) == 1}
+            for kind, named in self._registered.items()
+        }
 
     def _report(self) -> None:
         for problem in self.problems():
-            if problem not in _said:
-                _said.add(problem)
-                left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
-                self._warn(f"{left_out}{problem}; see nlpkit plugins doctor")
+            left_out = "" if problem.moment in ("clash", "metadata") else "left out: "
+            self._warn_once(f"{left_out}{problem}")
+        for one in self.loaded():
+            if one.seconds > _LONG:
+                self._warn_once(f"plugin {one.plugin}: import: takes {one.seconds:.1f} seconds")
+
+    def _warn_once(self, text: str) -> None:
+        if text not in _said:
+            _said.add(text)
+            self._warn(f"{text}; see nlpkit plugins doctor")
 
     def tasks(self, stage: Stage | None = None) -> dict[str, type[Task[Any]]]:
         """Tasks by name, sorted, of one stage or of both; names that two plugins claim are left out."""
-        found = self._collect("task")
+        found = self._found["task"]
         return {name: found[name] for name in sorted(found) if stage in (None, found[name].stage)}
 
     def task(self, name: str, stage: Stage | None = None) -> type[Task[Any]]:
@@ -147,15 +156,15 @@ class Registry:
 
     def heads(self) -> dict[str, Callable[..., Any]]:
         """Functions that make a head from (task, backbone configuration), by name."""
-        return self._collect("head")
+        return self._found["head"]
 
     def datasets(self) -> dict[str, Dataset]:
         """Named readers and sample data."""
-        return self._collect("dataset")
+        return self._found["dataset"]
 
     def metrics(self) -> dict[str, Callable[..., Any]]:
         """Functions that make a metric from (task), by name."""
-        return self._collect("metric")
+        return self._found["metric"]
 
     def head(self, name: str) -> Callable[..., Any]:
         """The head of a name; raises as `task`."""
@@ -174,15 +183,13 @@ class Registry:
 
     def owner(self, kind: Kind, name: str) -> Plugin:
         """The plugin that registers a name; raises as `task`."""
-        self._look_up(kind, kind, name, lambda: sorted(self._owners(kind)))
-        return self._owners(kind)[name][0]
+        self._look_up(kind, kind, name, lambda: sorted(self._registered[kind]))
+        return self._registered[kind][name][0][0]
 
     def _look_up(self, kind: Kind, word: str, name: str, known: Callable[[], list[str]]) -> Any:
-        values = self._collect(kind)
-        if name in values:
-            return values[name]
-        owners = self._owners(kind).get(name, [])
-        if owners:
+        if name in self._found[kind]:
+            return self._found[kind][name]
+        if owners := [plugin for plugin, _ in self._registered[kind].get(name, [])]:
             raise PluginError(f"{word} '{name}' is registered by {' and by '.join(map(str, owners))}", _choose(owners))
         for one in self.loaded():
             if one.problem and (name in one.problem.names or (kind == "task" and name == one.plugin.name)):
@@ -212,14 +219,14 @@ class Registry:
         """Why a plugin that was there once does not give what it gave, and what to do.
 
         Args:
-            plugin: as it was; of a file only the name is looked at.
+            plugin: as it was; of a file only what `Plugin.file` says of it.
 
         Returns:
             Behind "which", and a hint.
         """
         if not plugin.distribution:
-            return "is not given", f"--plugin {plugin.name}.py"
-        exact = f"pip install {plugin.distribution}=={plugin.version}"
+            return "is not given", f"--plugin {plugin.file}"
+        exact = f"pip install {plugin.distribution}=={plugin.version}, or from where you had it"
         of_it = [pair for pair in self.installed() if pair[0].distribution == plugin.distribution]
         if not of_it:
             return "is not installed", exact
@@ -264,6 +271,13 @@ def _sentence(problem: Problem) -> str:
     """The problem of a file; a syntax error names the file and line itself."""
     path = os.path.abspath(problem.plugin.value)
     return problem.error if problem.error.startswith(f"{path}:") else f"{problem.plugin.value}: {problem.error}"
+
+
+def _of_file(problem: Problem) -> str:
+    """What to do about it."""
+    several = "; a plugin of several files is a folder with __init__.py: --plugin FOLDER"
+    lacks = problem.moment == "import" and problem.error.startswith(("ImportError", "ModuleNotFoundError"))
+    return f"correct the file, or leave out its --plugin{several if lacks else ''}"
 
 
 def _choose(owners: Sequence[Plugin]) -> str:

@@ -28,7 +28,13 @@ SIDES = {
     "nlpkit fit --task sentiment --help": [*COMMAND, "fit", "--task", "sentiment", "--help"],
     "nlpkit tasks": [*COMMAND, "tasks"],
 }
-LIMIT = 8.0
+LIMITS = {
+    "nlpkit --help": 6.0,  # click, and no verb
+    "nlpkit fit --help": 7.0,  # the options of training as well, and no plugin
+    "nlpkit tasks": 9.0,  # every plugin is imported, for the names of its tasks
+    "nlpkit fit --task sentiment --help": 10.0,  # both
+}
+"""Times the CPU time of a bare interpreter."""
 PLUGINS = 20
 MORE = f", {PLUGINS} more plugins"
 WITH_PLUGINS = ("nlpkit --help", "nlpkit tasks")
@@ -114,10 +120,10 @@ def main() -> int:
     bare, *commands = SIDES
     ratios = {side: round(medians[side] / medians[bare], 2) for side in commands}
     heavy = {side: imported(SIDES[side][len(COMMAND) :]) for side in commands}
-    print(json.dumps({"ratio": ratios, "limit": LIMIT, "imported": heavy}))
+    print(json.dumps({"ratio": ratios, "limit": LIMITS, "imported": heavy}))
     slower = {side: round(medians[side + MORE] / medians[side], 2) for side in WITH_PLUGINS}
     print(json.dumps({"ratio with more plugins to none": slower, "limit": {WITH_PLUGINS[0]: LIMIT_OF_PLUGINS}}))
-    too_slow = max(ratios.values()) > LIMIT or slower[WITH_PLUGINS[0]] > LIMIT_OF_PLUGINS
+    too_slow = any(ratios[side] > limit for side, limit in LIMITS.items()) or slower[WITH_PLUGINS[0]] > LIMIT_OF_PLUGINS
     return int(any(heavy.values()) or too_slow)
 
 

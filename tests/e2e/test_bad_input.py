@@ -495,7 +495,7 @@ def test_bundle_of_an_absent_plugin_names_it(verb: str, shop: Path, fitted: Any,
     run = of_absent_plugin(fitted.folder, tmp_path / "irony")
     ended = command(*start_from(verb, run, shop, tmp_path / "run"))
     message = f"{run / 'model'}: made by task 'irony' of nlpkit-irony 3.1, which is not installed"
-    assert_refused(ended, 5, message, "pip install nlpkit-irony==3.1", tmp_path / "run")
+    assert_refused(ended, 5, message, "pip install nlpkit-irony==3.1, or from where you had it", tmp_path / "run")
 
 
 def test_body_of_a_bundle_needs_no_plugin(shop: Path, base: Any, command: Any, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from plugin_site import PluginSite, mood
 
 import nlpkit
 from nlpkit.errors import PluginError
+from nlpkit.plugins import switches as switched
 
 OWNER = "plugin 'mood' (nlpkit-mood 0.3.0)"
 TINY = ("model.preset=tiny", "model.vocabulary=300", "model.sequence_length=32", "trainer.max_steps=2")
@@ -185,12 +186,43 @@ def test_head_that_raises_for_new_texts_is_named(
     assert_says(ended, f"{OWNER}: {moment}: ZeroDivisionError: division by zero ({place(module)}); in the batch of AT")
 
 
-def test_exit_in_the_middle_of_a_task_is_an_error(run: Path, site: PluginSite, data: Path, command: Any) -> None:
-    module = site.install("mood", mood("    def encode(self, example): raise SystemExit(0)"))
+ENDS = ("SystemExit", "KeyboardInterrupt")  # the second is no Ctrl-C of the user
 
-    ended = command("predict", run, data)
 
-    assert_says(ended, f"{OWNER}: Mood.encode: SystemExit: 0 ({place(module, 'SystemExit')}); at AT")
+@pytest.mark.parametrize("error", ENDS)
+def test_end_of_the_program_in_a_task_is_an_error(
+    error: str, run: Path, site: PluginSite, data: Path, command: Any, fit: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(f"    def encode(self, example): raise {error}"))
+    said = f"{OWNER}: Mood.encode: {error} ({place(module, error)}); at AT"
+
+    assert_says(command("predict", run, data), said)
+    assert_says(fit(), said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", ENDS)
+def test_end_of_the_program_as_a_page_is_drawn_is_an_error(
+    error: str, run: Path, site: PluginSite, data: Path, command: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(f"    def page(self, rows): raise {error}"))
+
+    ended = command("predict", run, data, "--html", tmp_path / "page.html")
+
+    assert_says(ended, f"{OWNER}: Mood.page: {error} ({place(module, error)})")
+
+
+@pytest.mark.parametrize("error", ENDS)
+@pytest.mark.parametrize("more", [(), ("--plan",)])
+def test_end_of_the_program_in_a_head_is_an_error(
+    more: tuple[str, ...], error: str, site: PluginSite, fit: Any, tmp_path: Path
+) -> None:
+    module = site.install("mood", mood(HEAD.replace("return self.output(hidden[:, 0])", f"raise {error}")))
+
+    ended = fit(*more)
+
+    assert_says(ended, f"{OWNER}: Mood.build_head.Own.forward: {error} ({place(module, error)})")
+    assert not (tmp_path / "run").exists()
 
 
 GIVEN = {
@@ -297,20 +329,10 @@ def test_end_of_an_iterator_in_a_task_is_its_authors(moment: str, run: Path, sit
 
 
 UNUSABLE = {
-    "a padding value that is missing": (
-        "    def encode(self, example): return dict(self.tokenizer(example['text']), extra=[1])",
-        "Mood.encode: nlpkit's Task.collate cannot use what it gives: "
-        "KeyError: \"Mood.padding declares no value for 'extra'\"; in the batch of AT",
-    ),
     "numbers that no token has": (
         "    def encode(self, example):\n"
         "        return {'input_ids': self.tokenizer(example['text'])['input_ids'] + [99999], 'labels': 0}",
         "Mood.encode: nlpkit's TaskModule.hidden cannot use what it gives: IndexError: index out of range in self; "
-        "in the batch of AT",
-    ),
-    "labels that the head does not have": (
-        "    def encode(self, example): return dict(self.tokenizer(example['text']), labels=7)",
-        "Mood.encode: nlpkit's Head.loss cannot use what it gives: IndexError: Target 7 is out of bounds.; "
         "in the batch of AT",
     ),
     "logits of no shape": (
@@ -482,7 +504,7 @@ def test_run_of_a_removed_plugin_says_what_to_install(
     ended = command("fit", "--resume", broken_off)
 
     assert_says(ended, f"{broken_off}: began with task 'mood' {lost}")
-    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0"
+    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0, or from where you had it"
 
 
 def test_body_of_a_removed_plugins_run_is_a_start_for_another_task(
@@ -504,7 +526,7 @@ def test_run_of_a_later_version_without_the_task_says_so(run: Path, site: Plugin
         ended,
         f"{run}/model: made by task 'mood' of nlpkit-mood 0.3.0, which is there in version 0.4.0, without it",
     )
-    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0"
+    assert errors(ended)[1] == "hint: pip install nlpkit-mood==0.3.0, or from where you had it"
 
 
 def test_run_of_a_plugin_that_is_broken_now_says_how(run: Path, site: PluginSite, data: Path, command: Any) -> None:
@@ -550,6 +572,18 @@ def test_disabled_plugin_is_out_of_use_until_it_is_enabled(
     assert command("plugins", "enable", "mood").err == "mood is on\n"
     assert in_use(command)["mood"] == ""
     assert "mood_plugin" not in sys.modules
+
+
+@pytest.mark.parametrize("variables", [{"XDG_CONFIG_HOME": "/home/me/.config"}, {"HOME": "/home/me"}])
+def test_switches_are_kept_where_a_user_has_settings(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NLPKIT_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert str(switched.path()) == "/home/me/.config/nlpkit/plugins.json"
 
 
 def test_distribution_that_is_disabled_takes_its_plugins_with_it(

@@ -309,12 +309,14 @@ def test_finished_run_keeps_its_last_and_its_best_checkpoint(fitted: Any) -> Non
     assert kept == sorted({f"step-{best:08d}", f"step-{6:08d}"})
 
 
-def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: Any, tmp_path: Path) -> None:
-    plugin = tmp_path / "mood.py"
-    plugin.write_text(
-        "from nlpkit import hookimpl\nfrom nlpkit_sentiment import Sentiment\n"
-        "class Mood(Sentiment):\n    name = 'mood'\n"
-        "@hookimpl\ndef nlpkit_tasks():\n    return [Mood]\n"
+def test_bundle_of_a_plugin_folder_names_its_file(shop: Path, base: Any, command: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "mood"
+    plugin.mkdir()
+    (plugin / "__init__.py").write_text(
+        "import nlpkit\n@nlpkit.hookimpl\ndef nlpkit_tasks():\n    from mood.task import Mood\n    return [Mood]\n"
+    )
+    (plugin / "task.py").write_text(
+        "from nlpkit_sentiment import Sentiment\nclass Mood(Sentiment):\n    name = 'mood'\n"
     )
     run = tmp_path / "run"
     arguments = ("--task", "mood", "--plugin", plugin, "--from", base.folder, "--out", run, "trainer.max_steps=1")
@@ -325,8 +327,8 @@ def test_bundle_of_a_plugin_file_names_the_file(shop: Path, base: Any, command: 
     assert (ended.code, ended.err.splitlines()[-2:]) == (
         5,
         [
-            f"error: {run / 'model'}: made by task 'mood' of the plugin file mood.py, which is not given",
-            "hint: --plugin mood.py",
+            f"error: {run / 'model'}: made by task 'mood' of the plugin file mood/__init__.py, which is not given",
+            "hint: --plugin mood/__init__.py",
         ],
     )
 

@@ -244,6 +244,13 @@ def test_a_killed_run_with_such_settings_goes_on_and_its_log_is_whole(
             "nlpkit decides it: trainer.validations_per_epoch=N",
         ),
         (
+            "trainer.overfit_batches=2",
+            2,
+            "command line: no setting 'trainer.overfit_batches'",
+            "nlpkit decides it: to Lightning a run is one epoch, which would end after so many batches, none of them "
+            "repeated; fit a file of a few rows, the same as --dev, with trainer.max_epochs=N",
+        ),
+        (
             "trainer.profilr=simple",
             2,
             "command line: no setting 'trainer.profilr'",

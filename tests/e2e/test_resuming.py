@@ -265,6 +265,9 @@ def test_run_of_somebody_else_runs_no_code_that_it_names(story: Story, command: 
         f"error: {story.killed}: the run began with --plugin {plugin}, which is code and must be asked for again",
         f"hint: add --plugin {plugin}, if you trust it",
     ]
+    plugin.rename(tmp_path / "moved.py")
+    hint = command("pretrain", "--resume", story.killed).err.splitlines()[-1]
+    assert hint == f"hint: add --plugin {plugin}, if you trust it; one that was moved, from where it is now"
 
 
 def test_run_of_somebody_else_fetches_no_model_that_it_names(story: Story, command: Any) -> None:

@@ -39,7 +39,7 @@ TASK = {
     "kind": "an example was encoded.",
     "build_head": "the backbone's configuration is known: in `fit`, and whenever a model is loaded.",
     "start": "a new run begins.",
-    "build_metrics": "training or scoring begins.",
+    "build_metrics": "training or scoring begins, and in `predict` as the model is put together.",
     "collate": "a batch is made.",
     "as_predicted": "a batch is scored, in validation and `evaluate`.",
     "compare": "a batch that is scored has its predictions.",
@@ -77,9 +77,9 @@ and a test compares the two. [Write a task](../write-a-task.md) is the way in, a
 stability](../explanation/stability.md) says what may change and when. This is API version {hookspecs.API_VERSION}.
 
 A plugin is a module that a distribution names in its entry points, `[project.entry-points.nlpkit]`, or a file that
-`--plugin FILE.py` names. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All
-plugins are asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what
-is wrong.
+`--plugin FILE.py` names; `--plugin FOLDER` names a package, whose modules import each other as `.NAME` or by the
+folder's name. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All plugins are
+asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what is wrong.
 """
 _TASK = """
 ## Task

@@ -1,65 +1,122 @@
-"""Each hook by a plugin that has only this one, and what becomes of it; a test for each is named after it."""
+"""Every hook and every method of a task in the reference, by a plugin that has them: what nlpkit calls, and when."""
 
 from __future__ import annotations
 
-import inspect
-import sys
-import textwrap
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plugin_site import mood
 
-from nlpkit import hookspecs
+import nlpkit
 from nlpkit.plugins import Registry
-from nlpkit.task import Dataset
 
-HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "nlpkit_spec")]
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_has_a_test_named_after_it(hook: str) -> None:
-    here = [name for name, value in vars(sys.modules[__name__]).items() if inspect.isfunction(value)]
-    assert [name for name in here if name.startswith(f"test_{hook}_")]
+PAGE = Path(nlpkit.__file__).parents[1] / "docs" / "reference" / "hooks.md"
 
 
-def registry(folder: Path, source: str) -> Registry:
-    path = folder / "one_hook.py"
-    path.write_text("import nlpkit\n\n@nlpkit.hookimpl\n" + textwrap.dedent(source), "utf-8")
-    return Registry([str(path)], enabled=())
+def named(pattern: str) -> set[str]:
+    """Headings of the reference."""
+    return set(re.findall(rf"^### {pattern}$", PAGE.read_text("utf-8"), re.MULTILINE))
 
 
-def test_nlpkit_tasks_gives_classes_that_are_found_by_their_own_names(tmp_path: Path) -> None:
-    source = """
-    def nlpkit_tasks():
-        class Mood(nlpkit.Task):
-            name = "mood-of-texts"
-            def encode(self, example): return {}
-            def build_head(self, backbone): return None
-            def build_metrics(self): return None
-            def decode(self, predictions, batch): return []
-        return [Mood]
-    """
-    found = registry(tmp_path, source)
-    assert found.task("mood-of-texts", stage="finetune").__name__ == "Mood"
-    assert found.owner("task", "mood-of-texts").name == "one_hook"
+GIVES: dict[str, tuple[str, Callable[[Registry], bool]]] = {
+    "nlpkit_tasks": (
+        "[type('Mood', (nlpkit.Task,), {'name': 'mood-of-texts', **dict.fromkeys(nlpkit.Task.__abstractmethods__)})]",
+        lambda found: found.task("mood-of-texts", stage="finetune").__name__ == "Mood",
+    ),
+    "nlpkit_datasets": (
+        "{'log': nlpkit.Dataset(lambda path: [{'text': path}])}",
+        lambda found: found.dataset("log").read("b.log") == [{"text": "b.log"}],
+    ),
+    "nlpkit_heads": (
+        "{'pair': lambda task, backbone: (task, backbone)}",
+        lambda found: found.head("pair")("task", "backbone") == ("task", "backbone"),
+    ),
+    "nlpkit_metrics": ("{'same': lambda task: task}", lambda found: found.metric("same")("task") == "task"),
+}
+"""Hook -> what it gives, and whether a registry has got it."""
 
 
-def test_nlpkit_datasets_gives_readers_and_samples_by_name(tmp_path: Path) -> None:
-    source = """
-    def nlpkit_datasets():
-        return {"log": nlpkit.Dataset(lambda path: [{"text": path}]), "some": nlpkit.Dataset(files={"train": "a.csv"})}
-    """
-    found: dict[str, Dataset] = dict(registry(tmp_path, source).datasets())
-    assert list(found["log"].read("x.log")) == [{"text": "x.log"}]
-    assert found["some"].files == {"train": "a.csv"}
+@pytest.mark.parametrize("hook", sorted(named(r"(nlpkit_\w+)")))
+def test_hook_is_called_and_what_it_gives_is_found(hook: str, tmp_path: Path) -> None:
+    source, is_found = GIVES[hook]
+    path = tmp_path / "one_hook.py"
+    path.write_text(f"import nlpkit\n\n@nlpkit.hookimpl\ndef {hook}():\n    return {source}\n", "utf-8")
+    assert is_found(Registry([str(path)], enabled=()))
 
 
-def test_nlpkit_heads_gives_what_makes_a_head_of_a_task_and_a_backbone(tmp_path: Path) -> None:
-    made: Any = registry(tmp_path, 'def nlpkit_heads(): return {"pair": lambda task, backbone: (task, backbone)}\n')
-    assert made.head("pair")("a task", "a backbone") == ("a task", "a backbone")
+CALLED_IN = {
+    "check": "fit evaluate predict",
+    "named_columns": "fit evaluate predict",
+    "labels_of": "fit evaluate",
+    "select": "fit",
+    "prepare": "fit",
+    "extra_tokens": "fit",
+    "unfold": "fit",
+    "encode": "fit evaluate predict",
+    "lengths": "fit evaluate predict",
+    "kind": "fit evaluate predict",
+    "build_head": "fit evaluate predict",
+    "start": "fit",
+    "build_metrics": "fit evaluate predict",
+    "collate": "fit evaluate predict",
+    "as_predicted": "fit evaluate",
+    "compare": "fit evaluate",
+    "decode": "predict",
+    "complete": "predict",
+    "page": "predict",
+    "about_scores": "fit evaluate",
+    "baselines": "fit",
+    "ready": "fit evaluate predict",
+}
+"""Method of a task -> the commands that call it; of `predict` with ``--html``."""
+NOTED = """
+import inspect
+
+class Noted(Mood):
+    name = "noted"
+
+def noted(name):
+    def call(self, *given):
+        with open({calls!r}, "a") as stream:
+            print(name, file=stream)
+        return getattr(super(Noted, self), name)(*given)
+    return classmethod(call) if isinstance(inspect.getattr_static(Mood, name), classmethod) else call
+
+for name in {methods!r}:
+    setattr(Noted, name, noted(name))
+
+@nlpkit.hookimpl
+def nlpkit_tasks():
+    return [Noted]
+"""
+TINY = ("model.preset=tiny", "model.vocabulary=300", "model.sequence_length=32", "trainer.max_steps=2")
 
 
-def test_nlpkit_metrics_gives_what_makes_a_metric_of_a_task(tmp_path: Path) -> None:
-    made: Any = registry(tmp_path, 'def nlpkit_metrics(): return {"same": lambda task: task}\n')
-    assert made.metric("same")("a task") == "a task"
+@pytest.fixture(scope="module")
+def called(command: Any, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
+    """Command -> the methods that it called of a task which notes each."""
+    work = tmp_path_factory.mktemp("noted")
+    calls, plugin, run, data = work / "calls", work / "noted.py", work / "run", work / "moods.csv"
+    noted = NOTED.format(calls=str(calls), methods=list(CALLED_IN))
+    plugin.write_text(mood("    def page(self, rows):\n        yield str(list(rows))", noted))
+    rows = [f"one {feeling} day of {days},{feeling}\n" for feeling in ("glad", "sad") for days in range(20)]
+    data.write_text("".join(["text,label\n", *rows]))
+    found = {}
+    for verb, *more in (
+        ("fit", "--task", "noted", data, "--out", run, *TINY),
+        ("evaluate", run, data),
+        ("predict", run, data, "--html", work / "page.html"),
+    ):
+        calls.write_text("")
+        ended = command(verb, *more, "--plugin", plugin)
+        assert ended.code == 0, ended.err
+        found[verb] = set(calls.read_text().split())
+    return found
+
+
+@pytest.mark.parametrize("method", sorted(named(r"Task\.(\w+)")))
+def test_method_of_a_task_is_called_by_these_commands(method: str, called: Mapping[str, set[str]]) -> None:
+    assert " ".join(verb for verb, methods in called.items() if method in methods) == CALLED_IN[method]

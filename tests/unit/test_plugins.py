@@ -187,6 +187,7 @@ BROKEN = {
     "exit": ("import sys; sys.exit(0)", "import", r"SystemExit: 0 \(.*_plugin.py:1\)"),
     "recursion": ("def f(): f()\nf()", "import", r"RecursionError: maximum recursion depth exceeded.*"),
     "bare exception": ("raise BaseException('no')", "import", r"BaseException: no \(.*_plugin.py:1\)"),
+    "an interrupt of its own": ("raise KeyboardInterrupt", "import", r"KeyboardInterrupt \(.*_plugin.py:1\)"),
     "generator exit": ("raise GeneratorExit", "import", r"GeneratorExit \(.*_plugin.py:1\)"),
     "exception that cannot be shown": (
         "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
@@ -349,8 +350,10 @@ def test_rubbish_from_the_other_hooks_is_refused(hook: str, value: str, install:
     assert problem.error.startswith(NAMED[hook, value])
 
 
-def test_keyboard_interrupt_is_not_swallowed(install: Install) -> None:
-    install("bad", "raise KeyboardInterrupt")
+@pytest.mark.parametrize("then", ["raise", "raise KeyboardInterrupt('all is closed')"])
+def test_ctrl_c_while_a_plugin_is_imported_is_not_swallowed(then: str, install: Install) -> None:
+    source = "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    "
+    install("bad", source + then)
 
     with pytest.raises(KeyboardInterrupt):
         Registry().tasks()
@@ -530,6 +533,41 @@ def test_file_is_a_plugin(site: Path, tmp_path: Path) -> None:
     assert registry.task("emotion").name == "emotion"
     assert registry.owner("task", "emotion") == Plugin("my task", "", "", str(file))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my task.py", "site"]
+
+
+PACKAGES = {
+    "relative": ("mood", "from .reader import NAME"),
+    "by its own name": ("mood", "from mood.reader import NAME"),
+    "of the name of another module": ("json", "from .reader import NAME"),
+}
+
+
+@pytest.mark.parametrize("given", ["", "/", "/__init__.py"])
+@pytest.mark.parametrize("case", PACKAGES)
+def test_folder_of_several_modules_is_a_plugin(case: str, given: str, site: Path, tmp_path: Path) -> None:
+    name, imports = PACKAGES[case]
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(f"{imports}\n" + task("emotion").replace('"emotion"', "NAME"))
+    (tmp_path / name / "reader.py").write_text("NAME = 'six-emotions'\n")
+
+    registry = Registry([f"{tmp_path}/{name}{given}", f"{tmp_path}/{name}"])
+
+    assert registry.owner("task", "six-emotions") == Plugin(name, "", "", f"{tmp_path}/{name}/__init__.py")
+    assert Registry([f"{tmp_path}/{name}"]).task("six-emotions") is registry.task("six-emotions")
+
+
+def test_file_that_needs_another_beside_it_says_how_several_are_named(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "reader.py").write_text("")
+    (tmp_path / "mood.py").write_text("import reader\n")
+
+    with pytest.raises(PluginError) as error:
+        Registry([f"{tmp_path}/mood.py"]).tasks()
+
+    assert str(error.value) == (
+        f"{tmp_path}/mood.py: ModuleNotFoundError: No module named 'reader' ({tmp_path}/mood.py:1)\nhint: "
+        "correct the file, or leave out its --plugin; a plugin of several files is a folder with __init__.py: "
+        "--plugin FOLDER"
+    )
 
 
 def test_file_may_hold_dataclasses(site: Path, tmp_path: Path) -> None:

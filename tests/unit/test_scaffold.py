@@ -264,7 +264,7 @@ def test_name_of_an_installed_task_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text("utf-8").replace('name = "outer"', 'name = "inner"'), "utf-8")
     with pytest.raises(UsageError) as caught:
         new_plugin("inner", out=tmp_path / "inner", registry=Registry([str(file)]))
-    assert caught.value.message == f"'inner' is a task of plugin '__init__' ({file})"
+    assert caught.value.message == f"'inner' is a task of plugin 'nlpkit_outer' ({file})"
     assert not (tmp_path / "inner").exists()
 
 

@@ -1,0 +1,84 @@
+"""Where a function of ours cannot use what a task gives, the method that gave it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from plugin_site import mood
+from tiny_runs import make_module, small_tokenizer
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from nlpkit import examples, prepare, scores, splits
+from nlpkit.config import RunConfig
+from nlpkit.data import EncodedExamples, make_batch
+from nlpkit.errors import PluginError
+from nlpkit.heads import Head, TransformersHead
+from nlpkit.owners import FED_BY
+from nlpkit.plugins import Registry
+from nlpkit.plugins.blame import isolated
+from nlpkit.task import Example, Task, TaskConfig
+
+ODD = """
+    check = classmethod(lambda cls, example: nlpkit.Example({}))
+    labels_of = classmethod(lambda cls, example: None)
+    lengths = lambda self, features: None
+    compare = lambda self, predictions, batch: (None,)
+    collate = lambda self, features: None
+    seeded = True
+"""
+ROW = Example({"text": "a"})
+IDS = torch.tensor([[2, 5, 3]])
+NOTHING: Any = None
+METRICS = MetricCollection({"accuracy": MulticlassAccuracy(2)})
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "Task.prepare": lambda task: Task.prepare.__func__(type(task), TaskConfig(), [ROW]),  # type: ignore[attr-defined]
+    "Task.lengths": lambda task: Task.lengths(task, {}),
+    "Task.collate": lambda task: Task.collate(task, [{"extra": [1]}]),
+    "Task.compare": lambda task: Task.compare(task, None, {}),
+    "read_labelled": lambda task: examples.read_labelled(type(task), ["a.csv"], RunConfig(), Registry(enabled=())),
+    "check_parts": lambda task: examples.check_parts(type(task), [ROW], [], []),
+    "check_labels": lambda task: examples.check_labels(type(task), [ROW], [], "", ""),
+    "split": lambda task: splits.split([ROW, ROW], 0.5, seed=0, labels_of=lambda example: NOTHING or 7),
+    "EncodedExamples.__init__": lambda task: EncodedExamples(task, [ROW]),
+    "make_batch": lambda task: make_batch(task, SimpleNamespace(features=lambda *_: [1]), [0], 0, 0),  # type: ignore
+    "_first_tokens": lambda task: prepare._first_tokens(SimpleNamespace(lengths=[1], features=lambda _: {"a": 1})),  # type: ignore
+    "TaskModule.hidden": lambda task: make_module(task).hidden({"input_ids": IDS * 1000}),
+    "TaskModule._score": lambda task: make_module(task).score([{"input_ids": IDS, "labels": IDS[0, :1] - 2}], METRICS),
+    "Head.loss": lambda task: Head.loss(NOTHING, NOTHING, {}),
+    "Head.count": lambda task: Head.count(NOTHING, {"input_ids": NOTHING}),
+    "Head.predict": lambda task: Head.predict(lambda *_: None, NOTHING, {}),  # type: ignore[arg-type]
+    "TransformersHead.forward": lambda task: TransformersHead.forward(NOTHING, NOTHING, {"input_ids": IDS}),
+    "TransformersHead.places": lambda task: make_module(task).head.places({}),
+    "values_of": lambda task: scores.values_of(SimpleNamespace(compute=lambda: {"accuracy": "high"})),  # type: ignore
+}
+"""What each function of ours cannot use, by its name."""
+
+
+def test_every_function_that_a_task_feeds_is_tried() -> None:
+    assert {code.co_qualname for code in FED_BY} == set(CALLS)
+    assert {name for names in FED_BY.values() for name in names} <= set(dir(Task))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_method_that_feeds_a_function_of_ours_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mood.py").write_text(mood(ODD))
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    monkeypatch.chdir(tmp_path)
+    task = Registry(["mood.py"], enabled=()).task("mood")(TaskConfig(labels=["a", "b"]), small_tokenizer())
+    ours: dict[str, Any] = {"__name__": "nlpkit.around"}
+    exec("def run(task, call): return call(task)", ours)
+    (method,) = (names[0] for code, names in FED_BY.items() if code.co_qualname == name)
+
+    with pytest.raises(PluginError) as caught, isolated():
+        ours["run"](task, CALLS[name])
+
+    said = f"plugin 'mood' (mood.py): Mood.{method}: nlpkit's {name} cannot use what it gives: "
+    assert caught.value.message.startswith(said)
