@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from nlpkit.errors import PluginError
+from nlpkit import given
 from nlpkit.joint.names import module_name
 from nlpkit.mean_loss import MeanLoss
+from nlpkit.owners import useless
+from nlpkit.task import Task
 
 MEAN = "mean_score"
 
@@ -25,12 +27,12 @@ class JointScores(WrapperMetric):
 
     Args:
         metrics: by task.
-        chosen: name of the score that a task chooses by.
+        classes: of the tasks by name, each with the score that it chooses by.
     """
 
-    def __init__(self, metrics: Mapping[str, MetricCollection], chosen: Mapping[str, str]) -> None:
+    def __init__(self, metrics: Mapping[str, MetricCollection], classes: Mapping[str, type[Task[Any]]]) -> None:
         super().__init__()
-        self.chosen = dict(chosen)
+        self.classes = dict(classes)
         self.metrics = nn.ModuleDict({module_name(name): own for name, own in metrics.items()})
         self.losses = nn.ModuleDict({module_name(name): MeanLoss() for name in metrics})
 
@@ -44,7 +46,7 @@ class JointScores(WrapperMetric):
             terms: of the loss of each.
         """
         for name, values in compared.items():
-            self._metrics(name).update(*values)
+            given.used(self.classes[name], self._metrics(name).update, *values)
             self._loss(name).update(terms.get(name, ()))
 
     def compute(self) -> dict[str, Tensor]:
@@ -55,22 +57,19 @@ class JointScores(WrapperMetric):
         """
         found: dict[str, Tensor] = {}
         chosen = []
-        for name, score in self.chosen.items():
-            own = {**self._metrics(name).compute(), "loss": self._loss(name).compute()}
-            if score not in own:
-                raise PluginError(
-                    f"task '{name}' chooses by '{score}', which is none of its scores ({', '.join(sorted(own))})",
-                    "set Task.score to one",
-                )
-            value = torch.as_tensor(own[score]).float()
-            chosen.append(-value if score == "loss" else value)
+        for name, task in self.classes.items():
+            own = {**given.used(task, self._metrics(name).compute), "loss": self._loss(name).compute()}
+            if task.score not in own:
+                raise useless(task, "score", f"is '{task.score}', expected one of {', '.join(sorted(own))}")
+            value = torch.as_tensor(own[task.score]).float()
+            chosen.append(-value if task.score == "loss" else value)
             found |= {f"{name}/{key}": value for key, value in own.items()}
         return {MEAN: torch.stack([value.reshape(()) for value in chosen]).mean(), **found}
 
     def reset(self) -> None:
         """All at zero."""
         super().reset()
-        for name in self.chosen:
+        for name in self.classes:
             self._metrics(name).reset()
             self._loss(name).reset()
 

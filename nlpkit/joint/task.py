@@ -126,8 +126,7 @@ class JointTask(Task[JointConfig]):
 
         from nlpkit.joint.scores import JointScores
 
-        chosen = {name: part.score for name, part in self.parts.items()}
-        return MetricCollection({"tasks": JointScores(metrics, chosen)}, compute_groups=False)
+        return MetricCollection({"tasks": JointScores(metrics, self.classes)}, compute_groups=False)
 
     def compare(self, predictions: Any, batch: Batch) -> tuple[Any, ...]:
         """What the metrics of each task are updated with, and the terms of its loss."""

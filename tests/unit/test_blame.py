@@ -47,7 +47,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "split": lambda task: splits.split([ROW, ROW], 0.5, seed=0, labels_of=lambda example: NOTHING or 7),
     "EncodedExamples.__init__": lambda task: EncodedExamples(task, [ROW]),
     "make_batch": lambda task: make_batch(task, SimpleNamespace(features=lambda *_: [1]), [0], 0, 0),  # type: ignore
-    "_first_tokens": lambda task: prepare._first_tokens(SimpleNamespace(lengths=[1], features=lambda _: {"a": 1})),  # type: ignore
+    "_first_tokens": lambda task: prepare._first_tokens(task, SimpleNamespace(lengths=[1], features=lambda _: {})),  # type: ignore
     "TaskModule.hidden": lambda task: make_module(task).hidden({"input_ids": IDS * 1000}),
     "TaskModule._score": lambda task: make_module(task).score([{"input_ids": IDS, "labels": IDS[0, :1] - 2}], METRICS),
     "Head.loss": lambda task: Head.loss(NOTHING, NOTHING, {}),

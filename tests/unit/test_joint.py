@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nlpkit_ner import Ner, NerConfig
 from nlpkit_paraphrase import Paraphrase
-from nlpkit_sentiment import SentimentConfig
+from nlpkit_sentiment import Sentiment, SentimentConfig
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 import nlpkit
@@ -28,7 +28,7 @@ from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
 from nlpkit.joint.task import JointTask, TaskExample, joint_task
 from nlpkit.plugins import Registry
-from nlpkit.plugins.blame import plugin_error
+from nlpkit.plugins.blame import isolated, plugin_error
 from nlpkit.predictor import Predictor
 from nlpkit.request import Request
 from nlpkit.scores import metrics_of
@@ -174,7 +174,7 @@ def test_a_loss_that_chooses_counts_negative_in_the_mean() -> None:
 
     scores = JointScores(
         {"a": MetricCollection({"x": MeanMetric()}), "b": MetricCollection({"x": MeanMetric()})},
-        {"a": "x", "b": "loss"},
+        {"a": type("A", (Sentiment,), {"score": "x"}), "b": type("B", (Sentiment,), {"score": "loss"})},
     )
     for _ in range(2):
         scores.update({"a": (torch.tensor(0.5),), "b": (torch.tensor(9.0),)}, {"b": [(torch.tensor(0.25), 3)]})
@@ -545,6 +545,24 @@ def test_our_error_over_what_a_part_gave_names_its_plugin(make_joint: Callable[.
         messages.append(getattr(plugin_error(error.value), "message", "a bug in nlpkit"))
     assert "Sentiment.encode: nlpkit's Head.loss cannot use what it gives: IndexError: Target 8" in messages[0]
     assert messages[0] == messages[1]
+
+
+def test_what_metrics_cannot_take_of_a_part_names_its_plugin(moods: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(BAD.replace("METHOD", "def compare(self, predictions, batch): return (predictions,)"))
+    for data in ({"bad": moods}, {"ner": nlpkit_ner.__path__[0] + "/sample.conll", "bad": moods}):
+        with pytest.raises(PluginError) as error, isolated():
+            learn_and_answer(",".join(data), data, plugin)
+        assert error.value.message.startswith(
+            f"plugin 'bad' ({plugin}): Bad.compare: nlpkit's TaskModule._score cannot use what it gives: TypeError: "
+        )
+
+
+def test_a_part_that_chooses_by_a_score_it_lacks_is_named(make_joint: Callable[..., TaskModule]) -> None:
+    joint = make_joint()
+    joint.metrics["tasks"].classes["sentiment"] = type("Odd", (Sentiment,), {"score": "fluency"})
+    with pytest.raises(PluginError, match=r"Odd.score is 'fluency', expected one of .*accuracy, f1"):
+        joint.score([batch_of(joint.task, BOTH)], joint.metrics)
 
 
 def test_of_each_task_it_is_said_how_many_of_its_texts_are_cut(moods: Path, caplog: pytest.LogCaptureFixture) -> None:
