@@ -180,7 +180,7 @@ class Recorder(pl.Callback):
 
 
 class Checkpoints(pl.Callback):
-    """Save the last and the best state, and stop when the dev score no longer rises; alike in all processes.
+    """Save the last and the best state, and stop when the dev part no longer gets better; alike in all processes.
 
     A save happens only where the optimiser has stepped: gradients of a half-done accumulation are in no checkpoint.
     Where the dev part is scored, the save comes after it: Lightning never makes up for a validation that was due.
@@ -189,7 +189,8 @@ class Checkpoints(pl.Callback):
         folder: of the checkpoints.
         score: name of the dev score that chooses, higher is better, and of equal ones the lower loss; ``loss``
             chooses the lowest.
-        patience: validations without a better score before the run ends; 0: never.
+        patience: validations without a better score, or a lower loss, before the run ends; 0: never. A score that
+            counts only whole answers may stay at zero for long while the loss shows that they come.
         every_steps: optimiser steps between two saves; 0: at validations and every ten minutes.
         accumulate: batches of one optimiser step.
         progress: told of scores.
@@ -202,18 +203,20 @@ class Checkpoints(pl.Callback):
         self.every_steps, self.accumulate, self.progress = every_steps, accumulate, progress
         self.best: float | None = None
         self.best_loss, self.best_step = math.inf, -1
-        self.waited = 0
+        self.lowest, self.waited = math.inf, 0
         self._saved_step, self._saved_at = -1, time.monotonic()
         self._kept: set[int] = set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Best score, its loss and step, and validations waited."""
-        return {name: getattr(self, name) for name in ("best", "best_loss", "best_step", "waited")}
+        """Best score, its loss and step, the lowest loss, and validations waited."""
+        return {name: getattr(self, name) for name in ("best", "best_loss", "best_step", "lowest", "waited")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
         self.best, self.best_step, self.waited = (state_dict[k] for k in ("best", "best_step", "waited"))
-        self.best_loss = state_dict.get("best_loss", -math.inf)  # none in those from before it was kept
+        self.best_loss, self.lowest = (
+            state_dict.get(k, -math.inf) for k in ("best_loss", "lowest")
+        )  # of old ones none
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its checkpoint already, and perhaps its end."""
@@ -232,7 +235,7 @@ class Checkpoints(pl.Callback):
             self.save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Keep the best; stop after too many validations without a better one."""
+        """Keep the best; stop after too many validations that show no progress."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         scores = validation_scores(trainer, "dev")
@@ -243,7 +246,8 @@ class Checkpoints(pl.Callback):
         signed = -value if self.score == "loss" else value
         higher = self.best is None or signed > (-self.best if self.score == "loss" else self.best)
         better = higher or (value == self.best and loss < self.best_loss)
-        self.waited = 0 if higher else self.waited + 1
+        self.waited = 0 if higher or loss < self.lowest else self.waited + 1
+        self.lowest = min(self.lowest, loss)
         if better:
             self.best, self.best_loss, self.best_step = value, loss, trainer.global_step
         if self.progress:
@@ -298,7 +302,8 @@ class Checkpoints(pl.Callback):
 
     def _stop_when_waited(self, trainer: pl.Trainer) -> None:
         if self.patience and self.waited >= self.patience:
-            log.info("no better dev/%s in %d validations: stopping", self.score, self.waited)
+            of_loss = "" if self.score == "loss" else " and no lower dev/loss"
+            log.info("no better dev/%s%s in %d validations: stopping", self.score, of_loss, self.waited)
             trainer.should_stop = True
 
 

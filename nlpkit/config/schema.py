@@ -121,7 +121,7 @@ class TrainerConfig:
     validations_per_epoch: int = number(2, at_least=1)
     """How often the dev part is scored in an epoch."""
     patience: int = number(4, at_least=0)
-    """Validations without a better score after which training stops; 0: never."""
+    """Validations without a better score or a lower loss after which training stops; 0: never."""
     precision: Literal["auto", "32", "bf16-mixed"] = "auto"
     """Number format of the computation; auto: bf16-mixed on a GPU that has it, 32 on a CPU (see docs/results.md)."""
     compile: bool = False

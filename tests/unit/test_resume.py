@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import tiny_runs
 import torch
 from tiny_runs import Ended, examples, mlm, run, sentiment, small_tokenizer
+from torchmetrics import Metric, MetricCollection
 
 from nlpkit import checkpoints, pieces, stopping
 from nlpkit.config import OptimConfig
@@ -287,6 +288,23 @@ def test_patience_is_waited_for_across_a_stop(tmp_path: Path) -> None:
         start = checkpoints.newest(path / "checkpoints")
         resumed = run(path, sentiment(), resume_from=start, callbacks=[Hex(again)], **more)
         assert_same(tmp_path / "straight", path, straight, (resumed, again), step)
+
+
+class Never(Metric):
+    """A score that stays at zero, as one of whole entities may in the beginning."""
+
+    def update(self, *_: Any) -> None: ...
+
+    def compute(self) -> torch.Tensor:
+        return torch.tensor(0.0)
+
+
+def test_a_run_goes_on_while_the_loss_falls_though_the_score_does_not_rise(tmp_path: Path) -> None:
+    task = sentiment()
+    task.build_metrics = lambda: MetricCollection({task.score: Never()})  # type: ignore[method-assign]
+    learns = run(tmp_path / "learns", task, epochs=5, patience=2, optim=OptimConfig(learning_rate=3e-4))
+    stuck = run(tmp_path / "stuck", task, epochs=5, patience=2, optim=OptimConfig(learning_rate=1e-30))
+    assert stuck.outcome.steps < learns.outcome.steps == 15  # all there are
 
 
 class Clock(pl.Callback):
