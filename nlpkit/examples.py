@@ -127,12 +127,23 @@ def read_examples(
                 documents=documents,
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
-        yield from _checked(task_class, rows)
+        yield from _checked(task_class, rows, need)
 
 
-def _checked(task_class: type[Task[Any]], rows: Iterable[Example]) -> Iterator[Example]:
-    """What a task makes of the rows."""
+def _checked(task_class: type[Task[Any]], rows: Iterable[Example], need: Collection[str]) -> Iterator[Example]:
+    """What a task makes of the rows.
+
+    An empty cell is no label: where labels must be there the row is given as it is, to be left out, and else without it.
+    """
+    texts = {name: field.required for name, field in task_class.fields.items() if not field.structured}
     for example in rows:
+        empty = [name for name in texts if name in example and not str(example[name]).strip()]
+        if need and empty:
+            yield example
+            continue
+        for name in empty:
+            if not texts[name]:
+                del example[name]
         checked = task_class.check(example)
         if not isinstance(checked, Example):
             what = f"gives {kind(checked)}, expected an nlpkit.Example; at {example.where}"
@@ -350,7 +361,8 @@ def read_labelled(
         which = ", ".join(f"{count:,} without {name}" for name, count in blank.items() if count)
         log.warning("%s of %s rows are left out: %s", f"{lost:,}", f"{len(examples):,}", which)
     if not kept:
-        raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
+        columns = " ".join(f"data.{name}=COLUMN" for name in task_class.fields)
+        raise DataError(f"{', '.join(paths)}: no labelled row", f"check {columns}")
     _check_labels_of(task_class, kept[0])
     return kept
 

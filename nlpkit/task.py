@@ -132,6 +132,9 @@ class Task(ABC, Generic[ConfigT]):
     def check(cls, example: Example) -> Example:
         """The example as the task wants it, from what was read; for tasks whose fields have a form of their own.
 
+        Cells of a file are texts. An empty one is no label: where labels are needed its row is left out, and elsewhere
+        the example comes without it. A structured field may well be empty.
+
         Raises:
             DataError: it cannot be used; the message begins with ``example.where``.
         """

@@ -21,6 +21,7 @@ from nlpkit.testing import check_task
 
 FIELDS = {
     "classification": (["text"], ["label", "score"]),
+    "regression": (["text"], ["value"]),
     "pair": (["first", "second"], ["label", "score"]),
     "generation": (["source"], ["target"]),
 }
@@ -71,12 +72,14 @@ def test_new_plugins_are_listed_and_sound(plugins: dict[str, Path], command: Any
     assert told["problems"] == []
 
 
-@pytest.mark.parametrize("form", ["classification", "pair", "generation"])
+@pytest.mark.parametrize("form", FIELDS)
 def test_new_plugin_learns_from_its_sample_and_answers(
     plugins: dict[str, Path], command: Any, tmp_path: Path, form: str
 ) -> None:
     fit = command("fit", "--task", f"new-{form}", "--out", tmp_path / "run", *SHORT)
     assert fit.code == 0, fit.err
+    simple = json.loads((tmp_path / "run/results.json").read_text()).get("baselines", {})
+    assert list(simple) == {"regression": ["mean"], "generation": []}.get(form, ["majority"])
 
     needed, answered = FIELDS[form]
     with open(tmp_path / "new.csv", "w", encoding="utf-8") as file:
