@@ -60,7 +60,7 @@ class Field:
     """A column that a task reads.
 
     Args:
-        columns: header names that are recognised, in lower case, best first.
+        columns: header names that are recognised, best first; in any case, with blanks or ``_``.
         required: False for what new texts do not have (the label).
         structured: values may be lists and objects, as JSON has them; else each is a text.
         written: a text that the model learns to write: a tokenizer of its own learns from it, too.
