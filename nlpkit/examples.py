@@ -132,7 +132,7 @@ def read_examples(
 
 
 def _as_good(column: str, known: Field) -> Sequence[str]:
-    """A column of the training, and the names that say the same: of one that the task knows, the others that it knows."""
+    """A column of the training and those that are as good: of one that the task knows, all that it knows."""
     names = known.columns if readers.plain_name(column) in map(readers.plain_name, known.columns) else ()
     return [column, *names]
 
