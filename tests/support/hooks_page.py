@@ -17,6 +17,7 @@ from nlpkit import hookspecs
 from nlpkit.config.describe import documentation
 from nlpkit.heads import Head
 from nlpkit.plugins import Registry
+from nlpkit.readers import open_text, split_lines
 from nlpkit.task import Dataset, Field, Task, TaskConfig
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +148,20 @@ _VALUES = """
 `Example` is a dict of one row under the task's field names; its `where` is `file:line`, for messages. `Features` is
 the dict that `encode` makes of it: a list of integers is padded, a number is stacked. `Batch` is a dict of tensors.
 """
+_READERS = """
+## What readers open files with
+
+A reader of a plugin is a function from a path to rows. These two of `nlpkit.readers` read files for it, so that what
+cannot be read is said with file and line, as by nlpkit's own readers:
+
+```py
+def read(path, encoding="", errors="strict"):
+    with open_text(path, encoding or None, errors) as text:
+        for number, line in enumerate(split_lines(text), 1):
+            label, _, words = line.strip().partition("|")
+            yield nlpkit.Example({"text": words, "label": label}, f"{path}:{number}")
+```
+"""
 
 
 def page() -> str:
@@ -154,7 +169,8 @@ def page() -> str:
     parts = [_INTRODUCTION, _first(), "\n## The four hooks\n", *(_hook(name, when) for name, when in HOOKS.items())]
     for cls, introduction, moments in ((Task, _TASK, TASK), (Head, _HEAD, HEAD)):
         parts += [introduction, _attributes(cls), *(_method(cls, name, when) for name, when in moments.items())]
-    return "".join([*parts, _VALUES, *(_values(cls) for cls in (TaskConfig, Field, Dataset))])
+    parts += [_VALUES, *(_values(cls) for cls in (TaskConfig, Field, Dataset))]
+    return "".join([*parts, _READERS, *(_reader(function) for function in (open_text, split_lines))])
 
 
 def named() -> dict[str, list[str]]:
@@ -279,6 +295,11 @@ def _values(cls: type) -> str:
     fields = "".join(f"* `{name}`: {cell(text)}\n" for name, text in documentation(cls).items())
     shown = code("\n".join(lines))
     return f"\n### {cls.__name__}\n\n{shown}\n{prose(inspect.getdoc(cls) or '')}\n" + (f"\n{fields}" if fields else "")
+
+
+def _reader(function: Any) -> str:
+    shown = code(f"def {signature(function)}")
+    return f"\n### {function.__name__}\n\n{shown}\n{prose(inspect.getdoc(function) or '')}\n"
 
 
 if __name__ == "__main__":
