@@ -16,6 +16,7 @@ from sound_task import EXAMPLES, Sound
 from nlpkit.errors import UsageError
 from nlpkit.plugins import Registry
 from nlpkit.testing import CHECKS, TaskUnderTest, check_task, starter, task_test
+from nlpkit.testing.alike import difference
 from nlpkit.testing.check import Finding
 from nlpkit.testing.elsewhere import Elsewhere
 from nlpkit.testing.there import _module, _Watch
@@ -236,6 +237,11 @@ def test_a_process_that_ends_without_a_report_is_told(monkeypatch: pytest.Monkey
     with pytest.raises(Finding, match=r"^the process ended with 3 and said$"):
         Elsewhere(Sound, EXAMPLES, None).answers(TaskUnderTest(Sound, EXAMPLES))
     assert starter.begin.cache_info().currsize == 0
+
+
+def test_numbers_of_answers_are_compared_as_shares_where_they_are_large() -> None:
+    assert difference({"price": 5000.0}, {"price": 5000.2}) == ""
+    assert difference({"price": 5000.0}, {"price": 5001.0}) == "price is 5000 and 5001"
 
 
 def test_another_process_finds_a_module_by_name_or_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
