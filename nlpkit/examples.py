@@ -18,7 +18,7 @@ from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, ModelError, PluginError, UsageError
 from nlpkit.owners import fed_by, kind, useless
 from nlpkit.plugins import Registry
-from nlpkit.task import Example, Task, files_of
+from nlpkit.task import Example, Field, Task, files_of
 
 log = logging.getLogger("nlpkit")
 _LISTED = 10
@@ -104,7 +104,8 @@ def read_examples(
     must = {name: fields[name].structured for name in fields if fields[name].required or name in need}
     must |= dict.fromkeys(extra or (), False)
     wished = {**remembered.all, **(preferred or {})}
-    expected = {name: column for name, column in remembered.all.items() if name in must and name not in data.columns}
+    guessed = (name for name in fields if name in must and name not in data.columns and name in remembered.all)
+    expected = {name: _as_good(remembered.all[name], fields[name]) for name in guessed}
     sources = _Sources(need, {**(preferred or {}), **data.columns}, expected, on_columns, report)
     by_format = _readers_by_format(task_class, data, need, registry)
     for path, *beside in _side_by_side(list(paths), data.reader, must, registry):
@@ -127,12 +128,29 @@ def read_examples(
                 documents=documents,
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
-        yield from _checked(task_class, rows)
+        yield from _checked(task_class, rows, need)
 
 
-def _checked(task_class: type[Task[Any]], rows: Iterable[Example]) -> Iterator[Example]:
-    """What a task makes of the rows."""
+def _as_good(column: str, known: Field) -> Sequence[str]:
+    """A column of the training and those that are as good: of one that the task knows, all that it knows."""
+    names = known.columns if readers.plain_name(column) in map(readers.plain_name, known.columns) else ()
+    return [column, *names]
+
+
+def _checked(task_class: type[Task[Any]], rows: Iterable[Example], need: Collection[str]) -> Iterator[Example]:
+    """What a task makes of the rows.
+
+    An empty cell is no label: where labels must be there its row is given as it is, to be left out, else without it.
+    """
+    texts = {name: field.required for name, field in task_class.fields.items() if not field.structured}
     for example in rows:
+        empty = [name for name in texts if name in example and not str(example[name]).strip()]
+        if need and empty:
+            yield example
+            continue
+        for name in empty:
+            if not texts[name]:
+                del example[name]
         checked = task_class.check(example)
         if not isinstance(checked, Example):
             what = f"gives {kind(checked)}, expected an nlpkit.Example; at {example.where}"
@@ -199,7 +217,7 @@ class _Sources:
         self,
         fields: Sequence[str],
         named: Mapping[str, str],
-        expected: Mapping[str, str],
+        expected: Mapping[str, Sequence[str]],
         on_columns: Callable[[Mapping[str, str]], None] | None,
         report: bool,
     ) -> None:
@@ -225,13 +243,13 @@ class _Sources:
                 )
 
     def _warn_of_others(self, source: readers.Source, mapping: Mapping[str, str]) -> None:
-        """Say where a column is read that is not the one of the training; a txt has none."""
-        for name, column in self.expected.items():
-            if source.format != "txt" and not readers.find_columns([column], source.columns):
+        """Say where a column is read that is not the one of the training, nor as good; a txt has none."""
+        for name, columns in self.expected.items():
+            if source.format != "txt" and not readers.find_columns(columns, source.columns):
                 log.warning(
                     "%s: no column '%s', from which the %s was read in training; '%s' is taken instead; "
                     "another is named with data.%s=COLUMN",
-                    *(source.path, column, name, mapping[name], name),
+                    *(source.path, columns[0], name, mapping[name], name),
                 )
 
 
@@ -351,7 +369,8 @@ def read_labelled(
         which = ", ".join(f"{count:,} without {name}" for name, count in blank.items() if count)
         log.warning("%s of %s rows are left out: %s", f"{lost:,}", f"{len(examples):,}", which)
     if not kept:
-        raise DataError(f"{', '.join(paths)}: no labelled row", "check data.text=COLUMN data.label=COLUMN")
+        columns = " ".join(f"data.{name}=COLUMN" for name in task_class.fields)
+        raise DataError(f"{', '.join(paths)}: no labelled row", f"check {columns}")
     _check_labels_of(task_class, kept[0])
     return kept
 

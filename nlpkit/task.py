@@ -61,7 +61,7 @@ class Field:
     """A column that a task reads.
 
     Args:
-        columns: header names that are recognised, in lower case, best first.
+        columns: header names that are recognised, best first; in any case, with blanks or ``_``.
         required: False for what new texts do not have (the label).
         structured: values may be lists and objects, as JSON has them; else each is a text.
         written: a text that the model learns to write: a tokenizer of its own learns from it, too.
@@ -132,6 +132,9 @@ class Task(ABC, Generic[ConfigT]):
     @classmethod
     def check(cls, example: Example) -> Example:
         """The example as the task wants it, from what was read; for tasks whose fields have a form of their own.
+
+        Cells of a file are texts. An empty one is no label: where labels are needed its row is left out, and elsewhere
+        the example comes without it. A structured field may well be empty.
 
         Raises:
             DataError: it cannot be used; the message begins with ``example.where``.

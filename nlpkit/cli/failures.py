@@ -115,7 +115,12 @@ def showing_lines(verbose: int) -> Iterator[None]:
         yield
     except BaseException as error:
         if verbose and (known := plugin_fault(error)):
+            from nlpkit.plugins.blame import SHOWS_LINES
+
             click.echo(known.lines, err=True, nl=False)
+            known.hint = known.hint.removesuffix(SHOWS_LINES)
+            if known is not error:
+                raise known from error
         raise
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nlpkit.cli.failures import showing_lines, style
+from nlpkit.errors import UsageError
 
 if TYPE_CHECKING:
     from nlpkit.plugins import Registry
@@ -85,6 +86,8 @@ def shared_without_log(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_common(
         *args: Any, as_json: bool, quiet: bool, verbose: int, plugins: Sequence[str], no_plugins: bool, **rest: Any
     ) -> Any:
+        if quiet and verbose:
+            raise UsageError("--quiet prints less and --verbose more", "leave one of them out")
         if no_plugins:
             leave_out_plugins()
         with showing_lines(verbose):

@@ -17,7 +17,7 @@ from nlpkit.cli.options import Common, print_json, shared_without_log
     default="classification",
     show_default=True,
     metavar="FORM",
-    help="What to start from: classification, tagging, pair or generation.",
+    help="What to start from, one of these.",
 )
 @click.option("--out", metavar="DIR", help="Folder to make; default: nlpkit-NAME.")
 @shared_without_log
@@ -29,6 +29,7 @@ def new(common: Common, name: str, form: str, out: str | None) -> None:
     \b
     classification  a label for each text
     tagging         a tag for each word of a text
+    regression      a number for each text, such as how many stars it gives
     pair            a label for two texts, such as a question and an answer
     generation      a text that is written for each text
     """

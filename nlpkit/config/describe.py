@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import textwrap
@@ -53,6 +54,7 @@ def describe(task_class: type[Task[Any]]) -> list[Description]:
     return rows
 
 
+@functools.cache
 def documentation(cls: type) -> dict[str, str]:
     """The strings under the fields of a dataclass and of the classes it inherits from.
 

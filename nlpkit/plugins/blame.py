@@ -19,7 +19,8 @@ from nlpkit.owners import FED_BY, named, owner_of
 from nlpkit.task import Example, Task
 
 _LINES = 20
-_RAISED = "this is for the plugin's author; the same command with -v shows their lines"
+SHOWS_LINES = "; the same command with -v shows their lines"
+_RAISED = f"this is for the plugin's author{SHOWS_LINES}"
 _UNUSABLE = "nlpkit.testing.check_task tries a task in all its parts; where it passes, this is a bug in nlpkit"
 _KINDS = {("nlpkit.task", "Task"), ("nlpkit.heads", "Head")}  # by name: heads import torch
 _RAISE = opcode.opmap["RAISE_VARARGS"]

@@ -129,10 +129,11 @@ def plain_name(name: str) -> str:
 
 def _guess(field: str, known: Field, free: Sequence[str], path: str) -> str | None:
     names = {column: plain_name(column) for column in free}
-    for name in known.columns:
+    wanted = [plain_name(name) for name in known.columns]
+    for name in wanted:
         if same := [column for column, plain in names.items() if plain == name]:
             return _one(field, same, path)
-    last = tuple(f" {name}" for name in known.columns)
+    last = tuple(f" {name}" for name in wanted)
     ends = [column for column, plain in names.items() if plain.endswith(last) and len(plain.split()) <= 4]
     return ends[0] if len(ends) == 1 else None
 

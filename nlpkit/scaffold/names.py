@@ -19,7 +19,7 @@ PREFIX = "nlpkit-"
 LONGEST = 40
 _FORM = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _USED = {
-    *("Any", "ClassVar", "Mapping", "Path", "SAMPLE", "Sequence"),
+    *("Any", "ClassVar", "Mapping", "Path", "SAMPLE", "Sequence", "Settings"),
     *("BaseModelOutput", "MetricCollection", "PretrainedConfig", "Tensor"),
     *("DataError", "Writer"),
 }

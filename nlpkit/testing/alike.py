@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 TOLERANCE = 1e-4
-"""By how much two answers to the same example may differ, and two losses, as a share."""
+"""By how much two numbers in answers to the same example may differ, and two losses, as a share, and of 1 at least."""
 ROUNDING = 2e-5
 """By how much two predictions may differ that only rounding makes different, as a share of the largest."""
 
@@ -23,7 +23,7 @@ def difference(left: Any, right: Any, path: str = "") -> str:
         pairs = enumerate(zip(left, right, strict=True))
         return next(filter(None, (difference(a, b, f"{path}[{i}]") for i, (a, b) in pairs)), "")
     if isinstance(left, float) and isinstance(right, float):
-        same = math.isclose(left, right, abs_tol=TOLERANCE)
+        same = math.isclose(left, right, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     else:
         same = bool(left == right)
     return "" if same else f"{path or 'the answer'} is {_short(left)} and {_short(right)}"

@@ -8,21 +8,18 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nlpkit.processes import python, python_path
 from nlpkit.task import Task, TaskConfig
+from nlpkit.testing import starter
 from nlpkit.testing.check import Finding
 
 if TYPE_CHECKING:
     from nlpkit.testing.under_test import TaskUnderTest
 
-_PATIENCE = 600.0  # seconds that two processes have to import torch and train a few steps
-_GRACE = 10.0  # and the second, when the first has failed
-_POLL_SECONDS = 0.05
 _LEFT = "another process of this run has ended"
 
 
@@ -43,8 +40,7 @@ class Elsewhere:
 
     def imported(self) -> dict[str, str]:
         """Import the task's module alone; returns the heavy modules that came with it, and the line of each."""
-        reports = _run(self._request(None), 1)
-        return self._of(reports, "imported")
+        return self._of(_reports(self._request(None), _alone), "imported")
 
     def answers(self, it: TaskUnderTest) -> Any:
         """What a new process answers with the model of the task under test, loaded from its files."""
@@ -59,12 +55,12 @@ class Elsewhere:
         return [found[0], found[1]]
 
     def _both(self, it: TaskUnderTest) -> dict[str, Any]:
-        """Start two processes: importing torch takes most of the time, so they serve both questions."""
+        """Start two processes, which serve both questions."""
         if self._reports is None:
             with tempfile.TemporaryDirectory() as folder:
                 model = Path(folder) / "model"
                 it.again().save(model)
-                self._reports = _run(self._request(model), 2)
+                self._reports = _reports(self._request(model), _together)
         return self._reports
 
     def _of(self, reports: dict[str, Any], part: str) -> Any:
@@ -99,54 +95,38 @@ class Elsewhere:
         return request
 
 
-def _run(request: dict[str, Any], count: int) -> dict[str, Any]:
-    """Start processes and wait until all have ended; returns their reports by name, and how they ended."""
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "request").write_text(json.dumps(request), "utf-8")
-        said = Path(folder) / "said"
-        with said.open("wb") as log:
-            processes = [
-                subprocess.Popen(
-                    [*python("nlpkit.testing.there"), folder],
-                    env={**os.environ, **python_path(), **_environment(rank, count, port)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
-                for port in [_free_port()]
-                for rank in range(count)
-            ]
-            try:
-                _wait(processes)
-            finally:
-                for process in processes:
-                    process.kill()
-                    process.wait()
-        reports = {path.stem: json.loads(path.read_text("utf-8")) for path in Path(folder).glob("*.json")}
-        lines = said.read_text("utf-8", "replace").strip().splitlines()[-5:]
-        codes = ", ".join(str(process.returncode) for process in processes)
+def _reports(request: Mapping[str, Any], run: Callable[[Path], Sequence[int]]) -> dict[str, Any]:
+    """What processes report, by name, and how they ended."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "request").write_text(json.dumps(request), "utf-8")
+        (folder / "said").touch()
+        codes = ", ".join(map(str, run(folder)))
+        reports = {path.stem: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
+        lines = (folder / "said").read_text("utf-8", "replace").strip().splitlines()[-5:]
         return {**reports, "ended": "\n".join([f"the process ended with {codes} and said", *lines])}
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until all have ended, not long once one has failed, or until the time is up."""
-    end, failed = time.monotonic() + _PATIENCE, False
-    while time.monotonic() < end:
-        codes = [process.poll() for process in processes]
-        if None not in codes:
-            return
-        if any(codes) and not failed:
-            end, failed = time.monotonic() + _GRACE, True
-        time.sleep(_POLL_SECONDS)
+def _alone(folder: Path) -> Sequence[int]:
+    """A process in which nothing is imported before the task's module."""
+    with (folder / "said").open("wb") as said:
+        command = [*python("nlpkit.testing.there"), str(folder)]
+        environment = {**os.environ, **python_path(), **starter.FIXED, **_place(0, 1)}
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    return [done.returncode]
 
 
-def _environment(rank: int, count: int, port: int) -> dict[str, str]:
-    """What torchrun sets; the order of sets is another in each process, as it is in two runs."""
-    shared = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "GROUP_RANK": "0"}
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    if sys.platform != "linux":
-        del where["GLOO_SOCKET_IFNAME"]
-    return {**shared, **where, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(rank + 1)}
+def _together(folder: Path) -> Sequence[int]:
+    """Two processes that train together."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    if sys.platform == "linux":
+        where["GLOO_SOCKET_IFNAME"] = "lo"
+    return starter.run(folder, [{**_place(rank, 2), **where} for rank in (0, 1)])
+
+
+def _place(rank: int, count: int) -> dict[str, str]:
+    """What torchrun says of a process."""
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "GROUP_RANK": "0"}
 
 
 def _free_port() -> int:

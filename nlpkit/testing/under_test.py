@@ -40,6 +40,7 @@ class TaskUnderTest:
         examples: eight or so, labelled, as the task's reader would give them.
         settings: of the task; labels are found in the examples.
         elsewhere: other processes with the same task.
+        seed: of the weights.
 
     Raises:
         AssertionError: the task takes no such examples.
@@ -51,6 +52,7 @@ class TaskUnderTest:
         examples: Sequence[Mapping[str, Any]],
         settings: Any = None,
         elsewhere: Elsewhere | None = None,
+        seed: int = 0,
     ) -> None:
         self._made_of = (task_class, examples, settings)
         self.elsewhere = elsewhere or Elsewhere(*self._made_of)
@@ -73,7 +75,7 @@ class TaskUnderTest:
         )
         self.task = task_class(replace(config, max_length=config.max_length or _LENGTH), words)
         self.architecture = backbone.architecture(model, words)
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         optim = OptimConfig(learning_rate=5e-4, schedule="constant", warmup=0.0)
         with quiet():
             head = self.task.build_head(self.architecture)
@@ -85,9 +87,9 @@ class TaskUnderTest:
         written = [name for name, field in task_class.fields.items() if field.written]
         return [str(e[name]) for e in self.examples for name in needed + written]
 
-    def again(self) -> TaskUnderTest:
-        """The same task with the weights that it had at first."""
-        return TaskUnderTest(*self._made_of, self.elsewhere)
+    def again(self, seed: int = 0) -> TaskUnderTest:
+        """The same task with the weights that it had at first, or with those of another seed."""
+        return TaskUnderTest(*self._made_of, self.elsewhere, seed)
 
     def batch(self, *rows: int) -> Batch:
         """A batch of some examples, in this order; of all where none is named."""

@@ -303,6 +303,11 @@ def test_name_or_value_that_does_not_exist_is_refused(
     assert_refused(ended, 2, message, hint, out)
 
 
+def test_quiet_and_verbose_are_refused(command: Any) -> None:
+    said = "error: --quiet prints less and --verbose more\nhint: leave one of them out\n"
+    assert (command("tasks", "-qv").code, command("tasks", "-qv").err) == (2, said)
+
+
 @pytest.mark.parametrize(
     ("verb", "key", "value", "expected"),
     [

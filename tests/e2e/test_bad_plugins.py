@@ -457,6 +457,7 @@ def test_lines_of_the_author_are_shown_on_request_and_ours_are_not(
     frames = re.findall(r'File ".*/(\w+\.py)", line \d+, in (\w+)', ended.err)
     assert frames == [("mood_plugin.py", "encode"), ("mood_plugin.py", "inner")]
     assert "    return example['txt']\n" in ended.err
+    assert ended.err.splitlines()[-1] == "hint: this is for the plugin's author"
 
 
 def test_python_gets_an_error_of_ours_with_the_authors_as_its_cause(run: Path, site: PluginSite) -> None:

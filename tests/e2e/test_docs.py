@@ -208,6 +208,12 @@ def test_docs_say_of_every_method_when_it_is_called(cls: type, moments: dict[str
     assert sorted(moments) == sorted(hooks_page.offered(cls))
 
 
+def test_docs_say_of_every_attribute_and_method_who_writes_it() -> None:
+    seldom = [f"{cls}.{name}" for cls, names in hooks_page.HARDLY_ANY.items() for name in names]
+    told = [*hooks_page.to_write(), *hooks_page.SOME, *seldom]
+    assert sorted(told) == sorted(f"{cls}.{name}" for cls, names in hooks_page.named().items() for name in names)
+
+
 @pytest.mark.parametrize("name", ["nlpkit_emotion/__init__.py", "pyproject.toml", "tests/test_emotion.py"])
 def test_docs_tutorial_ends_with_the_example_to_the_letter(name: str) -> None:
     blocks = BLOCK.finditer((ROOT / "docs/write-a-task.md").read_text("utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -16,6 +17,7 @@ from nlpkit import hookspecs
 from nlpkit.config.describe import documentation
 from nlpkit.heads import Head
 from nlpkit.plugins import Registry
+from nlpkit.readers import open_text, split_lines
 from nlpkit.task import Dataset, Field, Task, TaskConfig
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,38 @@ HEAD = {
     "in_groups": "predictions are needed, around `predict`.",
     "scored": "a batch is scored, for loss and predictions in one.",
 }
+SOME = {
+    "Task.fields": "it reads other columns than a text and its label",
+    "Task.score": "a metric is to choose the best step",
+    "Task.sample": "`fit` is to run without data",
+    "Task.defaults": "its settings are others than nlpkit's own",
+    "Task.config_class": "it has settings of its own",
+    "Task.padding": "`encode` gives lists of its own",
+    "Task.check": "a cell may be no number, or a list has a form of its own",
+    "Task.labels_of": "its labels stand in another field than `label`, or several in one",
+    "Task.prepare": "its settings depend on the data: its labels, the mean of its numbers",
+    "Task.lengths": "`encode` gives two lists of tokens, as where it writes",
+    "Task.compare": "metrics are given something else",
+    "Task.complete": "an answer needs the text that it was made from",
+    "Task.baselines": "a simple method could be as good",
+    "Head.loss": "it is no cross entropy",
+    "Head.predict": "it gives no classes",
+    "Head.count": "the loss is a mean of something else",
+}
+"""Attributes and methods that some tasks have of their own -> where."""
+HARDLY_ANY = {
+    "Task": (
+        *("stage", "defaults_new", "defaults_public", "seeded", "readers", "sides", "slow_tokenizers", "named_columns"),
+        *("select", "unfold", "extra_tokens", "kind", "start", "collate", "as_predicted", "page"),
+        *("about_scores", "ready"),
+    ),
+    "Head": (
+        *("searches", "engine", "tie", "takes_pooler", "adopt_pooler", "places", "loss_from", "terms", "by_rows"),
+        *("in_groups", "scored"),
+    ),
+}
+"""Class -> what hardly any task has of its own."""
+_LONG = "see there"
 _EXAMPLES = {
     "emotion": "nlpkit_emotion:Emotion",
     "paraphrase": "nlpkit_paraphrase:Paraphrase",
@@ -80,6 +114,18 @@ A plugin is a module that a distribution names in its entry points, `[project.en
 `--plugin FILE.py` names; `--plugin FOLDER` names a package, whose modules import each other as `.NAME` or by the
 folder's name. It has any of four hooks, each a function without parameters under `@nlpkit.hookimpl`. All plugins are
 asked; where two register one name, both are named and neither is taken. `nlpkit plugins doctor` says what is wrong.
+"""
+_FIRST = """
+## What to read first
+
+Every task writes {always}; a head that is no `nlpkit.TransformersHead` writes {head}.
+
+Some write these besides:
+
+| | where | by default |
+|---|---|---|
+{some}
+Hardly any needs {seldom}.
 """
 _TASK = """
 ## Task
@@ -101,14 +147,78 @@ _VALUES = """
 `Example` is a dict of one row under the task's field names; its `where` is `file:line`, for messages. `Features` is
 the dict that `encode` makes of it: a list of integers is padded, a number is stacked. `Batch` is a dict of tensors.
 """
+_READERS = """
+## What readers open files with
+
+A reader of a plugin is a function from a path to rows. These two of `nlpkit.readers` read files for it, so that what
+cannot be read is said with file and line, as by nlpkit's own readers:
+
+```py
+def read(path, encoding="", errors="strict"):
+    with open_text(path, encoding or None, errors) as text:
+        for number, line in enumerate(split_lines(text), 1):
+            label, _, words = line.strip().partition("|")
+            yield nlpkit.Example({"text": words, "label": label}, f"{path}:{number}")
+```
+"""
 
 
 def page() -> str:
     """The page as Markdown."""
-    parts = [_INTRODUCTION, "\n## The four hooks\n", *(_hook(name, when) for name, when in HOOKS.items())]
+    parts = [_INTRODUCTION, _first(), "\n## The four hooks\n", *(_hook(name, when) for name, when in HOOKS.items())]
     for cls, introduction, moments in ((Task, _TASK, TASK), (Head, _HEAD, HEAD)):
         parts += [introduction, _attributes(cls), *(_method(cls, name, when) for name, when in moments.items())]
-    return "".join([*parts, _VALUES, *(_values(cls) for cls in (TaskConfig, Field, Dataset))])
+    parts += [_VALUES, *(_values(cls) for cls in (TaskConfig, Field, Dataset))]
+    return "".join([*parts, _READERS, *(_reader(function) for function in (open_text, split_lines))])
+
+
+def named() -> dict[str, list[str]]:
+    """All attributes and methods of a task and its head, by class."""
+    return {cls.__name__: [*inspect.get_annotations(cls), *offered(cls)] for cls in (Task, Head)}
+
+
+def to_write() -> list[str]:
+    """Those that have no default."""
+    return [
+        f"{cls.__name__}.{name}"
+        for cls in (Task, Head)
+        for name in named()[cls.__name__]
+        if name not in vars(cls) or name in cls.__abstractmethods__
+    ]
+
+
+def _first() -> str:
+    some = (f"| {_linked(path)} | {where} | {cell(_default_of(path))} |\n" for path, where in SOME.items())
+    seldom = [f"{cls}.{name}" for cls, names in HARDLY_ANY.items() for name in names]
+    (*always, head) = to_write()
+    return _FIRST.format(always=_listed(always), head=_linked(head), some="".join(some), seldom=_listed(seldom))
+
+
+def _listed(paths: list[str]) -> str:
+    *first, last = map(_linked, paths)
+    return f"{', '.join(first)} and {last}"
+
+
+def _linked(path: str) -> str:
+    """The name, with a link to where it is described: the heading of a method, the table of attributes."""
+    cls, _, name = path.partition(".")
+    place = path.replace(".", "") if name in (*TASK, *HEAD) else cls
+    return f"[`{path}`](#{place.lower()})"
+
+
+def _default_of(path: str) -> str:
+    """What stands in the class, of a method what it returns where that is all that it does."""
+    cls, _, name = path.partition(".")
+    found = inspect.getattr_static({"Task": Task, "Head": Head}[cls], name)
+    function = _function(found)
+    if not inspect.isfunction(function):
+        return f"`{_plain(found)}`"
+    body = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(body, ast.FunctionDef)
+    (_, *steps) = body.body
+    if len(steps) == 1 and isinstance(steps[0], ast.Return) and steps[0].value:
+        return f"`{ast.unparse(steps[0].value)}`"
+    return _LONG
 
 
 def offered(cls: type) -> list[str]:
@@ -144,14 +254,21 @@ def _plain(value: Any) -> str:
 
 def _method(cls: type, name: str, when: str) -> str:
     found = inspect.getattr_static(cls, name)
-    function = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+    function = _function(found)
     mark = f"@{type(found).__name__}\n" if isinstance(found, classmethod | property) else ""
     must = " *To write.*" if getattr(found, "__isabstractmethod__", False) else ""
     by = ", ".join(who for who, other in _writers() if issubclass(other, cls) and name in vars(other))
     written = f" Written by {by}." if by else ""
     about = prose(inspect.getdoc(function) or "")
+    default = _default_of(f"{cls.__name__}.{name}")
+    given = f" **Default** {default}." if default != _LONG else ""
     shown = code(f"{mark}def {signature(function)}")
-    return f"\n### {cls.__name__}.{name}\n\n{shown}\n{about}\n\n**When** {when}{must}{written}\n"
+    return f"\n### {cls.__name__}.{name}\n\n{shown}\n{about}\n\n**When** {when}{given}{must}{written}\n"
+
+
+def _function(found: Any) -> Any:
+    """The function of a method or a property."""
+    return found.fget if isinstance(found, property) else getattr(found, "__func__", found)
 
 
 def _writers() -> list[tuple[str, type]]:
@@ -176,6 +293,11 @@ def _values(cls: type) -> str:
     fields = "".join(f"* `{name}`: {cell(text)}\n" for name, text in documentation(cls).items())
     shown = code("\n".join(lines))
     return f"\n### {cls.__name__}\n\n{shown}\n{prose(inspect.getdoc(cls) or '')}\n" + (f"\n{fields}" if fields else "")
+
+
+def _reader(function: Any) -> str:
+    shown = code(f"def {signature(function)}")
+    return f"\n### {function.__name__}\n\n{shown}\n{prose(inspect.getdoc(function) or '')}\n"
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Switches off, one at a time, what keeps a run safe, and looks whether a test notices: python tests/support/mutants.py
 
 A test of reliability that never failed proves nothing. Each mutant is one change of the source text; a change whose
-text is no longer there is an error, so this list cannot rot. Third-party modules are imported once, each mutant is a
-fork.
+text is no longer there is an error, so this list cannot rot. Third-party modules are imported once, and are no garbage
+to look through; each mutant is a fork, without further plugins of pytest.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -181,10 +182,12 @@ def main() -> int:
     import pytest  # noqa: F401
     import pytorch_lightning  # noqa: F401
     import torch
-    import transformers  # noqa: F401
+    from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast  # noqa: F401
 
     torch.set_num_threads(1)
     os.chdir(ROOT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    gc.freeze()
     every = tuple(dict.fromkeys(test for mutant in MUTANTS for test in mutant.tests))
     alive = 0
     if run(every, None) != 0:

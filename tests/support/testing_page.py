@@ -9,9 +9,10 @@ from nlpkit.testing import CHECKS, Check
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "testing.md"
 _HEAD = """# Testing a task
 
-`nlpkit.testing` tries a task on a tiny backbone, with a tokenizer made of the examples that it is given: offline, on
-one core, in about 20 seconds, of which the two further processes take two thirds. `tests/support/testing_page.py`
-makes this page from the checks themselves. A whole test file:
+`nlpkit.testing` tries a task on a tiny backbone, with a tokenizer made of the examples that it is given, offline. It
+needs about 15 seconds of one core, of which importing torch and Lightning, here and for further processes, takes 12;
+another task in the same run of pytest needs 3 to 4. A machine that is busy with other work takes as many times longer.
+`tests/support/testing_page.py` makes this page from the checks themselves. A whole test file:
 
 ```py
 from nlpkit.testing import task_test
@@ -49,11 +50,14 @@ padding_changes_nothing
 |---|---|---|---|
 """
 _TAIL = """
-Those marked \\* start further processes: one that imports the task's module and nothing else, and two that import
-torch, load the model that was saved here, and train together (DDP, by gloo); the two serve both checks. Each check has
-a task of its own with weights from the same seed, so that none sees what another has changed. Where answers are
-compared, and where gradients are looked at, the head's weights have some noise added, since a layer that begins at zero
-would hide everything; and what the head predicts is compared as tensors, before it is decoded to the likeliest label.
+Those marked \\* start further processes: one that imports the task's module and nothing else, and two that import it
+beside torch, load the model that was saved here, and train together (DDP, by gloo); the two serve both checks. On Linux
+they are forks of a process that has imported torch and Lightning once for all tasks, and no task.
+
+Each check has a task of its own with weights from the same seed, so that none sees what another has changed. Where
+answers are compared, and where gradients are looked at, the head's weights have some noise added, since a layer that
+begins at zero would hide everything; and what the head predicts is compared as tensors, before it is decoded to the
+likeliest label.
 """
 
 

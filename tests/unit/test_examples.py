@@ -374,6 +374,30 @@ def test_a_structured_field_keeps_lists_and_the_task_checks_each_example(tmp_pat
         read_labelled(Spans, [str(path)], compose(Spans).config, plugins)
 
 
+class Numbers(Spans):
+    """Examples with a number beside the text."""
+
+    fields: ClassVar[dict[str, Field]] = {"text": Field(("text",)), "value": Field(("value",), required=False)}
+
+    @classmethod
+    def check(cls, example: Example) -> Example:
+        return Example({**example, "value": float(example.get("value", 0))}, example.where)
+
+    @classmethod
+    def labels_of(cls, example: Example) -> list[str]:
+        return []
+
+
+def test_no_task_checks_a_label_that_is_empty(tmp_path: Path, registry: Registry, caplog: Any) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,value\none,8\ntwo,\n , \n")
+    found = read_labelled(Numbers, [str(path)], compose(Numbers).config, registry)
+    assert found == [{"text": "one", "value": 8.0}]
+    assert caplog.messages == ["2 of 3 rows are left out: 1 without text, 2 without value"]
+    found = list(read_examples(Numbers, [str(path)], compose(Numbers).config, registry))
+    assert [row["value"] for row in found] == [8.0, 0.0, 0.0]
+
+
 def test_labels_of_a_task_decide_what_is_known_and_what_is_held_out() -> None:
     rows = [Example({"text": f"t{i}", "spans": ["a"] * (i % 3 == 0) + ["b"] * (i % 2)}, f"x:{i}") for i in range(40)]
     train, held = splits.split(rows, 0.2, seed=0, labels_of=Spans.labels_of)

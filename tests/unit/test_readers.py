@@ -547,6 +547,11 @@ def test_columns_are_guessed_where_only_one_guess_is_possible(columns: list[str]
     assert choose_columns(columns, FIELDS, {}, path="a.csv") == expected
 
 
+def test_a_field_may_write_its_columns_as_files_do() -> None:
+    fields = {"label": Field(("gold_label",), required=False)}
+    assert choose_columns(["text", "Gold Label"], fields, {}, path="a.csv") == {"label": "Gold Label"}
+
+
 def test_the_only_other_column_is_the_label_when_one_is_needed() -> None:
     found = choose_columns(["text", "mood"], FIELDS, {}, path="a.csv", need=("label",))
     assert found == {"text": "text", "label": "mood"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from sound_task import EXAMPLES, Sound
 
 from nlpkit.errors import UsageError
 from nlpkit.plugins import Registry
-from nlpkit.testing import CHECKS, check_task, task_test
+from nlpkit.testing import CHECKS, TaskUnderTest, check_task, starter, task_test
+from nlpkit.testing.alike import difference
+from nlpkit.testing.check import Finding
 from nlpkit.testing.elsewhere import Elsewhere
 from nlpkit.testing.there import _module, _Watch
 from nlpkit.testing.trial import Trial
@@ -226,6 +229,19 @@ def test_examples_are_values_that_another_process_can_be_told() -> None:
     examples = [{**row, "image": object()} for row in EXAMPLES]
     with pytest.raises(AssertionError, match="examples: Object of type object is not JSON serializable"):
         Elsewhere(Sound, examples, None).imported()
+
+
+def test_a_process_that_ends_without_a_report_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter, "begin", functools.cache(starter.begin.__wrapped__))  # that of the other tests stays
+    monkeypatch.setattr(starter, "python", lambda module: [sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(Finding, match=r"^the process ended with 3 and said$"):
+        Elsewhere(Sound, EXAMPLES, None).answers(TaskUnderTest(Sound, EXAMPLES))
+    assert starter.begin.cache_info().currsize == 0
+
+
+def test_numbers_of_answers_are_compared_as_shares_where_they_are_large() -> None:
+    assert difference({"price": 5000.0}, {"price": 5000.2}) == ""
+    assert difference({"price": 5000.0}, {"price": 5001.0}) == "price is 5000 and 5001"
 
 
 def test_another_process_finds_a_module_by_name_or_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

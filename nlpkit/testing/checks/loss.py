@@ -78,8 +78,10 @@ def loss_is_a_mean_by_count(it: TaskUnderTest) -> None:
 
 @check("What cannot learn eight examples by heart learns nothing from eight thousand.", needs=("loss_is_finite",))
 def learns_a_few_examples(it: TaskUnderTest) -> None:
-    """The loss of the examples falls to a fifth in at most 120 steps on just them."""
+    """The loss of the examples falls to a fifth in at most 120 steps on just them, from one of two seeds."""
     losses = it.learn_by_heart()
+    if losses[-1] >= LEARNT * losses[0]:  # a body so small may get stuck
+        losses = it.again(seed=1).learn_by_heart()
     require(
         losses[-1] < LEARNT * losses[0],
         f"from {losses[0]:.3f} to {losses[-1]:.3f} in {len(losses)} steps",
