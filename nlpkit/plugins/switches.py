@@ -13,9 +13,13 @@ _ELSEWHERE = "keep it in another folder: NLPKIT_CONFIG=DIR"
 
 
 def path() -> Path:
-    """The file: in ``NLPKIT_CONFIG``, or the user's folder for settings; the package platformdirs would take longer."""
-    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(os.environ.get("NLPKIT_CONFIG") or os.path.join(settings, "nlpkit"), "plugins.json")
+    """The file: in ``NLPKIT_CONFIG``, or the user's folder for settings."""
+    folder = os.environ.get("NLPKIT_CONFIG")
+    if not folder:
+        import platformdirs
+
+        folder = platformdirs.user_config_dir("nlpkit")
+    return Path(folder) / "plugins.json"
 
 
 def switched_off() -> list[str]:
