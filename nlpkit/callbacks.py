@@ -214,9 +214,8 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
         self.best, self.best_step, self.waited = (state_dict[k] for k in ("best", "best_step", "waited"))
-        self.best_loss, self.lowest = (
-            state_dict.get(k, -math.inf) for k in ("best_loss", "lowest")
-        )  # of old ones none
+        # a checkpoint from before these were kept has neither
+        self.best_loss, self.lowest = (state_dict.get(k, -math.inf) for k in ("best_loss", "lowest"))
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its checkpoint already, and perhaps its end."""
