@@ -128,7 +128,7 @@ def read_examples(
                 documents=documents,
                 others=functools.partial(advice.readers_for, task_class, registry),
             )
-        yield from _checked(task_class, rows, need)
+        yield from checked(task_class, rows, need)
 
 
 def _as_good(column: str, known: Field) -> Sequence[str]:
@@ -137,10 +137,13 @@ def _as_good(column: str, known: Field) -> Sequence[str]:
     return [column, *names]
 
 
-def _checked(task_class: type[Task[Any]], rows: Iterable[Example], need: Collection[str]) -> Iterator[Example]:
+def checked(task_class: type[Task[Any]], rows: Iterable[Example], need: Collection[str] = ()) -> Iterator[Example]:
     """What a task makes of the rows.
 
     An empty cell is no label: where labels must be there its row is given as it is, to be left out, else without it.
+
+    Raises:
+        PluginError: ``Task.check`` gives something else than an example.
     """
     texts = {name: field.required for name, field in task_class.fields.items() if not field.structured}
     for example in rows:

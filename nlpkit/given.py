@@ -60,7 +60,7 @@ def check_features(task: Task[Any], features: Any, where: str) -> None:
     for key, value in features.items() if type(task).collate is Task.collate else ():
         odd = [one for one in (value if isinstance(value, list) else [value]) if one is None or isinstance(one, str)]
         if odd:
-            what = f"gives '{key}' with {odd[0]!r}, expected a number or a list of integers{at}"
+            what = f"gives '{key}' with {odd[0]!r}, expected a number or a list of numbers{at}"
             raise useless(type(task), "encode", what)
 
 

@@ -45,9 +45,17 @@ class Head(nn.Module, ABC):
 
     @fed_by("collate", "encode")
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Cross entropy of ``batch["labels"]`` in nats, averaged; labels of -100 do not count."""
+        """Cross entropy of ``batch["labels"]`` in nats, averaged; labels of -100 do not count.
+
+        Raises:
+            ValueError: there is not one label for each row of logits.
+        """
         labels = batch["labels"].reshape(-1)
-        total = nn.functional.cross_entropy(logits.reshape(-1, logits.size(-1)).float(), labels, reduction="sum")
+        rows = logits.reshape(-1, logits.size(-1)).float()
+        if len(rows) != len(labels):
+            shapes = f"logits {tuple(logits.shape)} for labels {tuple(batch['labels'].shape)}"
+            raise ValueError(f"{shapes}: cross entropy takes one label a row; for anything else write Head.loss")
+        total = nn.functional.cross_entropy(rows, labels, reduction="sum")
         return total / (labels != -100).sum().clamp(min=1)
 
     def loss_from(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nlpkit.bundle import Loaded
     from nlpkit.heads import Head
 
-Features = dict[str, Any]  # a list of integers is padded, a number is stacked
+Features = dict[str, Any]  # a list of numbers is padded, a number is stacked
 Batch = dict[str, "Tensor"]
 SPARE = "spare"
 """Key of a batch that counts for nothing: what a process gets of a batch with fewer examples than processes."""
@@ -43,7 +43,7 @@ class Example(dict[str, Any]):
 class TaskConfig:
     """Settings that every task has; a task adds its own by subclassing.
 
-    One with ``at_prediction`` in its field's metadata may be given to a finished model, too: ``predict --beam 5``.
+    One whose field has ``metadata={"at_prediction": True}`` may be given to a finished model, too: ``predict --beam 5``.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -63,7 +63,8 @@ class Field:
     Args:
         columns: header names that are recognised, best first; in any case, with blanks or ``_``.
         required: False for what new texts do not have (the label).
-        structured: values may be lists and objects, as JSON has them; else each is a text.
+        structured: values may be lists and objects, as JSON has them, and `Task.check` sees an empty cell, too: none of
+            several labels is an answer. Else each is a text, and a row in which it is empty is not learnt from.
         written: a text that the model learns to write: a tokenizer of its own learns from it, too.
     """
 
@@ -199,13 +200,15 @@ class Task(ABC, Generic[ConfigT]):
     @classmethod
     @fed_by("labels_of")
     def prepare(cls, config: ConfigT, examples: Sequence[Example]) -> ConfigT:
-        """Complete the config from the training examples: here the label names, sorted, numbers by value.
+        """Complete the config from the training examples: here the label names that `labels_of` finds, sorted.
+
+        Those that are numbers come by value.
 
         Raises:
             DataError: fewer than two labels in the data.
             UsageError: fewer than two in ``config.labels``, or one of them twice.
         """
-        if "label" not in cls.fields:
+        if "label" not in cls.fields and cls.labels_of.__func__ is Task.labels_of.__func__:  # type: ignore[attr-defined]
             return config
         if config.labels:
             _check_named(config.labels)

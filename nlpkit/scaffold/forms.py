@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMS = {
     "classification": "a label for each text",
+    "multilabel": "any number of labels for each text",
     "tagging": "a tag for each word of a text",
     "regression": "a number for each text, such as how many stars it gives",
     "pair": "a label for two texts, such as a question and an answer",

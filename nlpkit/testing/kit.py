@@ -23,7 +23,8 @@ def check_task(
 
     Args:
         task_class: a subclass of Task, defined at the top of its module: other processes have to find it.
-        examples: some labelled examples, eight or so, with two labels at least; values as JSON has them.
+        examples: some labelled examples, eight or so, with two labels at least, as a reader would give them: under the
+            names of fields or of their columns, values as JSON has them.
         config: settings other than the defaults.
         skip: name of a check -> why it does not apply.
 

@@ -84,10 +84,9 @@ def _module(request: dict[str, Any]) -> ModuleType:
 
 
 def _answers(task_class: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
-    from nlpkit.task import Example
-    from nlpkit.testing.under_test import answers_of
+    from nlpkit.testing.under_test import answers_of, as_read
 
-    return answers_of(Path(request["model"]), task_class, [Example(row) for row in request["examples"]])
+    return answers_of(Path(request["model"]), task_class, as_read(task_class, request["examples"]))
 
 
 def _trained(task_class: Any, request: dict[str, Any], count: int) -> dict[str, float]:

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torchmetrics import MetricCollection
 
-from nlpkit import backbone, bundle, tokenizer
-from nlpkit.config import ModelConfig, OptimConfig
+from nlpkit import backbone, bundle, given, readers, tokenizer
+from nlpkit.config import ModelConfig, OptimConfig, from_plain
 from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import NlpkitError
+from nlpkit.examples import checked
 from nlpkit.handover import quiet
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.randomness import seed_all, seed_of
 from nlpkit.scores import own_metrics
-from nlpkit.task import Batch, Example, Task
+from nlpkit.task import Batch, Example, Task, TaskConfig
 from nlpkit.testing.alike import tensors
 from nlpkit.testing.elsewhere import Elsewhere
 
@@ -37,7 +38,7 @@ class TaskUnderTest:
 
     Args:
         task_class: what is tested.
-        examples: eight or so, labelled, as the task's reader would give them.
+        examples: eight or so, labelled, as a reader would give them; `Task.check` sees them first.
         settings: of the task; labels are found in the examples.
         elsewhere: other processes with the same task.
         seed: of the weights.
@@ -56,11 +57,11 @@ class TaskUnderTest:
     ) -> None:
         self._made_of = (task_class, examples, settings)
         self.elsewhere = elsewhere or Elsewhere(*self._made_of)
-        self.examples = [e if isinstance(e, Example) else Example(e, f"example {i}") for i, e in enumerate(examples)]
         family = task_class.defaults.get("model.family", "bert")
         model = ModelConfig(preset="tiny", family=family, sequence_length=_LENGTH)
         try:
-            config = task_class.prepare(settings or task_class.config_class(), self.examples)
+            self.examples = as_read(task_class, examples)
+            config = given.settings(task_class, settings or _defaults(task_class), self.examples)
         except NlpkitError as error:
             raise AssertionError(f"these examples are no data for {task_class.__name__}: {error.message}") from None
         words = tokenizer.train(
@@ -179,6 +180,30 @@ class TaskUnderTest:
         """An example for messages, with the beginning of its text."""
         first = next(iter(self.task.fields))
         return f"example {row} ({self.examples[row][first]!r:.40})"
+
+
+def as_read(task_class: type[Task[Any]], examples: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """Rows of a table as a reader gives them, checked by the task."""
+    return list(checked(task_class, (_named(task_class, row, f"example {i}") for i, row in enumerate(examples))))
+
+
+def _named(task_class: type[Task[Any]], row: Mapping[str, Any], where: str) -> Example:
+    """A row under the names of fields; its columns may have any of the names that the task recognises."""
+    columns = {readers.plain_name(column): column for column in row}
+    values = dict(row)
+    for name, field in task_class.fields.items():
+        found = next((columns[c] for c in map(readers.plain_name, field.columns) if c in columns), name)
+        if name not in row and found in row:
+            values[name] = values.pop(found)
+        if field.required and name not in values:
+            raise AssertionError(f"{where} has no '{name}', found {', '.join(map(repr, row)) or 'nothing'}")
+    return Example(values, getattr(row, "where", "") or where)
+
+
+def _defaults(task_class: type[Task[Any]]) -> TaskConfig:
+    """The settings that a run has where its user says nothing."""
+    own = {key.removeprefix("task."): v for key, v in task_class.defaults.items() if key.startswith("task.")}
+    return from_plain(task_class, {"task": own}).task
 
 
 class OneTask(Registry):

@@ -67,5 +67,5 @@ def test_text_in_place_of_a_number_is_named_with_its_row(work: Path, command: An
     plugin = changed(work, '(float(example["value"]) - self.config.mean) / self.config.spread', 'example["value"]')
     ended = fit(command, work, plugin, "text")
     assert (ended.code, (work / "text").exists()) == (5, False)
-    said = f"Urgency.encode gives 'labels' with '8', expected a number or a list of integers; at {work}/messages.csv:2"
+    said = f"Urgency.encode gives 'labels' with '8', expected a number or a list of numbers; at {work}/messages.csv:2"
     assert said in error(ended)

@@ -21,6 +21,7 @@ from nlpkit.testing import check_task
 
 FIELDS = {
     "classification": (["text"], ["label", "score"]),
+    "multilabel": (["text"], ["labels", "scores"]),
     "regression": (["text"], ["value"]),
     "pair": (["first", "second"], ["label", "score"]),
     "generation": (["source"], ["target"]),

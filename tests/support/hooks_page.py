@@ -81,8 +81,8 @@ SOME = {
     "Task.compare": "metrics are given something else",
     "Task.complete": "an answer needs the text that it was made from",
     "Task.baselines": "a simple method could be as good",
-    "Head.loss": "it is no cross entropy",
-    "Head.predict": "it gives no classes",
+    "Head.loss": "it is not the cross entropy of one class of many: numbers, several labels",
+    "Head.predict": "it gives anything else than shares of classes that add up to 1: several labels, numbers, places",
     "Head.count": "the loss is a mean of something else",
 }
 """Attributes and methods that some tasks have of their own -> where."""
@@ -145,7 +145,7 @@ _VALUES = """
 ## What methods take and give
 
 `Example` is a dict of one row under the task's field names; its `where` is `file:line`, for messages. `Features` is
-the dict that `encode` makes of it: a list of integers is padded, a number is stacked. `Batch` is a dict of tensors.
+the dict that `encode` makes of it: a list of numbers is padded, a number is stacked. `Batch` is a dict of tensors.
 """
 _READERS = """
 ## What readers open files with

@@ -26,7 +26,14 @@ from nlpkit.scaffold.names import LONGEST, check_name
 
 ROOT = Path(package.__file__).parents[1]
 LONG = "question-answering-for-long-contracts-40"
-NAMES = {"classification": "emotion", "tagging": "k9", "regression": "stars", "pair": LONG, "generation": "two-words"}
+NAMES = {
+    "classification": "emotion",
+    "multilabel": "topics",
+    "tagging": "k9",
+    "regression": "stars",
+    "pair": LONG,
+    "generation": "two-words",
+}
 """A name for each form: an ordinary one, the shortest, which Python could take for a constant, and the longest."""
 SLOW = ("torch", "transformers", "torchmetrics", "pytorch_lightning", "numpy", "omegaconf")
 MYPY = f"""
@@ -272,7 +279,10 @@ def test_unknown_form_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         new_plugin("emotion", "taging", tmp_path / "new")
     assert caught.value.message == "unknown form 'taging'"
-    assert caught.value.hint == "did you mean 'tagging'? forms: classification, tagging, regression, pair, generation"
+    assert (
+        caught.value.hint
+        == "did you mean 'tagging'? forms: classification, multilabel, tagging, regression, pair, generation"
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "dead link"])
