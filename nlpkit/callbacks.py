@@ -214,8 +214,8 @@ class Checkpoints(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
         self.best, self.best_step, self.waited = (state_dict[k] for k in ("best", "best_step", "waited"))
-        # a checkpoint from before these were kept has neither
-        self.best_loss, self.lowest = (state_dict.get(k, -math.inf) for k in ("best_loss", "lowest"))
+        self.best_loss = state_dict.get("best_loss", -math.inf)  # none in those from before it was kept
+        self.lowest = state_dict.get("lowest", math.inf)  # likewise
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """A resumed run has its checkpoint already, and perhaps its end."""

@@ -21,9 +21,15 @@ class SpanHead(TransformersHead):
     Args:
         backbone: its configuration.
         longest: tokens of a span that is predicted, at most.
+
+    Raises:
+        ValueError: ``longest`` is below 1.
+        ModelError: see `TransformersHead`.
     """
 
     def __init__(self, backbone: PretrainedConfig, *, longest: int = 30) -> None:
+        if longest < 1:
+            raise ValueError(f"longest is {longest}, expected one token or more")
         names = {0: "LABEL_0", 1: "LABEL_1"}  # as all such models call their two outputs
         super().__init__(
             "AutoModelForQuestionAnswering", backbone, id2label=names, label2id={v: k for k, v in names.items()}
@@ -38,8 +44,9 @@ class SpanHead(TransformersHead):
         return scores.masked_fill(batch.get("span_mask", mask).unsqueeze(1) == 0, _OUTSIDE)
 
     def predict(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The likeliest span of each text: first and last token (B, 2), and its probability (B,)."""
-        first, last = self(hidden, batch).float().softmax(-1).unbind(1)  # (B, L)
+        """The likeliest span of a text: first and last token (B, 2), and its probability (B,); 0 where none may be."""
+        inside = batch.get("span_mask", batch["attention_mask"]).unsqueeze(1)
+        first, last = (self(hidden, batch).float().softmax(-1) * inside).unbind(1)  # (B, L)
         ahead = torch.nn.functional.pad(last, (0, self.longest - 1)).unfold(1, self.longest, 1)  # (B, L, longest)
         score, place = (first.unsqueeze(2) * ahead).flatten(1).max(1)
         start = place // self.longest

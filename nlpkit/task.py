@@ -43,7 +43,8 @@ class Example(dict[str, Any]):
 class TaskConfig:
     """Settings that every task has; a task adds its own by subclassing.
 
-    One whose field has ``metadata={"at_prediction": True}`` may be given to a finished model, too: ``predict --beam 5``.
+    One with ``at_prediction`` true in its field's ``metadata`` may be given to a finished model, too:
+    ``predict --beam 5``.
     """
 
     labels: list[str] = field(default_factory=list)

@@ -214,10 +214,9 @@ def test_further_text_of_a_plugin_s_objective_finds_the_plugin_again(
 def test_further_text_is_trained_on_as_its_config_file_says(
     shop: Path, base: Any, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nlpkit.cli import training
 
     asked: list[tuple[int, str]] = []
-    monkeypatch.setattr(training, "launch", lambda typed, count, run: asked.append((count, str(run.path))) or 0)
+    monkeypatch.setattr("nlpkit.cli.launch.launch", lambda typed, count, run: asked.append((count, str(run.path))) or 0)
     (tmp_path / "two.yaml").write_text("trainer:\n  devices: 2\n")
     more = ("pretrain", shop / "labelled.csv", "--resume", base.folder, "--config", tmp_path / "two.yaml")
     assert command(*more, "--out", tmp_path / "out").code == 0

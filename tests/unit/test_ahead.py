@@ -29,8 +29,17 @@ def loader(task: Any, workers: int, given: list[Example] | None = None) -> Any:
     return TaskDataModule(task, given or examples(), batch_tokens=160, epochs=2, workers=workers).train_dataloader()
 
 
+BEFORE: set[int] = set()
+"""Processes of other tests, such as the one of the kit that starts others."""
+
+
+@pytest.fixture(autouse=True)
+def _note_other_processes() -> None:
+    BEFORE.update(process.pid for process in psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    return [process for process in psutil.Process().children() if process.pid not in BEFORE]
 
 
 @pytest.mark.parametrize("make", [sentiment, mlm], ids=["sentiment", "mlm"])

@@ -76,7 +76,8 @@ def test_the_span_is_the_likeliest_of_all_that_are_no_longer(scores: list[list[i
     spans = [(a, b) for a, b in itertools.product(range(len(first)), repeat=2) if a <= b < a + longest]
     best = max(float(first[a] * last[b]) for a, b in spans)
 
-    (found,), score = Given(longest).predict(torch.tensor([scores], dtype=torch.float32), {})
+    mask = torch.ones(1, len(first), dtype=torch.long)
+    (found,), score = Given(longest).predict(torch.tensor([scores], dtype=torch.float32), {"attention_mask": mask})
 
     a, b = found.tolist()
     assert (a, b) in spans
@@ -85,11 +86,19 @@ def test_the_span_is_the_likeliest_of_all_that_are_no_longer(scores: list[list[i
 
 
 @torch.no_grad()
-def test_where_no_span_may_stand_the_loss_is_finite() -> None:
+@pytest.mark.parametrize("length", [4, 9])
+def test_where_no_span_may_stand_none_is_learnt_or_likely(length: int) -> None:
     config = transformers.AutoConfig.for_model("bert", hidden_size=8, num_attention_heads=1, num_hidden_layers=1)
-    batch = {"input_ids": torch.ones(1, 4, dtype=torch.long), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
-    batch |= {"span_mask": torch.zeros(1, 4, dtype=torch.long), "labels": torch.tensor([[-100, -100]])}
-    head = SpanHead(config)
+    ones = torch.ones(1, length, dtype=torch.long)
+    batch = {"input_ids": ones, "attention_mask": ones, "span_mask": 0 * ones, "labels": torch.tensor([[-100, -100]])}
+    head, hidden = SpanHead(config), torch.ones(1, length, 8)
 
-    assert float(head.loss_from(torch.ones(1, 4, 8), batch)) == 0.0
-    assert [float(score) for score in head.predict(torch.ones(1, 4, 8), batch)[1]] == [pytest.approx(1 / 16)]
+    spans, scores = head.predict(hidden, batch)
+
+    assert float(head.loss_from(hidden, batch)) == 0.0
+    assert (spans.tolist(), scores.tolist()) == ([[0, 0]], [0.0])
+
+
+def test_a_span_has_a_token() -> None:
+    with pytest.raises(ValueError, match="longest is 0, expected one token or more"):
+        SpanHead(transformers.AutoConfig.for_model("bert"), longest=0)
