@@ -203,7 +203,7 @@ def _named(task_class: type[Task[Any]], row: Mapping[str, Any], where: str) -> E
 def _defaults(task_class: type[Task[Any]]) -> TaskConfig:
     """The settings that a run has where its user says nothing."""
     own = {key.removeprefix("task."): v for key, v in task_class.defaults.items() if key.startswith("task.")}
-    return from_plain(task_class, {"task": own}).task
+    return from_plain(task_class, {"task": own}).task if own else task_class.config_class()
 
 
 class OneTask(Registry):
