@@ -37,7 +37,7 @@ _GRACE = 10.0  # and the second, when the first has failed
 @functools.cache
 def begin() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """Start the process that starts others, once for all tasks; it ends with this one. Its stderr is a file."""
-    heard = tempfile.TemporaryFile()
+    heard = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         python("nlpkit.testing.starter"),
         env={**os.environ, **python_path(), **FIXED},

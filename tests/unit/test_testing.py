@@ -251,9 +251,7 @@ starter.main()
     [("raise SystemExit(3)", "3 and said"), (STARTS_ONE, "1 and said\nno more processes")],
     ids=["at once", "when one of two has started"],
 )
-def test_a_process_that_ends_without_a_report_is_told(
-    program: str, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_ends_without_a_report_is_told(program: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "begin", functools.cache(starter.begin.__wrapped__))  # that of the other tests stays
     monkeypatch.setattr(starter, "python", lambda module: [sys.executable, "-c", program])
     with pytest.raises(Finding, match=f"^the process ended with {end}$"):
