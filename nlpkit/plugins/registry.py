@@ -248,7 +248,8 @@ class Registry:
             if given is None:
                 return "is not given", f"--plugin {plugin.file}"
             if given.problem:
-                return f"does not load: {given.problem.moment}: {given.problem.error}", _of_file(given.problem)
+                how = f"nlpkit plugins doctor -v --plugin {given.plugin.value}"
+                return f"does not load: {given.problem.moment}: {given.problem.error}", how
             return "is given, without it", "give the file as it was then"
         exact = f"pip install {plugin.distribution}=={plugin.version}, or from where you had it"
         of_it = [pair for pair in self.installed() if pair[0].distribution == plugin.distribution]

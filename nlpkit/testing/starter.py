@@ -73,12 +73,13 @@ def run(folder: Path, variables: Sequence[Mapping[str, str]]) -> list[int]:
     finally:
         if not answer:
             _end(process)
-    if not answer:
-        heard.seek(0)
-        with (folder / "said").open("ab") as said:
-            said.write(heard.read())
-    codes: list[int] = json.loads(answer) if answer else [process.returncode]
-    return codes
+    if answer:
+        codes: list[int] = json.loads(answer)
+        return codes
+    heard.seek(0)
+    with (folder / "said").open("ab") as said:
+        said.write(heard.read())
+    return [process.returncode]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -679,19 +679,18 @@ def test_file_counts_instead_of_the_installed_plugin_that_it_is(
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("1 / 0", ("does not load: import: ZeroDivisionError", "correct the file, or leave out its --plugin")),
+        ("1 / 0", ("does not load: import: ZeroDivisionError", "nlpkit plugins doctor -v --plugin emotion.py")),
         (task("emotion"), ("is given, without it", "give the file as it was then")),
         (None, ("is not given", "--plugin emotion.py")),
     ],
 )
 def test_why_a_file_does_not_give_what_it_gave(
-    source: str | None, said: tuple[str, str], site: Path, tmp_path: Path
+    source: str | None, said: tuple[str, str], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "emotion.py").write_text(source or "")
+    monkeypatch.chdir(tmp_path)
+    Path("emotion.py").write_text(source or "")
 
-    reason, hint = Registry([f"{tmp_path}/emotion.py"] if source else []).absence(
-        Plugin("emotion", "", "", "emotion.py")
-    )
+    reason, hint = Registry(["emotion.py"] if source else []).absence(Plugin("emotion", "", "", "emotion.py"))
 
     assert (reason.startswith(said[0]), hint) == (True, said[1])
 
