@@ -45,6 +45,12 @@ class Plugin(NamedTuple):
             return ""
         return f"{self.name}/{PACKAGE}" if os.path.basename(self.value) == PACKAGE else f"{self.name}.py"
 
+    def is_module_of(self, other: Plugin) -> bool:
+        """Whether a file is what an installed plugin imports, or is called so, as where it is being written."""
+        path = os.path.abspath(self.value).removesuffix(f"{os.sep}{PACKAGE}").removesuffix(".py")
+        module = other.value.partition(":")[0].replace(".", os.sep)
+        return bool(other.distribution) and path.endswith(f"{os.sep}{module}")
+
     @property
     def owner(self) -> str:
         """Distribution and version, or the path of the file."""

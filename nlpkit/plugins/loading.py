@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import IO, Any, NamedTuple, cast
 
@@ -19,7 +19,7 @@ from nlpkit import hookspecs
 from nlpkit.errors import nearest
 from nlpkit.owners import claim
 from nlpkit.plugins.blame import describe, is_of_user, lines_of, remember
-from nlpkit.plugins.installed import CORE, PACKAGE, Plugin, Problem
+from nlpkit.plugins.installed import CORE, PACKAGE, Plugin, Problem, find_installed
 from nlpkit.plugins.results import KINDS, Rubbish, check, offered
 
 HEAVY = ("torch", "pytorch_lightning", "transformers", "numpy", "pandas", "sklearn")
@@ -173,19 +173,22 @@ def _module_of(plugin: Plugin) -> str:
     if plugin.distribution:
         return plugin.value.partition(":")[0]
     folder, file = os.path.split(os.path.abspath(plugin.value))
-    if file == PACKAGE and _is_free(name := os.path.basename(folder), folder):
+    if file == PACKAGE and _is_free(name := os.path.basename(folder), folder, plugin):
         return name  # its modules may name it so
     return "nlpkit_plugin_" + "".join(c if c.isalnum() else "_" for c in plugin.name)
 
 
-def _is_free(name: str, folder: str) -> bool:
-    """Whether no module but the package in this folder is called so."""
+def _is_free(name: str, folder: str, plugin: Plugin) -> bool:
+    """Whether no module but the package in this folder is called so, or only that of which it takes the place."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__path__", None) == [folder]
     from importlib.util import find_spec
 
-    found = find_spec(name) if name.isidentifier() else None
-    return name.isidentifier() and (found is None or found.submodule_search_locations == [folder])
+    if not name.isidentifier():
+        return False
+    found = find_spec(name)
+    own = found is None or found.submodule_search_locations == [folder]
+    return own or any(map(plugin.is_module_of, find_installed()[0]))
 
 
 def import_file(plugin: Plugin) -> ModuleType:
@@ -194,11 +197,7 @@ def import_file(plugin: Plugin) -> ModuleType:
 
     path = os.path.abspath(plugin.value)
     package = [os.path.dirname(path)] if os.path.basename(path) == PACKAGE else None
-    with _file_problems():
-        if not path.endswith(".py"):
-            raise _Refused("not a .py file")
-        with open(path, "rb") as stream:
-            source = stream.read()
+    source = _source(plugin)
     name = _module_of(plugin)
     if package and getattr(sys.modules.get(name), "__path__", None) == package:
         return sys.modules[name]
@@ -214,10 +213,17 @@ def import_file(plugin: Plugin) -> ModuleType:
     return module
 
 
-@contextlib.contextmanager
-def _file_problems() -> Iterator[None]:
+def _source(plugin: Plugin) -> bytes:
+    path = os.path.abspath(plugin.value)
+    folder, file = os.path.split(path)
+    if not plugin.value or not os.path.exists(path):
+        of_folder = f"missing, and {os.path.basename(folder)} is no package without it"
+        raise _Refused(of_folder if file == PACKAGE and os.path.isdir(folder) else "no such file or folder")
+    if not path.endswith(".py"):
+        raise _Refused("not a .py file")
     try:
-        yield
+        with open(path, "rb") as stream:
+            return stream.read()
     except OSError as error:
         raise _Refused(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 

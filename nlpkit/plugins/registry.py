@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nlpkit.errors import PluginError, UsageError, nearest
-from nlpkit.plugins.installed import CORE, Plugin, Problem, find_installed
-from nlpkit.plugins.selection import BY_SWITCH, Selection
+from nlpkit.plugins.installed import CORE, PACKAGE, Plugin, Problem, find_installed
+from nlpkit.plugins.selection import BY_ENVIRONMENT, BY_SWITCH, Selection
 
 if TYPE_CHECKING:
     from nlpkit.plugins.loading import Loaded
@@ -20,6 +21,7 @@ Stage = Literal["pretrain", "finetune"]
 _WORD = {"finetune": "task", "pretrain": "objective"}
 _COMMAND = {"finetune": "nlpkit fit --task", "pretrain": "nlpkit pretrain --objective"}
 _LONG = 5.0  # seconds that a plugin may take before its user is told who lets them wait
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)'")  # not of a.b, which is missing in a
 _said: set[str] = set()
 _OWN = {name: f"nlpkit-{name}" for name in ("sentiment", "ner", "translation")}
 
@@ -57,21 +59,38 @@ class Registry:
         return [plugin for plugin, why_not in self.installed() if not why_not]
 
     def installed(self) -> list[tuple[Plugin, str]]:
-        """Every plugin, files included, and what leaves it out, if anything does; by metadata alone."""
-        return [(plugin, self.selection.why_not(plugin)) for plugin in (*self._installed, *self._files)]
+        """Every plugin, files included, and what leaves it out, if anything does; by metadata alone.
+
+        A file that is the module of an installed plugin, as it is or as it is being written, leaves that out.
+        """
+        return [(plugin, self._why_not(plugin)) for plugin in (*self._installed, *self._files)]
+
+    def _why_not(self, plugin: Plugin) -> str:
+        instead = next((file for file in self._files if file.is_module_of(plugin)), None)
+        return f"--plugin {instead.value}" if instead else self.selection.why_not(plugin)
 
     def loaded(self) -> list[Loaded]:
         """Import every plugin in use, once; broken ones are in the list with their problem.
 
         Raises:
             PluginError: the environment names a plugin that is not installed.
+            UsageError: two files have one name.
         """
         if self._loaded is None:
             from nlpkit.plugins.loading import load
 
             self.selection.check(self._installed)
+            self._check_files()
             self._loaded = [load(plugin, self._watched) for plugin in self.plugins()]
         return self._loaded
+
+    def _check_files(self) -> None:
+        """Files are told apart by their names: as modules, and when a run is gone on with."""
+        named: dict[str, Plugin] = {}
+        for plugin in self._files:
+            if (other := named.setdefault(plugin.name, plugin)) is not plugin:
+                both = f"--plugin {other.value} and --plugin {plugin.value}"
+                raise UsageError(f"{both} are both called '{plugin.name}'", "rename one, or leave one out")
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong with the plugins in use."""
@@ -225,7 +244,13 @@ class Registry:
             Behind "which", and a hint.
         """
         if not plugin.distribution:
-            return "is not given", f"--plugin {plugin.file}"
+            given = next((one for one in self.loaded() if one.plugin.file == plugin.file), None)
+            if given is None:
+                return "is not given", f"--plugin {plugin.file}"
+            if given.problem:
+                how = f"nlpkit plugins doctor -v --plugin {given.plugin.value}"
+                return f"does not load: {given.problem.moment}: {given.problem.error}", how
+            return "is given, without it", "give the file as it was then"
         exact = f"pip install {plugin.distribution}=={plugin.version}, or from where you had it"
         of_it = [pair for pair in self.installed() if pair[0].distribution == plugin.distribution]
         if not of_it:
@@ -258,7 +283,7 @@ def way_back(plugin: Plugin, why_not: str) -> str:
     """How a plugin that is left out gets into use."""
     if why_not == BY_SWITCH:
         return f"nlpkit plugins enable {plugin.name}"
-    return f"leave out {why_not}, or set NLPKIT_PLUGINS={plugin.name}"
+    return f"leave out {why_not}" + (f", or set NLPKIT_PLUGINS={plugin.name}" if why_not == BY_ENVIRONMENT else "")
 
 
 def _with_lines(message: str, hint: str, problem: Problem) -> PluginError:
@@ -270,14 +295,31 @@ def _with_lines(message: str, hint: str, problem: Problem) -> PluginError:
 def _sentence(problem: Problem) -> str:
     """The problem of a file; a syntax error names the file and line itself."""
     path = os.path.abspath(problem.plugin.value)
-    return problem.error if problem.error.startswith(f"{path}:") else f"{problem.plugin.value}: {problem.error}"
+    hook = "" if problem.moment in ("import", "registration") else f"{problem.moment}: "
+    at = f"{problem.plugin.value or '--plugin'}: {hook}"
+    return problem.error if problem.error.startswith(f"{path}:") else f"{at}{problem.error}"
 
 
 def _of_file(problem: Problem) -> str:
     """What to do about it."""
-    several = "; a plugin of several files is a folder with __init__.py: --plugin FOLDER"
-    lacks = problem.moment == "import" and problem.error.startswith(("ImportError", "ModuleNotFoundError"))
-    return f"correct the file, or leave out its --plugin{several if lacks else ''}"
+    path = problem.plugin.value
+    if not (path.endswith(".py") and os.path.isfile(path)):
+        return "--plugin takes a .py file, or a folder with __init__.py"
+    return "; ".join(["correct the file, or leave out its --plugin", *_of_import(problem)])
+
+
+def _of_import(problem: Problem) -> list[str]:
+    """What to do about an import that fails: for another module of the plugin, or for one that is to be installed."""
+    folder, file = os.path.split(os.path.abspath(problem.plugin.value))
+    several = ["a plugin of several files is a folder with __init__.py: --plugin FOLDER"]
+    if problem.error.startswith("ImportError: attempted relative import with no known parent"):
+        return several
+    if not (missing := _MISSING.match(problem.error)):
+        return []
+    name = missing[1]
+    if not any(os.path.exists(os.path.join(folder, beside)) for beside in (name, f"{name}.py")):
+        return [f"pip install {name}, if it is a dependency"]
+    return [f"a module of the same package: from . import {name}"] if file == PACKAGE else several
 
 
 def _choose(owners: Sequence[Plugin]) -> str:

@@ -16,12 +16,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nlpkit.processes import python, python_path
 from nlpkit.testing import there
@@ -34,18 +35,19 @@ _GRACE = 10.0  # and the second, when the first has failed
 
 
 @functools.cache
-def begin() -> subprocess.Popen[bytes]:
-    """Start the process that starts others, once for all tasks; it ends with this one."""
+def begin() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start the process that starts others, once for all tasks; it ends with this one. Its stderr is a file."""
+    heard = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         python("nlpkit.testing.starter"),
         env={**os.environ, **python_path(), **FIXED},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=heard,
         start_new_session=True,
     )
     atexit.register(_end, process)
-    return process
+    return process, heard
 
 
 def run(folder: Path, variables: Sequence[Mapping[str, str]]) -> list[int]:
@@ -60,7 +62,7 @@ def run(folder: Path, variables: Sequence[Mapping[str, str]]) -> list[int]:
     """
     environments = [{**os.environ, **python_path(), **FIXED, **own} for own in variables]
     order = {"folder": str(folder), "cwd": os.getcwd(), "path": sys.path, "environments": environments}
-    process, answer = begin(), b""
+    (process, heard), answer = begin(), b""
     assert process.stdin and process.stdout
     try:
         process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -71,8 +73,13 @@ def run(folder: Path, variables: Sequence[Mapping[str, str]]) -> list[int]:
     finally:
         if not answer:
             _end(process)
-    codes: list[int] = json.loads(answer) if answer else [process.returncode]
-    return codes
+    if answer:
+        codes: list[int] = json.loads(answer)
+        return codes
+    heard.seek(0)
+    with (folder / "said").open("ab") as said:
+        said.write(heard.read())
+    return [process.returncode]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -93,25 +100,28 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         processes = [context.Process(target=_work, args=(order, own)) for own in order["environments"]]
-        for process in processes:
-            process.start()
-        _wait(processes)
-        for process in processes:
-            process.kill()
-            process.join()
+        try:
+            for process in processes:
+                process.start()
+            _wait(processes)
+        finally:  # one that waits for another which could not be started would wait for ever
+            for process in processes:
+                if process.pid:
+                    process.kill()
+                    process.join()
         print(json.dumps([process.exitcode for process in processes]), flush=True)
 
 
 def _work(order: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """Take over from the process that asks what a new one has of it, and do what there is to do."""
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(order["cwd"])
-    sys.path[:] = order["path"]
     folder = Path(order["folder"])
     with (folder / "said").open("ab") as said:
         for stream in (1, 2):
             os.dup2(said.fileno(), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(order["cwd"])
+    sys.path[:] = order["path"]
     sys.exit(there.main(folder))
 
 

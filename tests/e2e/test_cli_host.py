@@ -386,8 +386,7 @@ def test_file_that_is_missing_is_an_error(nlpkit: Run) -> None:
     assert_ends(
         nlpkit("tasks", "--plugin", "emotion.py"),
         5,
-        "error: emotion.py: cannot be read: no such file or directory\n"
-        "hint: correct the file, or leave out its --plugin\n",
+        "error: emotion.py: no such file or folder\nhint: --plugin takes a .py file, or a folder with __init__.py\n",
     )
 
 

@@ -556,18 +556,26 @@ def test_folder_of_several_modules_is_a_plugin(case: str, given: str, site: Path
     assert Registry([f"{tmp_path}/{name}"]).task("six-emotions") is registry.task("six-emotions")
 
 
-def test_file_that_needs_another_beside_it_says_how_several_are_named(site: Path, tmp_path: Path) -> None:
-    (tmp_path / "reader.py").write_text("")
-    (tmp_path / "mood.py").write_text("import reader\n")
+SEVERAL = "; a plugin of several files is a folder with __init__.py: --plugin FOLDER"
+IMPORTS = {
+    "of a file beside it": ("mood.py", "import mood_reader", SEVERAL),
+    "relative": ("mood.py", "from .mood_reader import NAME", SEVERAL),
+    "of what is not there": ("mood.py", "import mood_words.of", "; pip install mood_words, if it is a dependency"),
+    "in a package": ("__init__.py", "import mood_reader", "; a module of the same package: from . import mood_reader"),
+    "of a part that is not there": ("mood.py", "import json.words", ""),
+}
+
+
+@pytest.mark.parametrize("case", IMPORTS)
+def test_file_that_cannot_import_says_how_it_could(case: str, site: Path, tmp_path: Path) -> None:
+    name, source, hint = IMPORTS[case]
+    (tmp_path / "mood_reader.py").write_text("")
+    (tmp_path / name).write_text(source)
 
     with pytest.raises(PluginError) as error:
-        Registry([f"{tmp_path}/mood.py"]).tasks()
+        Registry([f"{tmp_path}/{name}"]).tasks()
 
-    assert str(error.value) == (
-        f"{tmp_path}/mood.py: ModuleNotFoundError: No module named 'reader' ({tmp_path}/mood.py:1)\nhint: "
-        "correct the file, or leave out its --plugin; a plugin of several files is a folder with __init__.py: "
-        "--plugin FOLDER"
-    )
+    assert error.value.hint == f"correct the file, or leave out its --plugin{hint}"
 
 
 def test_file_may_hold_dataclasses(site: Path, tmp_path: Path) -> None:
@@ -586,11 +594,12 @@ def test_file_named_twice_is_loaded_once(site: Path, tmp_path: Path) -> None:
     assert Registry([str(file), os.path.relpath(file)]).task("emotion").name == "emotion"
 
 
+NONE = "import nlpkit\n@nlpkit.hookimpl\ndef nlpkit_tasks(): pass\n"
 FILES = {
-    "missing": (None, "emotion.py: cannot be read: no such file or directory"),
     "syntax": ("import nlpkit\ndef f(:\n", "emotion.py:2: invalid syntax"),
     "exception": ("\n1 / 0", "emotion.py: ZeroDivisionError: division by zero ("),
     "nothing": ("", "emotion.py: this plugin registers nothing: is @nlpkit.hookimpl missing?"),
+    "hook": (NONE, "emotion.py: nlpkit_tasks: returned None, expected a list of task classes"),
 }
 
 
@@ -598,8 +607,7 @@ FILES = {
 def test_file_that_is_broken_is_an_error(case: str, site: Path, tmp_path: Path) -> None:
     source, message = FILES[case]
     file = tmp_path / "emotion.py"
-    if source is not None:
-        file.write_text(source)
+    file.write_text(source)
 
     with pytest.raises(PluginError) as error:
         Registry([str(file)]).tasks()
@@ -615,12 +623,76 @@ def test_file_that_takes_itself_out_of_the_modules_says_why_it_fails(site: Path,
         Registry([str(tmp_path / "mine.py")]).task("mine")
 
 
-def test_file_of_another_kind_is_not_run(site: Path, tmp_path: Path) -> None:
-    file = tmp_path / "emotion.txt"
-    file.write_text(task("emotion"))
+NO_FILES = {
+    "emotion.txt": "emotion.txt: not a .py file",
+    "emotoin": "emotoin: no such file or folder",
+    "words": "words/__init__.py: missing, and words is no package without it",
+    "": "--plugin: no such file or folder",
+}
 
-    with pytest.raises(PluginError, match=r"emotion.txt: not a .py file"):
-        Registry([str(file)]).tasks()
+
+@pytest.mark.parametrize("given", NO_FILES)
+def test_path_that_is_no_plugin_is_not_run(
+    given: str, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("emotion.txt").write_text(task("emotion"))
+    Path("words").mkdir()
+
+    with pytest.raises(PluginError) as error:
+        Registry([given]).tasks()
+
+    assert error.value.message == NO_FILES[given]
+    assert error.value.hint == "--plugin takes a .py file, or a folder with __init__.py"
+
+
+def test_files_of_one_name_are_refused(site: Path, tmp_path: Path) -> None:
+    one, two = str(tmp_path / "emotion.py"), str(tmp_path / "site" / "emotion.py")
+    for file in (one, two):
+        Path(file).write_text(task("emotion"))
+
+    with pytest.raises(UsageError, match=f"--plugin {one} and --plugin {two} are both called 'emotion'"):
+        Registry([one, two]).tasks()
+
+
+DATASET = "@nlpkit.hookimpl\ndef nlpkit_datasets(): return {'few': nlpkit.Dataset(read=print)}\n"
+
+
+@pytest.mark.parametrize("path", ["site/emotion_plugin.py", "checkout/emotion_plugin/__init__.py"])
+def test_file_counts_instead_of_the_installed_plugin_that_it_is(
+    path: str, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLPKIT_PLUGINS", "emotion")
+    install("emotion", task("emotion") + DATASET)
+    file = tmp_path / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    itself = "import emotion_plugin\nassert emotion_plugin.__file__ == __file__\n"
+    file.write_text(itself + task("emotion") + DATASET)
+
+    registry = Registry([str(file)])
+
+    assert registry.dataset("few").read is print
+    assert registry.owner("task", "emotion").value == str(file)
+    assert (Plugin("emotion", "nlpkit-emotion", "0.3.0", "emotion_plugin"), f"--plugin {file}") in registry.installed()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", ("does not load: import: ZeroDivisionError", "nlpkit plugins doctor -v --plugin emotion.py")),
+        (task("emotion"), ("is given, without it", "give the file as it was then")),
+        (None, ("is not given", "--plugin emotion.py")),
+    ],
+)
+def test_why_a_file_does_not_give_what_it_gave(
+    source: str | None, said: tuple[str, str], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("emotion.py").write_text(source or "")
+
+    reason, hint = Registry(["emotion.py"] if source else []).absence(Plugin("emotion", "", "", "emotion.py"))
+
+    assert (reason.startswith(said[0]), hint) == (True, said[1])
 
 
 def test_task_of_a_file_that_clashes_names_both(install: Install, tmp_path: Path) -> None:

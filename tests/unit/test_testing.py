@@ -231,10 +231,30 @@ def test_examples_are_values_that_another_process_can_be_told() -> None:
         Elsewhere(Sound, examples, None).imported()
 
 
-def test_a_process_that_ends_without_a_report_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+STARTS_ONE = """
+import sys
+from multiprocessing.process import BaseProcess
+from nlpkit.testing import starter
+
+def start(self, of_all=BaseProcess.start):
+    BaseProcess.start = lambda self: sys.exit("no more processes")
+    of_all(self)
+
+BaseProcess.start = start
+starter._FORKS = False
+starter.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "end"),
+    [("raise SystemExit(3)", "3 and said"), (STARTS_ONE, "1 and said\nno more processes")],
+    ids=["at once", "when one of two has started"],
+)
+def test_a_process_that_ends_without_a_report_is_told(program: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "begin", functools.cache(starter.begin.__wrapped__))  # that of the other tests stays
-    monkeypatch.setattr(starter, "python", lambda module: [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(Finding, match=r"^the process ended with 3 and said$"):
+    monkeypatch.setattr(starter, "python", lambda module: [sys.executable, "-c", program])
+    with pytest.raises(Finding, match=f"^the process ended with {end}$"):
         Elsewhere(Sound, EXAMPLES, None).answers(TaskUnderTest(Sound, EXAMPLES))
     assert starter.begin.cache_info().currsize == 0
 
