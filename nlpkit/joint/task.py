@@ -34,6 +34,21 @@ class TaskExample(Example):
         self.task = task
 
 
+class NewExample(Example):
+    """A new text for several tasks.
+
+    Args:
+        example: as it was read.
+        parts: as each task has checked it.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, example: Example, parts: Mapping[str, Example]) -> None:
+        super().__init__(example, example.where)
+        self.parts = parts
+
+
 class JointTask(Task[JointConfig]):
     """Several tasks on one backbone; `joint_task` makes the class of some.
 
@@ -74,7 +89,7 @@ class JointTask(Task[JointConfig]):
     def encode(self, example: Example) -> Features:
         """Features of the task that an example is of; of a new text those of every task."""
         names = [example.task] if isinstance(example, TaskExample) else list(self.parts)
-        return {name: self.parts[name].encode(example) for name in names}
+        return {name: self.parts[name].encode(_own(example, name)) for name in names}
 
     def lengths(self, features: Features) -> int:
         """Tokens of the longest."""
@@ -151,7 +166,7 @@ class JointTask(Task[JointConfig]):
 
     def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
         """Each answer as its task completes it."""
-        return {name: given.completed(self.parts[name], own, example) for name, own in answer.items()}
+        return {name: given.completed(self.parts[name], own, _own(example, name)) for name, own in answer.items()}
 
     def page(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """Each task draws a page of its own answers alone."""
@@ -174,6 +189,11 @@ class JointTask(Task[JointConfig]):
             for method, scores in given.mapping(part, "baselines", learnt[name], held_out[name]).items():
                 found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
         return found
+
+
+def _own(example: Example, name: str) -> Example:
+    """An example as one of the tasks has it."""
+    return example.parts[name] if isinstance(example, NewExample) else example
 
 
 def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:

@@ -23,6 +23,7 @@ from nlpkit.batching import BatchPlan, mixed
 from nlpkit.config import OptimConfig, compose, load, save
 from nlpkit.data import EncodedExamples
 from nlpkit.errors import DataError, PluginError, UsageError
+from nlpkit.examples import checked
 from nlpkit.joint.names import attribute, columns_of, files_of, group_of, names_of, settings_of, typed_data
 from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
@@ -32,7 +33,7 @@ from nlpkit.plugins.blame import isolated, plugin_error
 from nlpkit.predictor import Predictor
 from nlpkit.request import Request
 from nlpkit.scores import metrics_of
-from nlpkit.task import Example, Task
+from nlpkit.task import Example, Field, Task
 
 LABELLED = [
     ("a warm and funny film with a great cast", "pos"),
@@ -118,6 +119,30 @@ def test_answers_are_those_of_each_task_alone(family: str, make_joint: Callable[
         alone = Predictor(bundle.Loaded(module.task, module.backbone, module.head, {}), "cpu").predict(texts)
         for mine, theirs in zip((answer[name] for answer in answers), alone, strict=True):
             assert flat(mine) == pytest.approx(flat(theirs), abs=1e-5)
+
+
+def test_each_task_has_a_new_text_as_it_checks_it(
+    make_joint: Callable[..., TaskModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint, encode, complete = make_joint(), Sentiment.encode, Sentiment.complete
+    model: Any = Predictor(bundle.Loaded(joint.task, joint.backbone, joint.head, {}), "cpu")  # type: ignore[arg-type]
+    expected = model.predict(TEXTS)
+    words = Field(("text",), structured=True)
+
+    def check(cls: Any, example: Example) -> Example:
+        example["text"] = example["text"].split(" ")
+        return example
+
+    def joined(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, *given: call(self, *given[:-1], {"text": " ".join(given[-1]["text"])})
+
+    monkeypatch.setattr(Sentiment, "fields", {**Sentiment.fields, "text": words})
+    monkeypatch.setattr(Sentiment, "check", classmethod(check))
+    monkeypatch.setattr(Sentiment, "encode", joined(encode))
+    monkeypatch.setattr(Sentiment, "complete", joined(complete))
+    assert model.predict(TEXTS) == expected
+    rows = list(checked(type(joint.task), [Example({"text": text}) for text in TEXTS]))
+    assert list(model.stream(rows)) == expected and rows == [{"text": text} for text in TEXTS]
 
 
 def flat(answer: Any, key: str = "") -> dict[str, Any]:
