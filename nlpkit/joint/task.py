@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nlpkit import given
+from nlpkit import given, score_notes
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
 from nlpkit.joint.names import GROUP, attribute
@@ -178,7 +178,7 @@ class JointTask(Task[JointConfig]):
         """What the mean is, and what each task says of its own."""
         chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
         about = {"mean_score": f"the mean of {' and '.join(chosen)}, which chooses the best step"}
-        own = {name: given.mapping(part, "about_scores") for name, part in self.parts.items()}
+        own = {name: score_notes.about_scores(part) for name, part in self.parts.items()}
         return about | {f"{name}/{key}": line for name, lines in own.items() for key, line in lines.items()}
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
@@ -186,7 +186,7 @@ class JointTask(Task[JointConfig]):
         learnt, held_out = self.divided(train), self.divided(test)
         found: dict[str, dict[str, float]] = {}
         for name, part in self.parts.items():
-            for method, scores in given.mapping(part, "baselines", learnt[name], held_out[name]).items():
+            for method, scores in score_notes.baselines(part, learnt[name], held_out[name]).items():
                 found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
         return found
 
