@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nlpkit import given, score_notes
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
-from nlpkit.joint.names import GROUP, attribute
+from nlpkit.joint.names import GROUP, OF_ROWS, attribute
 from nlpkit.limits import LOSS_TERMS
 from nlpkit.task import Batch, Example, Features, Task
 
@@ -220,7 +220,7 @@ def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
     if len(classes) > LOSS_TERMS:
         raise UsageError(f"{len(classes)} tasks, and at most {LOSS_TERMS} share a model", "fit some of them")
     fields = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
-    taken = (*fields, "seed")
+    taken = dict.fromkeys((*fields, *OF_ROWS))
     for name in classes:
         if name in taken:
             what = f"a task that shares a model cannot be called '{name}': a row has {', '.join(taken)} already"
