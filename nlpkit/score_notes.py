@@ -42,6 +42,6 @@ def about_scores(task: Task[Any]) -> dict[str, str]:
 
 def _number(task: Task[Any], value: Any, where: str) -> float:
     """A number, also one that numpy or torch hold."""
-    if not hasattr(value, "__float__") or getattr(value, "ndim", 0):
+    if not hasattr(value, "__float__") or getattr(value, "ndim", 0) != 0:
         raise useless(type(task), "baselines", f"gives {kind(value)} for '{where}', expected a number")
     return float(value)
