@@ -210,8 +210,8 @@ def load(source: str, registry: Registry, first: str = "", settings: Sequence[st
             look_up = functools.partial(registry.task, one)
             of_plugin(f"{made_by} task '{one}'", known.get("plugin"), registry, look_up)
         except PluginError as error:
-            others = " or ".join(f"--task {other}" for other in record["tasks"] if other != one)
-            error.hint += f"; without it: {others}"
+            others = " or ".join(f"--task {other}" for other in record["tasks"] if other in registry.tasks())
+            error.hint += f"; without it: {others}" if others else ""
             raise
     name = str(record.get("task"))
     task_class = of_plugin(f"{made_by} task '{name}'", record.get("plugin"), registry, lambda: registry.task(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import hashlib
 import inspect
@@ -16,6 +17,7 @@ from typing import Any
 from nlpkit import advice, readers, splits
 from nlpkit.config import DataConfig, RunConfig
 from nlpkit.errors import DataError, ModelError, PluginError, UsageError
+from nlpkit.joint.task import JointTask, NewExample
 from nlpkit.owners import fed_by, kind, useless
 from nlpkit.plugins import Registry
 from nlpkit.task import Example, Field, Task, files_of
@@ -154,11 +156,19 @@ def checked(task_class: type[Task[Any]], rows: Iterable[Example], need: Collecti
         for name in empty:
             if not texts[name]:
                 del example[name]
-        checked = task_class.check(example)
-        if not isinstance(checked, Example):
-            what = f"gives {kind(checked)}, expected an nlpkit.Example; at {example.where}"
-            raise useless(task_class, "check", what)
-        yield checked
+        yield _checked(task_class, example)
+
+
+def _checked(task_class: type[Task[Any]], example: Example) -> Example:
+    """What ``Task.check`` makes of a row; each of several tasks has a copy, as it may change what is in it."""
+    if issubclass(task_class, JointTask):
+        copies = {name: Example(copy.deepcopy(dict(example)), example.where) for name in task_class.classes}
+        return NewExample(example, {name: _checked(task_class.classes[name], own) for name, own in copies.items()})
+    checked = task_class.check(example)
+    if not isinstance(checked, Example):
+        what = f"gives {kind(checked)}, expected an nlpkit.Example; at {example.where}"
+        raise useless(task_class, "check", what)
+    return checked
 
 
 def _side_by_side(

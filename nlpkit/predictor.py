@@ -16,11 +16,13 @@ from nlpkit.batching import sorted_batches
 from nlpkit.bundle import Loaded
 from nlpkit.data import Samples, batch_named, encoded, make_batch
 from nlpkit.errors import DataError
+from nlpkit.examples import checked
+from nlpkit.joint.task import JointTask, NewExample
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
 from nlpkit.plugins.blame import isolated
 from nlpkit.scores import own_metrics
-from nlpkit.task import Example
+from nlpkit.task import Example, Task
 
 _WINDOW = 2048  # texts that are sorted by length together
 _BATCH_TOKENS = 4096
@@ -49,7 +51,9 @@ class Predictor:
         """
         if isinstance(texts, str):
             raise DataError("predict takes a list of texts, found one text", 'predict(["..."])')
-        return list(self.stream(self._example(t, f"row {i}") for i, t in enumerate(texts, 1)))
+        with isolated():
+            examples = list(checked(type(self.task), (self._example(t, f"row {i}") for i, t in enumerate(texts, 1))))
+        return list(self.stream(examples))
 
     def _example(self, given: Any, where: str) -> Example:
         """A row with the fields that the task needs; a bare text is the first of them."""
@@ -93,8 +97,11 @@ class Predictor:
                 yield rows.tolist(), {k: v.to(self.device) for k, v in batch.items()}
 
 
-def _without_label(example: Example, task: Any) -> Example:
-    return Example({k: v for k, v in example.items() if k in task.fields and task.fields[k].required}, example.where)
+def _without_label(example: Example, task: Task[Any]) -> Example:
+    kept = Example({k: v for k, v in example.items() if k in task.fields and task.fields[k].required}, example.where)
+    if isinstance(task, JointTask) and isinstance(example, NewExample):
+        return NewExample(kept, {name: _without_label(own, task.parts[name]) for name, own in example.parts.items()})
+    return kept
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlpkit import bundle, corpus, given, planning, readers, running
+from nlpkit import bundle, corpus, planning, readers, running, score_notes
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import RunConfig
@@ -306,7 +306,7 @@ def evaluate(
     samples, facts = to_score(predictor.task, names(data), config, columns, registry, loaded.seen)
     metrics = metrics_of(predictor.task, registry)
     scores = predictor.score(samples, metrics)
-    about: dict[str, Any] = {"about": known} if (known := given.mapping(predictor.task, "about_scores")) else {}
+    about: dict[str, Any] = {"about": known} if (known := score_notes.about_scores(predictor.task)) else {}
     about |= {"lower_is_better": lower} if (lower := lower_is_better(metrics)) else {}
     return {"scores": scores, **about, "task": predictor.task.name, "stage": predictor.task.stage, **facts}
 

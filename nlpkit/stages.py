@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from nlpkit import bundle, given, handover, lightning, recipes, seen, swapped, trainer
+from nlpkit import bundle, handover, lightning, recipes, score_notes, seen, swapped, trainer
 from nlpkit import config as config_module
 from nlpkit.callbacks import Progress
 from nlpkit.config import ModelConfig, RunConfig
@@ -31,7 +31,7 @@ from nlpkit.objectives.objective import Objective
 from nlpkit.plugins import Registry, Stage
 from nlpkit.plugins.blame import isolated
 from nlpkit.prepare import OF_SOURCES, Prepared, fine_tuning, pretraining
-from nlpkit.randomness import seed_of
+from nlpkit.randomness import seed_all, seed_of
 from nlpkit.request import Request
 from nlpkit.scores import check_direction, finite, metrics_of
 from nlpkit.strategy import apply_strategy, check_strategy, merge
@@ -229,6 +229,7 @@ def train(run: Made, checkpoint: Path | None, watched: Watched, meeting: Meeting
     """
     folder, prepared = run.folder, run.prepared
     made = learner(prepared, run.registry)
+    notes = _notes(prepared) if meeting.place.first else {}
     outcome = trainer.train(
         made.module,
         made.data,
@@ -245,27 +246,34 @@ def train(run: Made, checkpoint: Path | None, watched: Watched, meeting: Meeting
     if not meeting.place.first:
         return {}
     body = merge(made.adapted, prepared.backbone)
-    return _finish(run, outcome, body)
+    return _finish(run, outcome, body, notes)
 
 
-def _finish(run: Made, outcome: trainer.Outcome, body: Any) -> dict[str, Any]:
+def _notes(prepared: Prepared) -> dict[str, Any]:
+    """What the task says beside its scores; asked for before the training, which an error of it would cost."""
+    notes: dict[str, Any] = {}
+    if about := score_notes.about_scores(prepared.task):
+        notes["about"] = about
+    train, held_out = prepared.examples
+    seed_all(seed_of(prepared.config.seed, 7))  # alike in a resume
+    if train and (baselines := score_notes.baselines(prepared.task, train, held_out)):
+        notes["baselines"] = {name: finite(scores) for name, scores in baselines.items()}
+    return notes
+
+
+def _finish(run: Made, outcome: trainer.Outcome, body: Any, notes: dict[str, Any]) -> dict[str, Any]:
     folder, prepared = run.folder, run.prepared
     folder.check_in_place()
     task = prepared.task
     dev = scores_at(folder.metrics, outcome.best_step, "dev") | _searched(run, body)
     results: dict[str, Any] = {"task": task.name, "stage": task.stage, "score": task.score}
     results |= {"steps": outcome.steps, "tokens": outcome.tokens, "best_step": outcome.best_step}
-    if about := given.mapping(task, "about_scores"):
-        results["about"] = about
-    results |= {"dev": dev} | {k: v for k, v in prepared.facts.items() if k not in OF_SOURCES}
+    results |= notes | {"dev": dev} | {k: v for k, v in prepared.facts.items() if k not in OF_SOURCES}
     if isinstance(task, Objective) and task.generates:
         results["generates"] = True
     if prepared.watch:
         start, end = (scores_at(folder.metrics, step, "watch") for step in (0, outcome.best_step))
         results["watch"] = {"file": run.facts["request"]["watch"], "start": start, "end": end}
-    train, held_out = prepared.examples
-    if train and (baselines := given.mapping(task, "baselines", train, held_out)):
-        results["baselines"] = baselines
     if prepared.word_frequencies:
         results["word_frequencies"] = prepared.word_frequencies
     if prepared.chance:

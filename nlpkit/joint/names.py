@@ -18,6 +18,9 @@ GROUP = "group"
 _TAKEN = ("labels", "max_length", "head", "metrics", "weights", "of", "sections", "changed", "columns")
 """What is something else already in the settings of several tasks, or in ``data.columns``."""
 
+OF_ROWS = ("text", "seed")
+"""What a row has in nearly every task, so that no task which shares a model can be called so."""
+
 
 def names_of(tasks: str) -> list[str]:
     """The names in ``sentiment,ner``; of a single task its own.

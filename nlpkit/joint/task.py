@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nlpkit import given
+from nlpkit import given, score_notes
 from nlpkit.errors import UsageError
 from nlpkit.joint.config import JointConfig, config_class
-from nlpkit.joint.names import GROUP, attribute
+from nlpkit.joint.names import GROUP, OF_ROWS, attribute
 from nlpkit.limits import LOSS_TERMS
 from nlpkit.task import Batch, Example, Features, Task
 
@@ -32,6 +32,21 @@ class TaskExample(Example):
     def __init__(self, example: Example, task: str) -> None:
         super().__init__(example, getattr(example, "where", ""))
         self.task = task
+
+
+class NewExample(Example):
+    """A new text for several tasks.
+
+    Args:
+        example: as it was read.
+        parts: as each task has checked it.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, example: Example, parts: Mapping[str, Example]) -> None:
+        super().__init__(example, example.where)
+        self.parts = parts
 
 
 class JointTask(Task[JointConfig]):
@@ -74,7 +89,7 @@ class JointTask(Task[JointConfig]):
     def encode(self, example: Example) -> Features:
         """Features of the task that an example is of; of a new text those of every task."""
         names = [example.task] if isinstance(example, TaskExample) else list(self.parts)
-        return {name: self.parts[name].encode(example) for name in names}
+        return {name: self.parts[name].encode(_own(example, name)) for name in names}
 
     def lengths(self, features: Features) -> int:
         """Tokens of the longest."""
@@ -151,7 +166,7 @@ class JointTask(Task[JointConfig]):
 
     def complete(self, answer: dict[str, Any], example: Example) -> dict[str, Any]:
         """Each answer as its task completes it."""
-        return {name: given.completed(self.parts[name], own, example) for name, own in answer.items()}
+        return {name: given.completed(self.parts[name], own, _own(example, name)) for name, own in answer.items()}
 
     def page(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         """Each task draws a page of its own answers alone."""
@@ -163,7 +178,7 @@ class JointTask(Task[JointConfig]):
         """What the mean is, and what each task says of its own."""
         chosen = [f"-{name}/loss" if p.score == "loss" else f"{name}/{p.score}" for name, p in self.parts.items()]
         about = {"mean_score": f"the mean of {' and '.join(chosen)}, which chooses the best step"}
-        own = {name: given.mapping(part, "about_scores") for name, part in self.parts.items()}
+        own = {name: score_notes.about_scores(part) for name, part in self.parts.items()}
         return about | {f"{name}/{key}": line for name, lines in own.items() for key, line in lines.items()}
 
     def baselines(self, train: Sequence[Example], test: Sequence[Example]) -> dict[str, dict[str, float]]:
@@ -171,9 +186,14 @@ class JointTask(Task[JointConfig]):
         learnt, held_out = self.divided(train), self.divided(test)
         found: dict[str, dict[str, float]] = {}
         for name, part in self.parts.items():
-            for method, scores in given.mapping(part, "baselines", learnt[name], held_out[name]).items():
+            for method, scores in score_notes.baselines(part, learnt[name], held_out[name]).items():
                 found.setdefault(method, {}).update({f"{name}/{key}": value for key, value in scores.items()})
         return found
+
+
+def _own(example: Example, name: str) -> Example:
+    """An example as one of the tasks has it."""
+    return example.parts[name] if isinstance(example, NewExample) else example
 
 
 def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
@@ -200,7 +220,7 @@ def joint_task(classes: Mapping[str, type[Task[Any]]]) -> type[JointTask]:
     if len(classes) > LOSS_TERMS:
         raise UsageError(f"{len(classes)} tasks, and at most {LOSS_TERMS} share a model", "fit some of them")
     fields = {key: field for own in classes.values() for key, field in own.fields.items() if field.required}
-    taken = (*fields, "seed")
+    taken = dict.fromkeys((*fields, *OF_ROWS))
     for name in classes:
         if name in taken:
             what = f"a task that shares a model cannot be called '{name}': a row has {', '.join(taken)} already"

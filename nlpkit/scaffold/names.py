@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import nlpkit
 from nlpkit.errors import UsageError
+from nlpkit.joint.names import OF_ROWS
 
 if TYPE_CHECKING:
     from nlpkit.plugins import Registry
@@ -84,6 +85,9 @@ def check_name(name: str) -> Names:
     if names.task_class in ("I", "O"):
         digit = f"its class would be {names.task_class}, which is hard to tell from a digit"
         raise UsageError(f"'{name}' cannot name a plugin: {digit}", _command(f"my-{name}"))
+    if name in OF_ROWS:
+        taken = "a row has that already, so that the task could share a model with no other"
+        raise UsageError(f"'{name}' cannot name a plugin: {taken}", _command(f"my-{name}"))
     if name in _OURS:
         raise UsageError(f"'{name}' cannot name a plugin: {names.distribution} is nlpkit's own", _command(f"my-{name}"))
     return names

@@ -157,6 +157,9 @@ def test_a_missing_plugin_of_one_task_is_named_and_the_other_serves(
     error, hint = ended.err.splitlines()[-2:]
     assert error.startswith(f"error: {both}/model: made by task 'ner' of nlpkit-ner {version}, which ")
     assert hint.endswith("; without it: --task sentiment")
+    with monkeypatch.context() as both_missing:
+        both_missing.setenv("NLPKIT_PLUGINS", "translation")
+        assert "without it" not in command("predict", both, new).err
     alone = command("predict", both, new, "--task", "sentiment")
     assert alone.code == 0 and len(lines(alone.out)) == 2
     shutil.copytree(both, both.with_name("unfinished"))

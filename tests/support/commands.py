@@ -42,7 +42,10 @@ with socket.socket(socket.AF_UNIX) as listener:
             os.environ.clear()
             os.environ.update(asked["environment"])
             sys.argv[:] = ["nlpkit", *asked["arguments"]]
-            code = main(asked["arguments"])
+            try:
+                code = main(asked["arguments"])
+            except SystemExit as end:  # as the interpreter would make of it
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
             sys.stdout.flush()
             sys.stderr.flush()
             theirs.sendall(str(code).encode())

@@ -42,14 +42,14 @@ TASK = {
     "build_head": "the backbone's configuration is known: in `fit`, and whenever a model is loaded.",
     "start": "a new run begins.",
     "build_metrics": "training or scoring begins, and in `predict` as the model is put together.",
+    "baselines": "training is about to begin, or to go on.",
     "collate": "a batch is made.",
     "as_predicted": "a batch is scored, in validation and `evaluate`.",
     "compare": "a batch that is scored has its predictions.",
     "decode": "a batch of new texts has its predictions, in `predict`.",
     "complete": "`decode` is done, for each answer.",
     "page": "`predict --html` writes its page.",
-    "about_scores": "scores are printed, in `fit` and `evaluate`.",
-    "baselines": "training is over, in `fit`.",
+    "about_scores": "training is about to begin, or to go on, and in `evaluate`.",
     "ready": "a model was finished, or loaded.",
 }
 HEAD = {

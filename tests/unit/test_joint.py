@@ -18,11 +18,12 @@ from nlpkit_sentiment import Sentiment, SentimentConfig
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 import nlpkit
-from nlpkit import TaskModule, backbone, bundle, labelled
+from nlpkit import TaskModule, backbone, bundle, labelled, score_notes
 from nlpkit.batching import BatchPlan, mixed
 from nlpkit.config import OptimConfig, compose, load, save
 from nlpkit.data import EncodedExamples
 from nlpkit.errors import DataError, PluginError, UsageError
+from nlpkit.examples import checked
 from nlpkit.joint.names import attribute, columns_of, files_of, group_of, names_of, settings_of, typed_data
 from nlpkit.joint.rows import pool
 from nlpkit.joint.scores import JointScores
@@ -32,7 +33,7 @@ from nlpkit.plugins.blame import isolated, plugin_error
 from nlpkit.predictor import Predictor
 from nlpkit.request import Request
 from nlpkit.scores import metrics_of
-from nlpkit.task import Example, Task
+from nlpkit.task import Example, Field, Task
 
 LABELLED = [
     ("a warm and funny film with a great cast", "pos"),
@@ -118,6 +119,30 @@ def test_answers_are_those_of_each_task_alone(family: str, make_joint: Callable[
         alone = Predictor(bundle.Loaded(module.task, module.backbone, module.head, {}), "cpu").predict(texts)
         for mine, theirs in zip((answer[name] for answer in answers), alone, strict=True):
             assert flat(mine) == pytest.approx(flat(theirs), abs=1e-5)
+
+
+def test_each_task_has_a_new_text_as_it_checks_it(
+    make_joint: Callable[..., TaskModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint, encode, complete = make_joint(), Sentiment.encode, Sentiment.complete
+    model: Any = Predictor(bundle.Loaded(joint.task, joint.backbone, joint.head, {}), "cpu")  # type: ignore[arg-type]
+    expected = model.predict(TEXTS)
+    words = Field(("text",), structured=True)
+
+    def check(cls: Any, example: Example) -> Example:
+        example["text"] = example["text"].split(" ")
+        return example
+
+    def joined(call: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, *given: call(self, *given[:-1], {"text": " ".join(given[-1]["text"])})
+
+    monkeypatch.setattr(Sentiment, "fields", {**Sentiment.fields, "text": words})
+    monkeypatch.setattr(Sentiment, "check", classmethod(check))
+    monkeypatch.setattr(Sentiment, "encode", joined(encode))
+    monkeypatch.setattr(Sentiment, "complete", joined(complete))
+    assert model.predict(TEXTS) == expected
+    rows = list(checked(type(joint.task), [Example({"text": text}) for text in TEXTS]))
+    assert list(model.stream(rows)) == expected and rows == [{"text": text} for text in TEXTS]
 
 
 def flat(answer: Any, key: str = "") -> dict[str, Any]:
@@ -533,6 +558,41 @@ def test_what_a_part_gives_is_looked_at_as_if_it_were_alone(method: str, moods: 
         messages.append(error.value.message)
     assert messages[0].startswith(f"plugin 'bad' ({plugin}): Bad.{method} gives ")
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "found", "said"),
+    [
+        ("baselines", {"majority": 0.5}, "gives a float for 'majority', expected a dict such as {'f1_macro': 0.5}"),
+        ("baselines", {"a": {"f1": torch.ones(2)}}, "gives a Tensor for 'a/f1', expected a number"),
+        ("baselines", {"a": {"f1": "0.5"}}, "gives a str for 'a/f1', expected a number"),
+        ("about_scores", {"f1": 1}, "gives an int for 'f1', expected a text"),
+    ],
+)
+def test_what_is_said_beside_scores_is_looked_at(
+    method: str, found: Any, said: str, make_joint: Callable[..., TaskModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joint = make_joint()
+    rows = {"baselines": (BOTH, BOTH)}.get(method, ())
+    monkeypatch.setattr(Sentiment, method, lambda self, *rows: found)
+    for task in (joint.task, joint.task.parts["sentiment"]):  # type: ignore[attr-defined]
+        with pytest.raises(PluginError) as error:
+            getattr(score_notes, method)(task, *rows)
+        assert error.value.message.endswith(f"Sentiment.{method} {said}")
+
+
+def test_simple_methods_are_asked_before_the_training_and_their_numbers_are_plain(
+    moods: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores: Any = {"f1_macro": torch.tensor(0.5), "accuracy": np.float32(0.25), "loss": float("nan")}
+    monkeypatch.setattr(Sentiment, "baselines", lambda *_: {"simple": scores})
+    made = nlpkit.fit("sentiment", moods, out=tmp_path / "run", overrides=[*SMALL, "trainer.max_steps=1"])
+    assert made.results["baselines"] == {"simple": {"f1_macro": 0.5, "accuracy": 0.25}}
+    monkeypatch.setattr(Sentiment, "baselines", lambda *_: {"simple": 0.5})
+    monkeypatch.setattr("nlpkit.trainer.train", lambda *_, **named: pytest.fail("it has begun"))
+    with pytest.raises(PluginError, match=r"Sentiment.baselines gives a float"):
+        nlpkit.fit("sentiment", moods, out=tmp_path / "odd", overrides=SMALL)
+    assert not (tmp_path / "odd").exists()
 
 
 def test_our_error_over_what_a_part_gave_names_its_plugin(make_joint: Callable[..., TaskModule]) -> None:
