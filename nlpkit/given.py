@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nlpkit.limits import LOSS_TERMS
 from nlpkit.owners import kind, useless
 from nlpkit.task import Batch, Example, Features, Task, TaskConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torchmetrics import MetricCollection
     from transformers import PretrainedConfig
 
     from nlpkit.heads import Head
+
+Terms = list[tuple["Tensor", int]]
 
 
 def examples(task_class: type[Task[Any]], method: str, config: TaskConfig, rows: Sequence[Example]) -> list[Example]:
@@ -21,7 +25,10 @@ def examples(task_class: type[Task[Any]], method: str, config: TaskConfig, rows:
     Raises:
         PluginError: no list of them; so it is with all functions here.
     """
-    return _listed(task_class, method, getattr(task_class, method)(config, rows), Example, "a list of nlpkit.Example")
+    found = _listed(task_class, method, getattr(task_class, method)(config, rows), Example, "a list of nlpkit.Example")
+    if rows and not found:
+        raise useless(task_class, method, f"gives no example for {len(rows)} of them")
+    return found
 
 
 def settings(task_class: type[Task[Any]], config: TaskConfig, rows: Sequence[Example]) -> TaskConfig:
@@ -51,7 +58,8 @@ def check_features(task: Task[Any], features: Any, where: str) -> None:
     """Look at what ``encode`` makes of the first example; the others will be alike."""
     at = f"; at {where}" if where else ""
     if not isinstance(features, dict):
-        what = f"gives {kind(features)}, expected a dict such as {{'input_ids': [...]}}{at}"
+        wanted = "dict(...) of it" if isinstance(features, Mapping) else "a dict such as {'input_ids': [...]}"
+        what = f"gives {kind(features)}, expected {wanted}{at}"
         raise useless(type(task), "encode", what)
     if type(task).lengths is Task.lengths and not isinstance(features.get("input_ids"), list):
         found = kind(features["input_ids"]) if "input_ids" in features else f"only {', '.join(features) or 'nothing'}"
@@ -97,6 +105,47 @@ def metrics(task: Task[Any]) -> MetricCollection:
     return found
 
 
+def loss(head: Head, hidden: Tensor, batch: Batch) -> Tensor:
+    """The loss of a batch."""
+    return _number(head, head.loss_from(hidden, batch), "loss_from", "loss")
+
+
+def terms(head: Head, hidden: Tensor, batch: Batch) -> Terms:
+    """The terms of the loss."""
+    return _terms(head, head.terms(hidden, batch), "terms", "loss_from", "loss")
+
+
+def scored(head: Head, hidden: Tensor, batch: Batch) -> tuple[Terms, Any]:
+    """The terms of the loss, and predictions."""
+    found = head.scored(hidden, batch)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise useless(type(head), "scored", f"gives {kind(found)}, expected a tuple (terms, predictions)")
+    return _terms(head, found[0], "scored", "terms", "loss_from", "loss"), found[1]
+
+
+def as_predicted(task: Task[Any], batch: Batch) -> Iterator[tuple[Batch, Batch]]:
+    """The parts of a batch that is scored."""
+    found: Any = task.as_predicted(batch)
+    if not isinstance(found, Iterable):
+        raise useless(type(task), "as_predicted", f"gives {kind(found)}, expected pairs of batches")
+    for pair in found:
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise useless(type(task), "as_predicted", f"gives {kind(pair)}, expected pairs of batches")
+        yield pair[0], pair[1]
+
+
+def numbers(task_class: type[Task[Any]], scores: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What the metrics come to."""
+    import torch
+
+    found = {name: torch.as_tensor(value) for name, value in scores.items()}
+    for name, value in found.items():
+        if value.numel() != 1:
+            what = f"gives the score '{name}' of {value.numel()} values, expected one number: average it"
+            raise useless(task_class, "build_metrics", f"{what}, or wrap the metric in torchmetrics' ClasswiseWrapper")
+    return {name: value.reshape(()) for name, value in found.items()}
+
+
 def compared(task: Task[Any], predictions: Any, batch: Batch) -> tuple[Any, ...]:
     """What ``compare`` gives the metrics."""
     found = task.compare(predictions, batch)
@@ -125,6 +174,31 @@ def completed(task: Task[Any], answer: dict[str, Any], example: Example) -> dict
 def used(task_class: type[Task[Any]], function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function gives that works on what one of several tasks gave: errors are told by this call whose it is."""
     return function(*arguments)
+
+
+def _terms(head: Head, found: Any, *methods: str) -> Terms:
+    if not isinstance(found, Sequence) or not all(isinstance(term, Sequence) and len(term) == 2 for term in found):
+        raise useless(type(head), _written(head, methods), f"gives {kind(found)}, expected a list of (mean, count)")
+    if len(found) > LOSS_TERMS:
+        what = f"gives {len(found)} terms, expected {LOSS_TERMS} at most: add some up"
+        raise useless(type(head), _written(head, methods), what)
+    return [(_number(head, mean, *methods), count) for mean, count in found]
+
+
+def _number(head: Head, found: Any, *methods: str) -> Tensor:
+    import torch
+
+    if not isinstance(found, torch.Tensor) or found.numel() != 1:
+        what = f"a tensor of {found.numel()} values" if isinstance(found, torch.Tensor) else kind(found)
+        raise useless(type(head), _written(head, methods), f"gives {what}, expected one number, as a tensor")
+    return found.reshape(())
+
+
+def _written(head: Head, methods: Sequence[str]) -> str:
+    """The first of some methods that is not as in `Head`; where all are, the last."""
+    from nlpkit.heads import Head
+
+    return next((one for one in methods if getattr(type(head), one) is not getattr(Head, one)), methods[-1])
 
 
 def _listed(task_class: type[Task[Any]], method: str, found: Any, of: type, expected: str) -> list[Any]:

@@ -31,7 +31,7 @@ from nlpkit.owners import fed_by
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
-from nlpkit.scores import metrics_of, own_metrics, values_of
+from nlpkit.scores import metrics_of, own_metrics, update_metrics, values_of
 from nlpkit.seen import Seen
 from nlpkit.task import SPARE, Batch, Task
 
@@ -174,12 +174,12 @@ class TaskModule(pl.LightningModule):
     def loss_of(self, batch: Batch) -> Tensor:
         """Loss of a batch in nats, computed as a whole."""
         with quick_dropout(self.backbone, self.head):
-            return self.head.loss_from(self.hidden(batch), batch)
+            return given.loss(self.head, self.hidden(batch), batch)
 
     def _training_loss(self, batch: Batch) -> Tensor:
         if place().world > 1:
             with quick_dropout(self.backbone, self.head):
-                terms = self.head.terms(self.hidden(batch), batch)
+                terms = given.terms(self.head, self.hidden(batch), batch)
             return mean_of([(mean, count * (SPARE not in batch)) for mean, count in terms])
         if "documents" in batch:
             self._keep_apart()  # found out once, before there are twins of this module
@@ -195,7 +195,7 @@ class TaskModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the scores ``dev/...``; of a head that searches to the loss alone."""
         if self.head.searches:
-            self.mean_loss.update(self.head.terms(self.hidden(batch), batch))
+            self.mean_loss.update(given.terms(self.head, self.hidden(batch), batch))
         else:
             self._score(batch, self.mean_loss, self.metrics)
 
@@ -216,21 +216,20 @@ class TaskModule(pl.LightningModule):
         loss, metrics = MeanLoss().to(self.device), metrics.to(self.device)
         for batch in batches:
             self._score({k: v.to(self.device) for k, v in batch.items()}, loss, metrics)
-        return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(metrics).items()}}
+        return {"loss": float(loss.compute()), **{k: float(v) for k, v in values_of(self.task, metrics).items()}}
 
-    @fed_by("compare", "build_metrics")
     def _score(self, batch: Batch, loss: MeanLoss, metrics: MetricCollection) -> None:
-        for part, asked in self.task.as_predicted(batch):
+        for part, asked in given.as_predicted(self.task, batch):
             hidden = self.hidden(part)
             if asked is part and not self.head.engine:
-                terms, predictions = self.head.scored(hidden, part)
+                terms, predictions = given.scored(self.head, hidden, part)
             else:
-                terms, predictions = self.head.terms(hidden, part), self.predictions(asked)
+                terms, predictions = given.terms(self.head, hidden, part), self.predictions(asked)
             loss.update(terms)
-            metrics.update(*given.compared(self.task, predictions, asked))
+            update_metrics(self.task, metrics, given.compared(self.task, predictions, asked))
 
     def _log_scores(self, part: str, *, full: bool = True) -> None:
-        scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.metrics) if full else {})}
+        scores = {"loss": self.mean_loss.compute().float(), **(values_of(self.task, self.metrics) if full else {})}
         self.log_dict({f"{part}/{name}": value for name, value in scores.items()}, sync_dist=False)
         self.mean_loss.reset()
         self.metrics.reset()

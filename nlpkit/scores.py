@@ -74,20 +74,19 @@ def check_direction(task: Task[Any]) -> None:
 
 
 @fed_by("compare", "build_metrics")
-def values_of(metrics: MetricCollection) -> dict[str, torch.Tensor]:
+def update_metrics(task: Task[Any], metrics: MetricCollection, compared: tuple[Any, ...]) -> None:
+    """Add what `Task.compare` gives of a batch."""
+    metrics.update(*compared)
+
+
+@fed_by("compare", "build_metrics")
+def values_of(task: Task[Any], metrics: MetricCollection) -> dict[str, torch.Tensor]:
     """What the metrics come to.
 
     Raises:
         PluginError: one that is not a single number.
     """
-    scores = metrics.compute()
-    for name, value in scores.items():
-        if torch.as_tensor(value).numel() != 1:
-            raise PluginError(
-                f"score '{name}' has {torch.as_tensor(value).numel()} values, expected one number",
-                "average it, or wrap the metric in torchmetrics' ClasswiseWrapper",
-            )
-    return {name: torch.as_tensor(value).reshape(()) for name, value in scores.items()}
+    return given.numbers(type(task), metrics.compute())
 
 
 def finite(scores: dict[str, float]) -> dict[str, float]:

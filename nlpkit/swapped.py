@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torchmetrics import MetricCollection
 
+from nlpkit import given
 from nlpkit.data import Samples, make_batch
 from nlpkit.errors import NlpkitError, PluginError
 from nlpkit.joint.head import JointHead
@@ -18,7 +19,6 @@ from nlpkit.joint.task import JointTask
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Registry
 from nlpkit.plugins.blame import describe, lines_of
-from nlpkit.scores import values_of
 from nlpkit.task import Batch, Task
 
 _TRIED = 4  # samples
@@ -70,7 +70,7 @@ def _ask(module: TaskModule, part: Batch, asked: Batch, registry: Registry) -> t
     hidden = module.hidden(part)
     own = f"leave it out; what a head of {task.name} is given and gives back, its README says"
     with _named("head", name, task, registry, own) if name else contextlib.nullcontext():
-        module.head.terms(hidden, part)
+        given.terms(module.head, hidden, part)
         predictions = module.predictions(asked)
         task.decode(predictions, asked)
         return task.compare(predictions, asked)
@@ -80,7 +80,9 @@ def _score(task: Task[Any], name: str, compared: list[tuple[Any, ...]], registry
     metrics = MetricCollection({name: registry.metric(name)(task)})
     for values in compared:
         metrics.update(*values)
-    values_of(metrics)
+    for value in metrics.compute().values():
+        if (count := torch.as_tensor(value).numel()) != 1:
+            raise ValueError(f"it has {count} values, expected one number: average it")
 
 
 @contextlib.contextmanager

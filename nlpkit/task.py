@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from nlpkit.errors import DataError, UsageError
-from nlpkit.owners import fed_by
+from nlpkit.owners import fed_by, useless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,7 +209,7 @@ class Task(ABC, Generic[ConfigT]):
             DataError: fewer than two labels in the data.
             UsageError: fewer than two in ``config.labels``, or one of them twice.
         """
-        if "label" not in cls.fields and cls.labels_of.__func__ is Task.labels_of.__func__:  # type: ignore[attr-defined]
+        if "label" not in cls.fields and getattr(cls.labels_of, "__func__", None) is Task.labels_of.__func__:  # type: ignore[attr-defined]
             return config
         if config.labels:
             _check_named(config.labels)
@@ -243,7 +243,7 @@ class Task(ABC, Generic[ConfigT]):
         """Pad lists to the longest of the batch (B, L) and stack numbers (B,).
 
         Raises:
-            KeyError: a list whose padding value is declared nowhere.
+            PluginError: a list whose padding value is declared nowhere.
         """
         import torch
 
@@ -255,7 +255,8 @@ class Task(ABC, Generic[ConfigT]):
                 continue
             fill = self.tokenizer.pad_token_id if key == "input_ids" else self.padding.get(key)
             if fill is None:
-                raise KeyError(f"{type(self).__name__}.padding declares no value for '{key}'")
+                what = f"gives a list '{key}' that padding has no value for"
+                raise useless(type(self), "encode", f"{what}: write padding = {{**Task.padding, '{key}': 0}}")
             length = max(map(len, values))
             batch[key] = torch.tensor([v + [fill] * (length - len(v)) for v in values])  # (B, L)
         return batch

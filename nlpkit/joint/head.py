@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,15 +16,13 @@ from nlpkit.joint import rows
 from nlpkit.joint.names import module_name
 from nlpkit.task import Batch, Task
 
-Terms = list[tuple[Tensor, int]]
-
 
 class Predictions(dict[str, Any]):
     """What the heads predict, by task; ``terms`` are those of each loss, where there are labels."""
 
-    terms: Mapping[str, Terms]
+    terms: Mapping[str, given.Terms]
 
-    def __init__(self, predictions: Mapping[str, Any], terms: Mapping[str, Terms] | None = None) -> None:
+    def __init__(self, predictions: Mapping[str, Any], terms: Mapping[str, given.Terms] | None = None) -> None:
         super().__init__(predictions)
         self.terms = terms or {}
 
@@ -54,17 +52,17 @@ class JointHead(Head):
         assert isinstance(head, Head)
         return head
 
-    def _each(self, method: str, hidden: Tensor, batch: Batch) -> dict[str, Any]:
-        """What the head of each task that the batch has rows of makes of their hidden states."""
+    def _each(self, ask: Callable[[Head, Tensor, Batch], Any], hidden: Tensor, batch: Batch) -> dict[str, Any]:
+        """What each task's head is asked for, with the hidden states of its own rows, where the batch has any."""
         found = {}
         for name in rows.names_in(batch):
-            asked, own = getattr(self.of(name), method), rows.hidden_of(hidden, batch, name)
-            found[name] = given.used(self.classes[name], asked, own, rows.batch_of(batch, name))
+            own = rows.hidden_of(hidden, batch, name)
+            found[name] = given.used(self.classes[name], ask, self.of(name), own, rows.batch_of(batch, name))
         return found
 
     def forward(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
         """Map hidden states (U, L, D) to the logits of each task."""
-        return self._each("__call__", hidden, batch)
+        return self._each(Head.__call__, hidden, batch)
 
     def loss(self, logits: dict[str, Tensor], batch: Batch) -> Tensor:  # type: ignore[override]
         """The weighted sum of the losses, in nats."""
@@ -75,13 +73,13 @@ class JointHead(Head):
         """The same from hidden states (U, L, D)."""
         return torch.stack([mean for mean, _ in self.terms(hidden, batch)]).sum()
 
-    def terms(self, hidden: Tensor, batch: Batch) -> Terms:
+    def terms(self, hidden: Tensor, batch: Batch) -> given.Terms:
         """The weighted loss of each task, in the order of the tasks."""
-        return self._weighted(self._each("terms", hidden, batch), batch)
+        return self._weighted(self._each(given.terms, hidden, batch), batch)
 
-    def _weighted(self, found: Mapping[str, Terms], batch: Batch) -> Terms:
+    def _weighted(self, found: Mapping[str, given.Terms], batch: Batch) -> given.Terms:
         """One term for each task, in every process: all of them add up the same number."""
-        terms: Terms = []
+        terms: given.Terms = []
         for name, weight in self.weights.items():
             own = found.get(name)
             if own is None:  # every weight has a gradient, or processes that train together would wait for it
@@ -97,11 +95,11 @@ class JointHead(Head):
 
     def predict(self, hidden: Tensor, batch: Batch) -> Predictions:
         """What each head predicts for its rows."""
-        return Predictions(self._each("predict", hidden, batch))
+        return Predictions(self._each(lambda head, *both: head.predict(*both), hidden, batch))
 
-    def scored(self, hidden: Tensor, batch: Batch) -> tuple[Terms, Predictions]:
+    def scored(self, hidden: Tensor, batch: Batch) -> tuple[given.Terms, Predictions]:
         """Terms and predictions; the terms of each task by itself are with its predictions."""
-        both = self._each("scored", hidden, batch)
+        both = self._each(given.scored, hidden, batch)
         terms = {name: own for name, (own, _) in both.items()}
         return self._weighted(terms, batch), Predictions({name: value for name, (_, value) in both.items()}, terms)
 

@@ -58,7 +58,8 @@ class JointScores(WrapperMetric):
         found: dict[str, Tensor] = {}
         chosen = []
         for name, task in self.classes.items():
-            own = {**given.used(task, self._metrics(name).compute), "loss": self._loss(name).compute()}
+            scores = given.numbers(task, given.used(task, self._metrics(name).compute))
+            own = {**scores, "loss": self._loss(name).compute()}
             if task.score not in own:
                 raise useless(task, "score", f"is '{task.score}', expected one of {', '.join(sorted(own))}")
             value = torch.as_tensor(own[task.score]).float()

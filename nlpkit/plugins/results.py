@@ -7,11 +7,21 @@ from typing import Any
 
 from nlpkit.owners import kind
 from nlpkit.plugins.installed import is_name
+from nlpkit.plugins.signatures import faults, takes
 from nlpkit.task import Dataset, Field, Task, TaskConfig
 
 KINDS = {"nlpkit_tasks": "task", "nlpkit_datasets": "dataset", "nlpkit_heads": "head", "nlpkit_metrics": "metric"}
 """Hook -> what one of its results is called."""
 STAGES = ("pretrain", "finetune")
+_ATTRIBUTES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("defaults", "defaults_new", "defaults_public"), (Mapping, "a dict of settings by dotted key")),
+    "readers": (Mapping, "a dict of readers' names by format"),
+    "padding": (Mapping, "a dict such as {**nlpkit.Task.padding, 'x': 0}"),
+    "score": (str, "the name of a metric"),
+    "sample": (str, "the name of a dataset"),
+    "sides": (str, "the name of a reader"),
+}
+_ARGUMENTS = {"head": ("task", "backbone"), "metric": ("task",)}
 
 
 class Rubbish(Exception):
@@ -54,6 +64,11 @@ def _check_task(task: Any) -> None:
         raise Rubbish(f"{task.__name__}.stage is 'pretrain', so it must be a subclass of nlpkit.Objective")
     if missing := sorted(task.__abstractmethods__):
         raise Rubbish(f"{task.__name__} does not define {', '.join(missing)}")
+    for fault in faults(task):
+        raise Rubbish(fault)
+    for attribute, (expected, said) in _ATTRIBUTES.items():
+        if not isinstance(value := getattr(task, attribute), expected):
+            raise Rubbish(f"{task.__name__}.{attribute} is {kind(value)}, expected {said}")
     _check_config_class(task)
     _check_fields(task)
 
@@ -97,6 +112,10 @@ def _check_named(hook: str, result: Any) -> dict[str, Any]:
             raise Rubbish(f"sides of dataset '{name}' are {value.sides!a}, expected a tuple such as ('text', 'label')")
         if what != "dataset" and not callable(value):
             raise Rubbish(f"{what} '{name}' is {kind(value)}, expected a function that makes one")
+        if what == "dataset" and value.read is not None and not takes(value.read, *(paths := value.sides or ("path",))):
+            raise Rubbish(f"reader '{name}' cannot be called with ({', '.join(paths)})")
+        if what != "dataset" and not takes(value, *_ARGUMENTS[what]):
+            raise Rubbish(f"{what} '{name}' cannot be called with ({', '.join(_ARGUMENTS[what])})")
     return dict(result)
 
 

@@ -259,6 +259,24 @@ GIVEN = {
         "    def compare(self, predictions, batch): return predictions",
         "gives a Tensor, expected a tuple such as (predictions, batch['labels'])",
     ),
+    "encode of transformers": (
+        "    def encode(self, example): return self.tokenizer(example['text'])",
+        "gives a BatchEncoding, expected dict(...) of it; at AT",
+    ),
+    "encode with a list that is not padded": (
+        "    def encode(self, example): return {**self.tokenizer(example['text']), 'x': [1]}",
+        "gives a list 'x' that padding has no value for: write padding = {**Task.padding, 'x': 0}; in the batch of AT",
+    ),
+    "build_head.Own.loss": (head(loss="None"), "gives None, expected one number, as a tensor"),
+    "as_predicted": ("    def as_predicted(self, batch): pass", "gives None, expected pairs of batches"),
+    "build_metrics of several values": (
+        "    def build_metrics(self):\n"
+        "        from torchmetrics.classification import MulticlassAccuracy\n"
+        "        from torchmetrics import MetricCollection\n"
+        "        return MetricCollection({'accuracy': MulticlassAccuracy(2, average=None)})",
+        "gives the score 'accuracy' of 2 values, expected one number: average it, or wrap the metric in torchmetrics' "
+        "ClasswiseWrapper",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from tiny_runs import make_module, small_tokenizer
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from nlpkit import examples, prepare, scores, splits
+from nlpkit import examples, given, prepare, scores, splits
 from nlpkit.config import RunConfig
 from nlpkit.data import EncodedExamples, make_batch
 from nlpkit.errors import PluginError
@@ -39,7 +39,7 @@ METRICS = MetricCollection({"accuracy": MulticlassAccuracy(2)})
 CALLS: dict[str, Callable[[Any], Any]] = {
     "Task.prepare": lambda task: Task.prepare.__func__(type(task), TaskConfig(), [ROW]),  # type: ignore[attr-defined]
     "Task.lengths": lambda task: Task.lengths(task, {}),
-    "Task.collate": lambda task: Task.collate(task, [{"extra": [1]}]),
+    "Task.collate": lambda task: Task.collate(task, [{"labels": ["a"]}]),
     "Task.compare": lambda task: Task.compare(task, None, {}),
     "read_labelled": lambda task: examples.read_labelled(type(task), ["a.csv"], RunConfig(), Registry(enabled=())),
     "check_parts": lambda task: examples.check_parts(type(task), [ROW], [], []),
@@ -49,15 +49,87 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "make_batch": lambda task: make_batch(task, SimpleNamespace(features=lambda *_: [1]), [0], 0, 0),  # type: ignore
     "_first_tokens": lambda task: prepare._first_tokens(task, SimpleNamespace(lengths=[1], features=lambda _: {})),  # type: ignore
     "TaskModule.hidden": lambda task: make_module(task).hidden({"input_ids": IDS * 1000}),
-    "TaskModule._score": lambda task: make_module(task).score([{"input_ids": IDS, "labels": IDS[0, :1] - 2}], METRICS),
+    "update_metrics": lambda task: make_module(task).score([{"input_ids": IDS, "labels": IDS[0, :1] - 2}], METRICS),
     "Head.loss": lambda task: Head.loss(NOTHING, NOTHING, {}),
     "Head.count": lambda task: Head.count(NOTHING, {"input_ids": NOTHING}),
     "Head.predict": lambda task: Head.predict(lambda *_: None, NOTHING, {}),  # type: ignore[arg-type]
     "TransformersHead.forward": lambda task: TransformersHead.forward(NOTHING, NOTHING, {"input_ids": IDS}),
     "TransformersHead.places": lambda task: make_module(task).head.places({}),
-    "values_of": lambda task: scores.values_of(SimpleNamespace(compute=lambda: {"accuracy": "high"})),  # type: ignore
+    "values_of": lambda task: scores.values_of(task, SimpleNamespace(compute=lambda: {"accuracy": "high"})),  # type: ignore
 }
 """What each function of ours cannot use, by its name."""
+
+
+class Odd(Head):
+    """Gives what it is told to."""
+
+    def __init__(self, **gives: Any) -> None:
+        super().__init__()
+        self.gives = gives
+
+    def forward(self, hidden: Any, batch: Any) -> Any:
+        return hidden
+
+    def loss(self, logits: Any, batch: Any) -> Any:
+        return self.gives["loss"]
+
+
+class OddTerms(Odd):
+    def terms(self, hidden: Any, batch: Any) -> Any:
+        return self.gives["terms"]
+
+    def scored(self, hidden: Any, batch: Any) -> Any:
+        return self.gives.get("scored", (self.gives.get("terms"), None))
+
+
+class NoRows(Task[TaskConfig]):
+    @classmethod
+    def unfold(cls, config: Any, examples: Any) -> Any:
+        return []
+
+
+BATCH = {"input_ids": IDS}
+NUMBER = "expected one number, as a tensor"
+GIVEN: dict[str, tuple[Callable[[], Any], str]] = {
+    "loss": (lambda: given.loss(Odd(loss=None), IDS, BATCH), f"Odd.loss gives None, {NUMBER}"),
+    "loss of rows": (lambda: given.loss(Odd(loss=IDS), IDS, BATCH), f"Odd.loss gives a tensor of 3 values, {NUMBER}"),
+    "loss in terms": (lambda: given.terms(Odd(loss=2.0), IDS, BATCH), f"Odd.loss gives a float, {NUMBER}"),
+    "terms": (
+        lambda: given.terms(OddTerms(terms=IDS.sum()), IDS, BATCH),
+        "OddTerms.terms gives a Tensor, expected a list of (mean, count)",
+    ),
+    "many terms": (
+        lambda: given.terms(OddTerms(terms=[(IDS.sum(), 1)] * 33), IDS, BATCH),
+        "OddTerms.terms gives 33 terms, expected 32 at most: add some up",
+    ),
+    "scored": (
+        lambda: given.scored(OddTerms(scored=IDS), IDS, BATCH),
+        "OddTerms.scored gives a Tensor, expected a tuple (terms, predictions)",
+    ),
+    "terms that are scored": (
+        lambda: given.scored(OddTerms(terms=[(None, 1)]), IDS, BATCH),
+        f"OddTerms.scored gives None, {NUMBER}",
+    ),
+    "no rows": (
+        lambda: given.examples(NoRows, "unfold", TaskConfig(), [ROW]),
+        "NoRows.unfold gives no example for 1 of them",
+    ),
+}
+"""What a head or a task gives that cannot be used."""
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_method_that_gives_what_cannot_be_used_is_named(case: str) -> None:
+    ask, message = GIVEN[case]
+
+    with pytest.raises(PluginError) as caught:
+        ask()
+
+    assert caught.value.message == message
+
+
+def test_loss_may_be_a_tensor_of_one_number() -> None:
+    assert given.loss(Odd(loss=torch.ones(1)), IDS, BATCH).shape == ()
 
 
 def test_every_function_that_a_task_feeds_is_tried() -> None:

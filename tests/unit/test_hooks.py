@@ -23,8 +23,8 @@ def named(pattern: str) -> set[str]:
 
 GIVES: dict[str, tuple[str, Callable[[Registry], bool]]] = {
     "nlpkit_tasks": (
-        "[type('Mood', (nlpkit.Task,), {'name': 'mood-of-texts', **dict.fromkeys(nlpkit.Task.__abstractmethods__)})]",
-        lambda found: found.task("mood-of-texts", stage="finetune").__name__ == "Mood",
+        "[type('Mood', (nlpkit.Task,), {'name': 'moods', **dict.fromkeys(nlpkit.Task.__abstractmethods__, len)})]",
+        lambda found: found.task("moods", stage="finetune").__name__ == "Mood",
     ),
     "nlpkit_datasets": (
         "{'log': nlpkit.Dataset(lambda path: [{'text': path}])}",

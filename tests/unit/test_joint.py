@@ -614,7 +614,7 @@ def test_what_metrics_cannot_take_of_a_part_names_its_plugin(moods: Path, tmp_pa
         with pytest.raises(PluginError) as error, isolated():
             learn_and_answer(",".join(data), data, plugin)
         assert error.value.message.startswith(
-            f"plugin 'bad' ({plugin}): Bad.compare: nlpkit's TaskModule._score cannot use what it gives: TypeError: "
+            f"plugin 'bad' ({plugin}): Bad.compare: nlpkit's update_metrics cannot use what it gives: TypeError: "
         )
 
 

@@ -299,6 +299,38 @@ RUBBISH = {
         "[type('Bad', (Good,), {'fields': {'text': nlpkit.Field(('text',), required=False)}})]",
         "Bad.fields has no field that is required, so that new texts would be empty",
     ),
+    "a method with too few arguments": (
+        "[type('Bad', (Good,), {'decode': lambda self, predictions: []})]",
+        "Bad.decode(self, predictions) cannot be called as decode(self, predictions, batch)",
+    ),
+    "a method that needs more": (
+        "[type('Bad', (Good,), {'__init__': lambda self, config, tokenizer, more, other=2: None})]",
+        "Bad.__init__(self, config, tokenizer, more, other=2) cannot be called as __init__(self, config, tokenizer)",
+    ),
+    "a method of an objective": (
+        "[type('Bad', (Objective,), {**vars(Good), 'overhead': 2, 'stage': 'pretrain', 'encode_tokens': lambda: {}})]",
+        "Bad.encode_tokens() cannot be called as encode_tokens(self, tokens)",
+    ),
+    "no classmethod": (
+        "[type('Bad', (Good,), {'prepare': lambda cls, config, examples: config})]",
+        "Bad.prepare is no",
+    ),
+    "a classmethod without its class": (
+        "[type('Bad', (Good,), {'labels_of': classmethod(lambda example: [])})]",
+        "Bad.labels_of(example) cannot be called as labels_of(cls, example)",
+    ),
+    "no method": ("[type('Bad', (Good,), {'about_scores': {}})]", "Bad.about_scores is a dict, expected a method"),
+    "no property": (
+        "[type('Bad', (Good,), {'encode': property(print)})]",
+        "Bad.encode is a property, expected a method",
+    ),
+    "defaults in a list": ("[type('Bad', (Good,), {'defaults': []})]", "Bad.defaults is a list, expected a dict of "),
+    "no padding": ("[type('Bad', (Good,), {'padding': None})]", "Bad.padding is None, expected a dict such as {**"),
+    "a function as score": ("[type('Bad', (Good,), {'score': print})]", "Bad.score is a builtin_function_or_method, "),
+    "a path as sample": (
+        "[type('Bad', (Good,), {'sample': ('a.csv',)})]",
+        "Bad.sample is a tuple, expected the name of ",
+    ),
 }
 
 
@@ -307,6 +339,7 @@ def test_rubbish_from_nlpkit_tasks_is_refused_as_a_whole(case: str, install: Ins
     """D10."""
     value, error = RUBBISH[case]
     more = """
+from nlpkit import Objective
 class Nameless(Good):
     name = None
 class Plain(nlpkit.TaskConfig):
@@ -328,10 +361,32 @@ def nlpkit_tasks(): return """
     assert "good" not in registry.tasks()
 
 
+def test_methods_may_take_more_and_be_of_other_kinds(install: Install) -> None:
+    free = """
+    import functools
+    check = staticmethod(lambda example: example)
+    build_metrics = functools.wraps(len)(lambda *given: None)
+    decode = classmethod(lambda cls, predictions, batch, more=None, *, other=None: [])
+    complete = functools.partialmethod(print, "")
+    page = print
+"""
+    install("free", task("free").replace("\n@nlpkit", f"{free}@nlpkit"))
+
+    assert "free" in Registry().tasks()
+
+
 NAMED = {
     ("nlpkit_heads", "None"): "returned None, expected a dict of heads by name",
     ("nlpkit_heads", "[print]"): "returned a list, expected a dict of heads by name",
     ("nlpkit_heads", "{'a': 7}"): "head 'a' is an int, expected a function that makes one",
+    ("nlpkit_heads", "{'a': lambda task: None}"): "head 'a' cannot be called with (task, backbone)",
+    ("nlpkit_metrics", "{'a': dict.fromkeys, 'b': lambda: None}"): "metric 'b' cannot be called with (task)",
+    ("nlpkit_datasets", "{'a': nlpkit.Dataset(lambda *, columns: [])}"): "reader 'a' cannot be called with (path)",
+    ("nlpkit_datasets", "{'a': nlpkit.Dataset('a.csv')}"): "reader 'a' cannot be called with (path)",
+    (
+        "nlpkit_datasets",
+        "{'a': nlpkit.Dataset(lambda path: [], sides=('x', 'y'))}",
+    ): "reader 'a' cannot be called with (x, y)",
     ("nlpkit_metrics", "{7: print}"): "returned a metric of the name 7, expected letters, digits, '-', '_' and '.'",
     ("nlpkit_metrics", "{'a b': print}"): "returned a metric of the name 'a b', expected letters, ",
     ("nlpkit_datasets", "{'a': '/tmp/a.csv'}"): "dataset 'a' is a str, expected an nlpkit.Dataset",
@@ -463,7 +518,7 @@ def test_heads_datasets_and_metrics_are_found_by_name(install: Install) -> None:
     source = """
         import nlpkit
         @nlpkit.hookimpl
-        def nlpkit_heads(): return {"mean": len}
+        def nlpkit_heads(): return {"mean": max}
         @nlpkit.hookimpl
         def nlpkit_metrics(): return {"kappa": max}
         @nlpkit.hookimpl
@@ -473,7 +528,7 @@ def test_heads_datasets_and_metrics_are_found_by_name(install: Install) -> None:
 
     registry = Registry()
 
-    assert registry.head("mean") is len
+    assert registry.head("mean") is max
     assert registry.metric("kappa") is max
     assert registry.dataset("sample").about == "ours"
     with pytest.raises(UsageError) as error:

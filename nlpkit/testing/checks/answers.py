@@ -92,7 +92,10 @@ def company_changes_nothing(it: TaskUnderTest) -> None:
         )
 
 
-@check("What is computed next from the same batch would be wrong: training scores, predicts and compares one batch.")
+@check(
+    "What is computed next from the same batch would be wrong: training scores, predicts and compares one batch.",
+    needs=("loss_is_finite",),
+)
 def batch_is_not_changed(it: TaskUnderTest) -> None:
     """Head, decode and compare leave the batch as it is."""
     batch = it.batch()
