@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nlpkit.errors import DataError
 from nlpkit.limits import LOSS_TERMS
 from nlpkit.owners import kind, useless
-from nlpkit.task import Batch, Example, Features, Task, TaskConfig
+from nlpkit.task import Batch, Example, Features, Task, TaskConfig, files_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +25,14 @@ def examples(task_class: type[Task[Any]], method: str, config: TaskConfig, rows:
 
     Raises:
         PluginError: no list of them; so it is with all functions here.
+        DataError: none is left.
     """
     found = _listed(task_class, method, getattr(task_class, method)(config, rows), Example, "a list of nlpkit.Example")
     if rows and not found:
-        raise useless(task_class, method, f"gives no example for {len(rows)} of them")
+        raise DataError(
+            f"{files_of(rows)}: {task_class.__name__}.{method} leaves none of {len(rows):,} examples",
+            f"look at the data, and at the settings of {task_class.name}",
+        )
     return found
 
 
@@ -177,8 +182,10 @@ def used(task_class: type[Task[Any]], function: Callable[..., Any], *arguments: 
 
 
 def _terms(head: Head, found: Any, *methods: str) -> Terms:
-    if not isinstance(found, Sequence) or not all(isinstance(term, Sequence) and len(term) == 2 for term in found):
-        raise useless(type(head), _written(head, methods), f"gives {kind(found)}, expected a list of (mean, count)")
+    for odd in [found] if not isinstance(found, Sequence) else found:
+        if not isinstance(odd, Sequence) or len(odd) != 2:
+            what = kind(found) if odd is found else f"{kind(found)} with {kind(odd)}"
+            raise useless(type(head), _written(head, methods), f"gives {what}, expected a list of (mean, count)")
     if len(found) > LOSS_TERMS:
         what = f"gives {len(found)} terms, expected {LOSS_TERMS} at most: add some up"
         raise useless(type(head), _written(head, methods), what)

@@ -51,9 +51,9 @@ class Predictor:
         """
         if isinstance(texts, str):
             raise DataError("predict takes a list of texts, found one text", 'predict(["..."])')
+        rows = (self._example(text, f"row {i}") for i, text in enumerate(texts, 1))
         with isolated():
-            examples = list(checked(type(self.task), (self._example(t, f"row {i}") for i, t in enumerate(texts, 1))))
-        return list(self.stream(examples))
+            return list(self.stream(checked(type(self.task), rows)))
 
     def _example(self, given: Any, where: str) -> Example:
         """A row with the fields that the task needs; a bare text is the first of them."""

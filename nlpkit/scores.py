@@ -89,8 +89,8 @@ def values_of(task: Task[Any], metrics: MetricCollection) -> dict[str, torch.Ten
     return given.numbers(type(task), metrics.compute())
 
 
-def finite(scores: dict[str, float]) -> dict[str, float]:
-    """The scores that are numbers; the others, which no JSON file can hold, are named in the log."""
-    if odd := [f"{name} is {value}" for name, value in scores.items() if not math.isfinite(value)]:
+def finite(scores: dict[str, float], of: str = "") -> dict[str, float]:
+    """The scores that are numbers; the others, which no JSON file can hold, are named in the log, behind ``of``."""
+    if odd := [f"{of}{name} is {value}" for name, value in scores.items() if not math.isfinite(value)]:
         log.warning("%s: left out", ", ".join(odd))
     return {name: value for name, value in scores.items() if math.isfinite(value)}

@@ -256,8 +256,10 @@ def _notes(prepared: Prepared) -> dict[str, Any]:
         notes["about"] = about
     train, held_out = prepared.examples
     seed_all(seed_of(prepared.config.seed, 7))  # alike in a resume
+    log.debug("scoring the simple methods of %s", prepared.task.name)
     if train and (baselines := score_notes.baselines(prepared.task, train, held_out)):
-        notes["baselines"] = {name: finite(scores) for name, scores in baselines.items()}
+        known = {name: finite(scores, f"baseline {name}: ") for name, scores in baselines.items()}
+        notes["baselines"] = {name: scores for name, scores in known.items() if scores}
     return notes
 
 

@@ -187,8 +187,10 @@ def _is_free(name: str, folder: str, plugin: Plugin) -> bool:
     if not name.isidentifier():
         return False
     found = find_spec(name)
-    own = found is None or found.submodule_search_locations == [folder]
-    return own or any(map(plugin.is_module_of, find_installed()[0]))
+    if found is None or found.submodule_search_locations == [folder]:
+        return True
+    installed = (other for other in find_installed()[0] if plugin.is_module_of(other))
+    return any(other.value.partition(":")[0] == name for other in installed)
 
 
 def import_file(plugin: Plugin) -> ModuleType:

@@ -80,6 +80,11 @@ class Registry:
             from nlpkit.plugins.loading import load
 
             self.selection.check(self._installed)
+            for plugin, why_not in self.installed():
+                if why_not.startswith("--plugin "):
+                    import logging
+
+                    logging.getLogger("nlpkit").info("%s counts instead of the installed plugin %s", why_not, plugin)
             self._check_files()
             self._loaded = [load(plugin, self._watched) for plugin in self.plugins()]
         return self._loaded
@@ -215,7 +220,8 @@ class Registry:
                 raise _with_lines(f"no {word} '{name}': {one.problem}", "nlpkit plugins doctor -v", one.problem)
         for plugin, why_not in self.installed() if kind == "task" else ():
             if why_not and name in (plugin.name, plugin.distribution):
-                raise PluginError(f"no {word} '{name}': plugin {plugin} is switched off", way_back(plugin, why_not))
+                what = _left_out(why_not)
+                raise PluginError(f"no {word} '{name}': plugin {plugin} {what}", way_back(plugin, why_not))
         raise UsageError(f"unknown {word} '{name}'", self._advice(word, name, known()))
 
     def _advice(self, word: str, name: str, known: list[str]) -> str:
@@ -257,7 +263,7 @@ class Registry:
             return "is not installed", exact
         other, why_not = next((pair for pair in of_it if pair[0].name == plugin.name), of_it[0])
         if why_not:
-            return "is switched off", way_back(other, why_not)
+            return _left_out(why_not), way_back(other, why_not)
         problem = next((one.problem for one in self.loaded() if one.plugin == other and one.problem), None)
         if problem:
             return f"does not load: {problem.moment}: {problem.error}", "nlpkit plugins doctor -v"
@@ -318,8 +324,13 @@ def _of_import(problem: Problem) -> list[str]:
         return []
     name = missing[1]
     if not any(os.path.exists(os.path.join(folder, beside)) for beside in (name, f"{name}.py")):
-        return [f"pip install {name}, if it is a dependency"]
+        return [f"install what brings {name}, if it is a dependency"]
     return [f"a module of the same package: from . import {name}"] if file == PACKAGE else several
+
+
+def _left_out(why_not: str) -> str:
+    """What has become of a plugin that is not in use."""
+    return f"gives way to {why_not}" if why_not.startswith("--plugin ") else "is switched off"
 
 
 def _choose(owners: Sequence[Plugin]) -> str:

@@ -21,6 +21,7 @@ _ATTRIBUTES: dict[str, tuple[type, str]] = {
     "sample": (str, "the name of a dataset"),
     "sides": (str, "the name of a reader"),
 }
+_OF_OBJECTS = ("padding",)  # read of an object alone, so that a property serves
 _ARGUMENTS = {"head": ("task", "backbone"), "metric": ("task",)}
 
 
@@ -67,7 +68,8 @@ def _check_task(task: Any) -> None:
     for fault in faults(task):
         raise Rubbish(fault)
     for attribute, (expected, said) in _ATTRIBUTES.items():
-        if not isinstance(value := getattr(task, attribute), expected):
+        value = getattr(task, attribute)
+        if not isinstance(value, expected) and not (attribute in _OF_OBJECTS and hasattr(value, "__get__")):
             raise Rubbish(f"{task.__name__}.{attribute} is {kind(value)}, expected {said}")
     _check_config_class(task)
     _check_fields(task)

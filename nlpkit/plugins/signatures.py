@@ -28,7 +28,7 @@ def takes(function: Callable[..., Any], *names: str) -> bool:
         inspect.signature(function, follow_wrapped=False).bind_partial(*names)
     except TypeError:
         return False
-    except ValueError:  # of what is not written in Python and does not tell
+    except (ValueError, NameError):  # of what is not written in Python, or names what is there for checkers only
         return True
     return True
 
@@ -49,7 +49,10 @@ def _fault(name: str, found: Any, expected: Any) -> str:
     wanted = code.co_varnames[: code.co_argcount]
     if not isinstance(function, FunctionType):
         return ""
-    signature = inspect.signature(function, follow_wrapped=False)
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except NameError:  # an annotation, which Python 3.14 looks at here
+        return ""
     try:
         signature.bind(*wanted[isinstance(found, staticmethod) :])
     except TypeError:

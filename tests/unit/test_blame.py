@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from nlpkit import examples, given, prepare, scores, splits
 from nlpkit.config import RunConfig
 from nlpkit.data import EncodedExamples, make_batch
-from nlpkit.errors import PluginError
+from nlpkit.errors import DataError, PluginError
 from nlpkit.heads import Head, TransformersHead
 from nlpkit.owners import FED_BY
 from nlpkit.plugins import Registry
@@ -83,6 +83,8 @@ class OddTerms(Odd):
 
 
 class NoRows(Task[TaskConfig]):
+    name = "no-rows"
+
     @classmethod
     def unfold(cls, config: Any, examples: Any) -> Any:
         return []
@@ -110,10 +112,6 @@ GIVEN: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: given.scored(OddTerms(terms=[(None, 1)]), IDS, BATCH),
         f"OddTerms.scored gives None, {NUMBER}",
     ),
-    "no rows": (
-        lambda: given.examples(NoRows, "unfold", TaskConfig(), [ROW]),
-        "NoRows.unfold gives no example for 1 of them",
-    ),
 }
 """What a head or a task gives that cannot be used."""
 
@@ -126,6 +124,13 @@ def test_method_that_gives_what_cannot_be_used_is_named(case: str) -> None:
         ask()
 
     assert caught.value.message == message
+
+
+def test_where_no_example_is_left_the_data_and_the_settings_are_named() -> None:
+    with pytest.raises(DataError) as caught:
+        given.examples(NoRows, "unfold", TaskConfig(), [Example({"text": "a"}, "rows.csv:2")])
+    assert caught.value.message == "rows.csv: NoRows.unfold leaves none of 1 examples"
+    assert caught.value.hint == "look at the data, and at the settings of no-rows"
 
 
 def test_loss_may_be_a_tensor_of_one_number() -> None:

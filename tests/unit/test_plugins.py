@@ -615,7 +615,11 @@ SEVERAL = "; a plugin of several files is a folder with __init__.py: --plugin FO
 IMPORTS = {
     "of a file beside it": ("mood.py", "import mood_reader", SEVERAL),
     "relative": ("mood.py", "from .mood_reader import NAME", SEVERAL),
-    "of what is not there": ("mood.py", "import mood_words.of", "; pip install mood_words, if it is a dependency"),
+    "of what is not there": (
+        "mood.py",
+        "import mood_words.of",
+        "; install what brings mood_words, if it is a dependency",
+    ),
     "in a package": ("__init__.py", "import mood_reader", "; a module of the same package: from . import mood_reader"),
     "of a part that is not there": ("mood.py", "import json.words", ""),
 }
