@@ -114,7 +114,12 @@ def test_head_of_another_run_is_said_to_be_unused(run: Any, shop: Path, command:
     ("metric", "code", "message"),
     [
         ("none", 5, "plugin 'parts' (PLUGIN): metric 'none' is NoneType, expected a torchmetrics Metric"),
-        ("matrix", 5, "score 'matrix' has 4 values, expected one number"),
+        (
+            "matrix",
+            5,
+            "plugin 'parts' (PLUGIN): metric 'matrix' does not go with sentiment: "
+            "ValueError: it has 4 values, expected one number: average it",
+        ),
         (
             "accuracy",
             2,

@@ -126,10 +126,10 @@ def test_scoring_matters_where_tags_are_illegal_alone(legal: bool, make_task: Ma
     assert (scores["strict"] == scores["conlleval"]) is legal
 
 
-def test_tables_begin_with_f1_and_end_with_errors_and_loss() -> None:
+def test_tables_begin_with_f1_and_end_with_errors_and_loss(make_task: MakeTask) -> None:
     metrics = MetricCollection({"spans": SpanScores(["b", "a"])})
     metrics.update(torch.tensor([[0, 0, 2, 0]]), torch.tensor([[0, 0, 2, 1]]))
-    scores = {"loss": 0.5, **{name: float(value) for name, value in values_of(metrics).items()}}
+    scores = {"loss": 0.5, **{name: float(value) for name, value in values_of(make_task(), metrics).items()}}
     _, rows = score_table(scores, {})
     by_type = ["f1/b", "f1/a", "precision/b", "precision/a", "recall/b", "recall/a"]
     errors = [f"errors/{name}" for name in ERRORS]
@@ -251,10 +251,10 @@ def test_reset_forgets() -> None:
     assert set(as_numbers(metric.compute()).values()) == {0.0}
 
 
-def test_scores_pass_through_a_collection_as_single_numbers_that_lightning_logs() -> None:
+def test_scores_pass_through_a_collection_as_single_numbers_that_lightning_logs(make_task: MakeTask) -> None:
     metrics = MetricCollection({"entities": SpanScores(["a/b", "creative-work"])})
     metrics.update(torch.tensor([[0, 0, 2, 0]]), torch.tensor([[0, 0, 2, 1]]))
-    values = values_of(metrics)
+    values = values_of(make_task(), metrics)
     assert {"f1", "f1_macro", "f1/a/b", "f1/creative-work", "errors/type"} <= set(values)
     assert all(value.is_floating_point() and value.shape == () for value in values.values())
     assert values["errors/type"] == 1
