@@ -31,7 +31,7 @@ from nlpkit.owners import fed_by
 from nlpkit.pieces import loss_in_pieces
 from nlpkit.plugins import Registry
 from nlpkit.processes import mean_of, place
-from nlpkit.scores import metrics_of, own_metrics, update_metrics, values_of
+from nlpkit.scores import metrics_of, update_metrics, values_of
 from nlpkit.seen import Seen
 from nlpkit.task import SPARE, Batch, Task
 
@@ -78,7 +78,7 @@ class TaskModule(pl.LightningModule):
         self.task, self.backbone, self.head = task, backbone, head
         self.optim = optim or OptimConfig(learning_rate=5e-5)
         self.layerwise, self.total_steps = layerwise, total_steps
-        self.mean_loss, self.metrics = MeanLoss(), own_metrics(task)
+        self.mean_loss, self.metrics = MeanLoss(), given.metrics(task)
         known = set(inspect.signature(backbone.forward).parameters)
         self._inputs = {"input_ids", "attention_mask", "token_type_ids", "position_ids"} & known
         # what decoders keep of each layer, to go on from, is memory for nothing here

@@ -21,7 +21,6 @@ from nlpkit.joint.task import JointTask, NewExample
 from nlpkit.module import TaskModule
 from nlpkit.packed import pack
 from nlpkit.plugins.blame import isolated
-from nlpkit.scores import own_metrics
 from nlpkit.task import Example, Task
 
 _WINDOW = 2048  # texts that are sorted by length together
@@ -77,7 +76,7 @@ class Predictor:
     @isolated()
     def score(self, examples: Sequence[Example] | Samples, metrics: MetricCollection | None = None) -> dict[str, float]:
         """The mean loss and the metrics, the task's own where none are given, on labelled examples or samples."""
-        return self.module.score((batch for _, batch in self._batches(examples)), metrics or own_metrics(self.task))
+        return self.module.score((batch for _, batch in self._batches(examples)), metrics or given.metrics(self.task))
 
     def _predict_window(self, window: list[Example]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{}] * len(window)

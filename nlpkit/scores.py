@@ -20,10 +20,6 @@ from nlpkit.task import Task
 log = logging.getLogger("nlpkit")
 
 
-own_metrics = given.metrics
-"""The task's metrics alone, at zero."""
-
-
 def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
     """The task's metrics and those that ``task.metrics`` names, all at zero.
 
@@ -33,7 +29,7 @@ def metrics_of(task: Task[Any], registry: Registry) -> MetricCollection:
     """
     if isinstance(task, JointTask):
         return task.metrics_from({name: metrics_of(part, registry) for name, part in task.parts.items()})
-    metrics = own_metrics(task)
+    metrics = given.metrics(task)
     for name in task.config.metrics:
         made = registry.metric(name)(task)
         if not isinstance(made, Metric):
@@ -64,7 +60,7 @@ def check_direction(task: Task[Any]) -> None:
         PluginError: it is, and the worst step would be kept.
     """
     for part in tasks_in(task).values():
-        if part.score in lower_is_better(own_metrics(part)):
+        if part.score in lower_is_better(given.metrics(part)):
             raise useless(
                 type(part),
                 "score",

@@ -21,7 +21,6 @@ from nlpkit.handover import quiet
 from nlpkit.module import TaskModule
 from nlpkit.plugins import Plugin, Registry
 from nlpkit.randomness import seed_all, seed_of
-from nlpkit.scores import own_metrics
 from nlpkit.task import Batch, Example, Task, TaskConfig
 from nlpkit.testing.alike import tensors
 from nlpkit.testing.elsewhere import Elsewhere
@@ -147,7 +146,7 @@ class TaskUnderTest:
         """The task's own metrics of a batch, in evaluation mode; ``metrics`` may have seen others before."""
         self.module.eval()
         with torch.no_grad():
-            scores = self.module.score([batch], own_metrics(self.task) if metrics is None else metrics)
+            scores = self.module.score([batch], given.metrics(self.task) if metrics is None else metrics)
         return {name: value for name, value in scores.items() if name != "loss"}
 
     def learn(self, steps: int, below: float = -math.inf) -> list[float]:
